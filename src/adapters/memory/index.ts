@@ -1,0 +1,1 @@
+export { MemoryDatabase, MemoryStore, type MemoryStoreOptions } from './memory-store.js'

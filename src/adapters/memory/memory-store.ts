@@ -1,0 +1,395 @@
+/**
+ * The store in memory: for tests and simulations, and the model that the other stores are checked against. Several
+ * store objects may share one {@link MemoryDatabase}, as processes share a server; it outlives them all.
+ */
+import { randomUUID } from 'node:crypto'
+import { ConfigError } from '../../errors.js'
+import {
+  faultOf,
+  type Appended,
+  type Claim,
+  type Commit,
+  type CommitResult,
+  type Entry,
+  type FindQuery,
+  type Holder,
+  type Lease,
+  type LogEntry,
+  type NewEntry,
+  type NodeIdentity,
+  type OpenOptions,
+  type OutboxEntry,
+  type Recovery,
+  type Reply,
+  type Store,
+  type StoredRecord,
+  type StoredTimer,
+  type StoreInfo,
+} from '../../runtime/ports/store.js'
+
+export interface MemoryStoreOptions {
+  /** What several stores share. Default: a database of its own. */
+  readonly database?: MemoryDatabase
+  /** The store's time, ms. Default `Date.now`. */
+  readonly now?: () => number
+  /** Whether the process of a node still lives, where the caller knows: the shards of a dead one are free at once. */
+  readonly isAlive?: (node: NodeIdentity) => boolean
+}
+
+/** All namespaces of one memory store. */
+export class MemoryDatabase {
+  readonly namespaces = new Map<string, MemoryNamespace>()
+}
+
+interface MemoryNamespace {
+  readonly incarnation: string
+  readonly shards: readonly Shard[]
+}
+
+interface Stream {
+  last: number
+  readonly entries: LogEntry[]
+}
+
+class Shard {
+  epoch = 0
+  owner: NodeIdentity | undefined
+  beat = 0
+  number = 0
+  position = 0
+  seq = 0
+  clock = 0
+  clean = true
+  log: (Entry & { readonly to: string })[] = []
+  readonly records = new Map<string, Map<string, string>>()
+  readonly parked = new Map<string, string[]>()
+  readonly backlog = new Map<string, number>()
+  readonly ids = new Map<string, number>()
+  readonly timers = new Map<string, number>()
+  readonly effects = new Map<string, string>()
+  readonly actions = new Map<string, string>()
+  readonly suspects = new Map<string, number>()
+  readonly replies = new Map<string, Reply>()
+  readonly outbox = new Map<number, OutboxEntry>()
+  readonly delivered = new Map<number, number>()
+  readonly streams = new Map<string, Stream>()
+  readonly readers = new Set<() => void>()
+  readonly watchers = new Set<() => void>()
+  private sweptAt = 0
+
+  /** Forgets ids and replies whose time has passed; now and then, because it looks at all. */
+  sweep(now: number): void {
+    if (now - this.sweptAt < 60_000) return
+    this.sweptAt = now
+    for (const [id, until] of this.ids) if (until <= now) this.ids.delete(id)
+    for (const [id, reply] of this.replies) if (reply.until <= now) this.replies.delete(id)
+  }
+}
+
+export class MemoryStore implements Store {
+  private readonly database: MemoryDatabase
+  private readonly time: () => number
+  private readonly isAlive: ((node: NodeIdentity) => boolean) | undefined
+  private namespace: MemoryNamespace | undefined
+  private backlogMax = 1_000
+  private logMax = 100_000
+
+  constructor(options: MemoryStoreOptions = {}) {
+    this.database = options.database ?? new MemoryDatabase()
+    this.time = options.now ?? Date.now
+    this.isAlive = options.isAlive
+  }
+
+  open(options: OpenOptions): Promise<StoreInfo> {
+    return settle(() => {
+      const { namespaces } = this.database
+      let namespace = namespaces.get(options.namespace)
+      if (!namespace) {
+        namespace = { incarnation: randomUUID(), shards: Array.from({ length: options.shards ?? 16 }, () => new Shard()) }
+        namespaces.set(options.namespace, namespace)
+      }
+      if (options.shards !== undefined && options.shards !== namespace.shards.length) {
+        throw new ConfigError(`shards: namespace "${options.namespace}" has ${namespace.shards.length} shards, not ${options.shards}. The number is fixed when a namespace is created.`)
+      }
+      this.backlogMax = options.backlogMax ?? this.backlogMax
+      this.logMax = options.logMax ?? this.logMax
+      this.namespace = namespace
+      return { durability: 'D0', incarnation: namespace.incarnation, shards: namespace.shards.length, warnings: [] }
+    })
+  }
+
+  now(): Promise<number> {
+    return Promise.resolve(this.time())
+  }
+
+  claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
+    return settle(() => {
+      const s = this.shard(shard)
+      if (s.owner && s.owner.id !== node.id) {
+        const alive = this.isAlive?.(s.owner)
+        const still = seen?.node === s.owner.id && seen.beat === s.beat
+        if (alive !== false && !still) return { heldBy: { node: s.owner.id, beat: s.beat, ...(alive ? { alive } : {}) } }
+      }
+      s.epoch++
+      s.beat++
+      s.owner = node
+      const state = { number: s.number, position: s.position, tail: s.seq, clock: s.clock, clean: s.clean }
+      s.clean = false
+      return { lease: { shard, epoch: s.epoch, node: node.id }, state }
+    })
+  }
+
+  renew(lease: Lease): Promise<boolean> {
+    return settle(() => {
+      const s = this.shard(lease.shard)
+      if (s.epoch !== lease.epoch) return false
+      s.beat++
+      return true
+    })
+  }
+
+  release(lease: Lease): Promise<void> {
+    return settle(() => {
+      const s = this.shard(lease.shard)
+      if (s.epoch !== lease.epoch) return
+      s.owner = undefined
+      s.clean = true
+    })
+  }
+
+  append(shard: number, entries: readonly NewEntry[]): Promise<readonly Appended[]> {
+    return settle(() => {
+      const s = this.shard(shard)
+      const now = Math.max(this.time(), s.clock)
+      const appended = entries.map((entry): Appended => {
+        if ((s.ids.get(entry.id) ?? 0) > now) return 'duplicate'
+        if ((s.backlog.get(entry.to) ?? 0) >= this.backlogMax || s.log.length >= this.logMax) return 'full'
+        if (entry.rememberUntil !== undefined) s.ids.set(entry.id, entry.rememberUntil)
+        return { seq: this.push(s, entry, now) }
+      })
+      wake(s.readers)
+      return appended
+    })
+  }
+
+  private push(s: Shard, entry: NewEntry, at: number): number {
+    const seq = ++s.seq
+    s.log.push({ seq, at, text: entry.text, to: entry.to })
+    s.backlog.set(entry.to, (s.backlog.get(entry.to) ?? 0) + 1)
+    return seq
+  }
+
+  read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]> {
+    const s = this.shard(shard)
+    const take = (): Entry[] => s.log.filter((entry) => entry.seq > after).slice(0, max)
+    const there = take()
+    if (there.length > 0 || signal.aborted) return Promise.resolve(there)
+    return new Promise((resolve) => {
+      const look = (): void => {
+        const entries = take()
+        if (entries.length === 0 && !signal.aborted) return
+        s.readers.delete(look)
+        signal.removeEventListener('abort', look)
+        resolve(entries)
+      }
+      s.readers.add(look)
+      signal.addEventListener('abort', look)
+    })
+  }
+
+  commit(commit: Commit): Promise<CommitResult> {
+    return settle(() => {
+      const s = this.shard(commit.lease.shard)
+      if (s.epoch !== commit.lease.epoch) return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${s.epoch}` }
+      if (commit.number <= s.number) return { ok: true, at: s.clock, tail: s.seq }
+      if (commit.number !== s.number + 1) return { ok: false, why: 'gap', detail: `commit ${commit.number} does not follow ${s.number}` }
+      const fault = faultOf(commit)
+      if (fault) return { ok: false, why: 'refused', ...fault }
+      s.number = commit.number
+      s.position = commit.position
+      s.beat++
+      s.clock = Math.max(s.clock, commit.at, this.time())
+      for (const part of commit.parts) this.apply(s, part)
+      for (const { id, until } of commit.accepted) s.ids.set(id, until)
+      for (const id of commit.confirmed) s.actions.delete(id)
+      for (const { to, through } of commit.delivered) {
+        for (const [number, entry] of s.outbox) if (entry.to === to && number <= through) s.outbox.delete(number)
+      }
+      for (const [id, attempts] of commit.suspects) {
+        if (attempts === undefined) s.suspects.delete(id)
+        else s.suspects.set(id, attempts)
+      }
+      let trimmed = 0
+      while (trimmed < s.log.length && s.log[trimmed]!.seq <= s.position) trimmed++
+      if (trimmed > 0) s.log.splice(0, trimmed)
+      s.sweep(s.clock)
+      wake(s.readers)
+      wake(s.watchers)
+      return { ok: true, at: s.clock, tail: s.seq }
+    })
+  }
+
+  private apply(s: Shard, part: Commit['parts'][number]): void {
+    const { address } = part
+    if (part.life === 'erased') {
+      s.records.delete(address)
+      s.parked.delete(address)
+      for (const stream of s.streams.keys()) if (stream.startsWith(`${address}/`)) s.streams.delete(stream)
+    } else if (part.fields.size > 0) {
+      let record = s.records.get(address)
+      if (!record) s.records.set(address, (record = new Map()))
+      for (const [name, value] of part.fields) {
+        if (value === undefined) record.delete(name)
+        else record.set(name, value)
+      }
+    }
+    if (part.handled > 0) {
+      const left = (s.backlog.get(address) ?? 0) - part.handled
+      if (left > 0) s.backlog.set(address, left)
+      else s.backlog.delete(address)
+    }
+    writeAll(s.timers, part.timers)
+    writeAll(s.effects, part.effects)
+    for (const [id, text] of part.actions) s.actions.set(id, text)
+    for (const entry of part.entries) {
+      if (entry.rememberUntil !== undefined) s.ids.set(entry.id, entry.rememberUntil)
+      this.push(s, entry, s.clock)
+    }
+    for (const entry of part.outbox) s.outbox.set(entry.number, entry)
+    for (const [id, reply] of part.replies) s.replies.set(id, reply)
+    for (const { stream, text, max } of part.logs) {
+      let log = s.streams.get(stream)
+      if (!log) s.streams.set(stream, (log = { last: 0, entries: [] }))
+      log.entries.push({ seq: ++log.last, text })
+      if (log.entries.length > max) log.entries.splice(0, log.entries.length - max)
+    }
+    if (part.unpark > 0 || part.park.length > 0) {
+      const parked = [...(s.parked.get(address) ?? []).slice(part.unpark), ...part.park]
+      if (parked.length > 0) s.parked.set(address, parked)
+      else s.parked.delete(address)
+    }
+  }
+
+  deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void> {
+    return settle(() => {
+      const s = this.shard(to)
+      const now = Math.max(this.time(), s.clock)
+      for (const { number, entry } of entries) {
+        if (number <= (s.delivered.get(from) ?? 0)) continue
+        s.delivered.set(from, number)
+        if (entry.rememberUntil !== undefined) s.ids.set(entry.id, entry.rememberUntil)
+        this.push(s, entry, now)
+      }
+      wake(s.readers)
+    })
+  }
+
+  load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
+    return settle(() => {
+      const s = this.shard(shard)
+      return addresses.map((address) => {
+        const fields = s.records.get(address)
+        const parked = s.parked.get(address)?.length ?? 0
+        return fields || parked > 0 ? { fields: new Map(fields), parked } : undefined
+      })
+    })
+  }
+
+  parked(shard: number, address: string, max: number): Promise<readonly string[]> {
+    return settle(() => (this.shard(shard).parked.get(address) ?? []).slice(0, max))
+  }
+
+  recover(shard: number): Promise<Recovery> {
+    return settle(() => {
+      const s = this.shard(shard)
+      return {
+        effects: [...s.effects].filter(([id]) => !s.ids.has(id)),
+        actions: [...s.actions],
+        outbox: [...s.outbox.values()].sort((a, b) => a.number - b.number),
+        parked: [...s.parked.keys()],
+        suspects: [...s.suspects],
+      }
+    })
+  }
+
+  timers(shard: number, until: number, max: number): Promise<readonly StoredTimer[]> {
+    return settle(() => {
+      const due: StoredTimer[] = []
+      for (const [member, dueAt] of this.shard(shard).timers) if (dueAt <= until) due.push({ member, dueAt })
+      return due.sort((a, b) => a.dueAt - b.dueAt || (a.member < b.member ? -1 : 1)).slice(0, max)
+    })
+  }
+
+  nextTimer(shard: number): Promise<number | undefined> {
+    return settle(() => {
+      let next: number | undefined
+      for (const dueAt of this.shard(shard).timers.values()) if (next === undefined || dueAt < next) next = dueAt
+      return next
+    })
+  }
+
+  log(shard: number, stream: string, after: number, max: number): Promise<readonly LogEntry[]> {
+    return settle(() => (this.shard(shard).streams.get(stream)?.entries ?? []).filter((entry) => entry.seq > after).slice(0, max))
+  }
+
+  trim(shard: number, stream: string, through: number): Promise<void> {
+    return settle(() => {
+      const entries = this.shard(shard).streams.get(stream)?.entries
+      while (entries?.[0] && entries[0].seq <= through) entries.shift()
+    })
+  }
+
+  reply(shard: number, id: string): Promise<string | undefined> {
+    return settle(() => this.shard(shard).replies.get(id)?.text)
+  }
+
+  find(shard: number, query: FindQuery): Promise<readonly string[]> {
+    return settle(() =>
+      [...this.shard(shard).records.keys()]
+        .filter((address) => (query.machine === undefined || address.startsWith(`${query.machine}/`)) && (query.key === undefined || hasKey(address, query.key)) && (query.after === undefined || address > query.after))
+        .sort()
+        .slice(0, query.limit ?? 1_000),
+    )
+  }
+
+  watch(shard: number, onChange: () => void): () => void {
+    const { watchers } = this.shard(shard)
+    watchers.add(onChange)
+    return () => void watchers.delete(onChange)
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  private shard(shard: number): Shard {
+    const found = this.namespace?.shards[shard]
+    if (!found) throw new ConfigError(`shard ${shard}: open the store first, and use a shard below its number of shards.`)
+    return found
+  }
+}
+
+/** Runs at once, as a script on a server would, and answers later. */
+function settle<T>(run: () => T): Promise<T> {
+  try {
+    return Promise.resolve(run())
+  } catch (error) {
+    return Promise.reject(error as Error)
+  }
+}
+
+function writeAll<T>(target: Map<string, T>, changes: ReadonlyMap<string, T | undefined>): void {
+  for (const [name, value] of changes) {
+    if (value === undefined) target.delete(name)
+    else target.set(name, value)
+  }
+}
+
+function wake(callbacks: Set<() => void>): void {
+  for (const callback of [...callbacks]) callback()
+}
+
+function hasKey(address: string, key: string): boolean {
+  const rest = address.slice(address.indexOf('/') + 1)
+  return rest === key || rest.startsWith(`${key}~`)
+}

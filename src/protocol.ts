@@ -1,0 +1,202 @@
+/**
+ * What a chart may ask of the runtime, and what the runtime tells a chart.
+ *
+ * Charts stay pure: a command is an XState action that only says what is wanted. The runtime carries it out with the
+ * commit of the turn; plain `createActor` does nothing for it, so a chart with commands still runs in a unit test.
+ *
+ * ```ts
+ * setup({ actions: { hire: durableChild(({ event }) => ({ machine: 'worker', id: event.name, input: event.task })) } })
+ * ```
+ */
+import { fromPromise, type ActionArgs, type EventObject, type MachineContext, type ParameterizedObject, type PromiseActorLogic } from 'xstate'
+import type { Address } from './runtime/identity.js'
+import type { Json } from './runtime/json.js'
+import type { StoredError } from './errors.js'
+
+/** Marks an action function whose return value is a {@link Command}. */
+export const COMMAND: unique symbol = Symbol.for('holdfast.command') as never
+
+/** Marks a promise logic that asks another actor instead of running code. */
+export const ASK: unique symbol = Symbol.for('holdfast.ask') as never
+
+/** Marks a promise logic that says what a crash in the middle of it means. */
+export const EFFECT: unique symbol = Symbol.for('holdfast.effect') as never
+
+/** What a promise logic's creator is called with beside XState's own arguments. */
+export interface EffectArgs<TInput> {
+  readonly input: TInput
+  /** Fires when the state that invoked the effect is left, the actor ends, or this process gives the actor up. */
+  readonly signal: AbortSignal
+  /** The same at every attempt: what a receiver recognises a repeat by. */
+  readonly idempotencyKey: string
+  /** 1 at first; one more for each start after a crash. */
+  readonly attempt: number
+}
+
+/** What is known of an external action that was under way when the process died. */
+export type Reconciled<TOutput> =
+  /** It had happened, with this result. */
+  | { readonly happened: true; readonly output: TOutput }
+  /** It had not: it may be run. */
+  | { readonly happened: false }
+
+export interface ExternalAction<TInput, TOutput> {
+  readonly run: (args: EffectArgs<TInput>) => Promise<TOutput> | TOutput
+  /** Asks the receiver by key. Without it, or if it throws, the outcome stays unknown and the effect fails with code OUTCOME_UNKNOWN. */
+  readonly reconcile?: (args: EffectArgs<TInput>) => Promise<Reconciled<TOutput>> | Reconciled<TOutput>
+}
+
+export interface EffectDeclaration {
+  readonly kind: 'repeatable' | 'external'
+  readonly run: (args: EffectArgs<never>) => unknown
+  readonly reconcile?: (args: EffectArgs<never>) => unknown
+}
+
+/** A promise that may be run again after a crash: it costs at most money. The same as `fromPromise`, declared. */
+export function repeatable<TOutput, TInput = unknown>(run: (args: EffectArgs<TInput>) => Promise<TOutput> | TOutput): PromiseActorLogic<TOutput, TInput> {
+  return declare({ kind: 'repeatable', run: run as EffectDeclaration['run'] })
+}
+
+/**
+ * A promise that changes the outside world. After a crash in the middle of it, it is never run blindly again:
+ * `reconcile` is asked first.
+ */
+export function external<TOutput, TInput = unknown>(action: ExternalAction<TInput, TOutput>): PromiseActorLogic<TOutput, TInput> {
+  return declare({
+    kind: 'external',
+    run: action.run as EffectDeclaration['run'],
+    ...(action.reconcile ? { reconcile: action.reconcile as NonNullable<EffectDeclaration['reconcile']> } : {}),
+  })
+}
+
+function declare<TOutput, TInput>(declaration: EffectDeclaration): PromiseActorLogic<TOutput, TInput> {
+  // Under plain createActor, in a unit test, the action simply runs, once.
+  const logic = fromPromise<TOutput, TInput>(async ({ input, signal }) => (await declaration.run({ input: input as never, signal, idempotencyKey: 'test', attempt: 1 })) as TOutput)
+  return Object.assign(logic, { [EFFECT]: declaration })
+}
+
+/** A question to another actor. */
+export interface Ask {
+  /** The address asked, `machine/id`. */
+  readonly to: string
+  readonly event: { readonly type: string; readonly [key: string]: unknown }
+  /** How long an answer is waited for, ms. */
+  readonly deadlineMs: number
+}
+
+/**
+ * Asks another actor and ends with its answer: `invoke: { src: 'price', onDone, onError }` with
+ * `actors: { price: fromAsk(({ input }) => ({ to: `shop/${input.shop}`, event: { type: 'price?' }, deadlineMs: 5_000 })) }`.
+ * The question is written with the commit of the turn, so it survives a crash and is asked once.
+ * Fails with code DEADLINE, or with the error of the actor that was asked.
+ */
+export function fromAsk<TOutput = unknown, TInput = unknown>(ask: (args: { input: TInput }) => Ask): PromiseActorLogic<TOutput, TInput> {
+  const logic = fromPromise<TOutput, TInput>(() => Promise.reject(new Error('fromAsk works in an actor system only')))
+  return Object.assign(logic, { [ASK]: ask })
+}
+
+/** Starts an actor with a record of its own as a child of this one. */
+export interface StartChild {
+  /** Name of a registered machine. */
+  readonly machine: string
+  /** Unique among the children of this actor; `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
+  readonly id: string
+  readonly input?: unknown
+}
+
+export type Command =
+  | ({ readonly type: 'child.start' } & StartChild)
+  | { readonly type: 'child.stop'; readonly machine: string; readonly id: string }
+  | { readonly type: 'child.restart'; readonly machine: string; readonly id: string; readonly from: 'snapshot' | 'input' }
+  | { readonly type: 'reply'; readonly value: unknown; readonly token?: ReplyToken }
+  | ({ readonly type: 'append' } & StreamEntry)
+
+/** Where an answer goes; plain JSON, so that a machine can keep it in context and answer later. */
+export interface ReplyToken {
+  readonly id: string
+  /** The effect of an actor that asked; absent when a client did. */
+  readonly to?: { readonly to: Address; readonly cell: number; readonly effect: string }
+}
+
+/** A value for an append-only stream. */
+export interface StreamEntry {
+  readonly stream: string
+  readonly value: unknown
+  /** The stream is the shard's, read by all who trace it, and not this actor's own. Default false. */
+  readonly shared?: boolean
+}
+
+/** Told to the parent when a durable child has started, ended or failed; see {@link durableChild}. */
+export type ChildFact =
+  | ({ readonly type: 'child.started' } & FactCommon)
+  | ({ readonly type: 'child.stopped'; readonly reason: 'done' | 'stopped'; readonly output?: Json } & FactCommon)
+  | ({ readonly type: 'child.failed'; readonly error: StoredError } & FactCommon)
+
+interface FactCommon {
+  readonly id: string
+  readonly machine: string
+  readonly address: string
+  /** Namespace time of the child's commit, in ms. */
+  readonly at: number
+  /** A number in [0, 1), the same at every recovery: what a pure chart draws jitter from. */
+  readonly chance: number
+}
+
+type Expression<C extends MachineContext, E extends EventObject, P, T> = (args: ActionArgs<C, E, E>, params: P) => T
+type CommandAction<C extends MachineContext, E extends EventObject, P> = (args: ActionArgs<C, E, E>, params: P) => void
+type Params = ParameterizedObject['params'] | undefined
+
+function command<C extends MachineContext, E extends EventObject, P extends Params, T>(
+  name: string,
+  evaluate: Expression<C, E, P, T>,
+  make: (value: T) => Command,
+): CommandAction<C, E, P> {
+  const action = (): void => {}
+  Object.defineProperty(action, 'name', { value: name })
+  return Object.assign(action, {
+    [COMMAND]: (args: ActionArgs<C, E, E>, params: P): Command => make(evaluate(args, params)),
+  })
+}
+
+/**
+ * Starts a child that has a record of its own: its failure leaves this actor and its siblings alone, and this actor
+ * is told of it by {@link ChildFact} events. Its address is `machine/<key of this actor>~<id>`.
+ */
+export function durableChild<C extends MachineContext, E extends EventObject, P extends Params = undefined>(
+  evaluate: Expression<C, E, P, StartChild>,
+): CommandAction<C, E, P> {
+  return command('durableChild', evaluate, (child) => ({ type: 'child.start', ...child }))
+}
+
+/** Stops a durable child; its `child.stopped` follows. */
+export function stopDurableChild<C extends MachineContext, E extends EventObject, P extends Params = undefined>(
+  evaluate: Expression<C, E, P, { machine: string; id: string }>,
+): CommandAction<C, E, P> {
+  return command('stopDurableChild', evaluate, (child) => ({ type: 'child.stop', ...child }))
+}
+
+/** Restarts a failed or ended durable child: from its last good snapshot, or anew from its input. */
+export function restartDurableChild<C extends MachineContext, E extends EventObject, P extends Params = undefined>(
+  evaluate: Expression<C, E, P, { machine: string; id: string; from: 'snapshot' | 'input' }>,
+): CommandAction<C, E, P> {
+  return command('restartDurableChild', evaluate, (child) => ({ type: 'child.restart', ...child }))
+}
+
+/** Answers the message being handled, or, given the `token` of an earlier one, that one. */
+export function reply<C extends MachineContext, E extends EventObject, P extends Params = undefined>(
+  evaluate: Expression<C, E, P, unknown>,
+  token?: Expression<C, E, P, ReplyToken>,
+): CommandAction<C, E, P> {
+  return command(
+    'reply',
+    (args: ActionArgs<C, E, E>, params: P) => ({ value: evaluate(args, params), token: token?.(args, params) }),
+    ({ value, token: to }) => ({ type: 'reply', value, ...(to ? { token: to } : {}) }),
+  )
+}
+
+/** Appends a value to a stream of this actor, in the commit of the turn; it goes when the actor's record goes. */
+export function append<C extends MachineContext, E extends EventObject, P extends Params = undefined>(
+  evaluate: Expression<C, E, P, StreamEntry>,
+): CommandAction<C, E, P> {
+  return command('append', evaluate, (entry) => ({ type: 'append', ...entry }))
+}

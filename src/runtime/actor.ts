@@ -1,0 +1,189 @@
+/** An actor as its users hold it: an address with methods. Nothing is created by making one. */
+import type { AnyStateMachine, EmittedFrom, EventFromLogic, InputFrom, OutputFrom, SnapshotFrom } from 'xstate'
+import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, DeadlineError, HoldfastError } from '../errors.js'
+import { checkEvent, post, type Gateway, type SendOptions, type Sight } from './gateway.js'
+import type { Address } from './identity.js'
+import { isJsonEqual } from './json.js'
+import type { Failure } from './record.js'
+import type { XMachineSnapshot } from './xstate/insides.js'
+
+export interface WaitOptions {
+  /** How long to wait, ms. Default: for ever. */
+  readonly deadlineMs?: number
+}
+
+type StartInput<M extends AnyStateMachine> = undefined extends InputFrom<M> ? { readonly input?: InputFrom<M> } : { readonly input: InputFrom<M> }
+
+/** Why an actor failed, and where it stood before. */
+export interface ActorFailure<M extends AnyStateMachine = AnyStateMachine> extends Failure {
+  /** The last good snapshot; undefined if the start itself failed. */
+  readonly snapshot: SnapshotFrom<M> | undefined
+}
+
+export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
+  /** `machine/id`. */
+  readonly address: Address
+  private readonly gateway: Gateway
+
+  constructor(gateway: Gateway, address: Address) {
+    this.gateway = gateway
+    this.address = address
+  }
+
+  /**
+   * Starts the actor. Resolves when the start is durable. Starting it again with equal input does nothing.
+   *
+   * @throws ActorExistsError if it was started with other input
+   * @throws NonJsonError, LimitError if the input cannot be stored
+   */
+  async start(options: StartInput<M> & SendOptions): Promise<void> {
+    const input: unknown = options.input
+    const existing = await this.gateway.look(this.address)
+    if (existing) {
+      if (isJsonEqual(existing.input, input)) return
+      throw new ActorExistsError(this.address)
+    }
+    await post(this.gateway, { kind: 'start', to: this.address }, input === undefined ? {} : { input }, options)
+  }
+
+  /**
+   * Sends an event. Resolves when it is durable: from then on it is handled once, whatever crashes. An actor that was
+   * never started is started by its first event if its machine needs no input.
+   *
+   * @throws InvalidEventError for an event without a type or of a type only the runtime sends
+   * @throws NonJsonError, LimitError if the event cannot be stored
+   * @throws ActorNotStartedError if it was never started and its machine needs input
+   * @throws MailboxFullError if too many of its messages are unhandled
+   */
+  async send(event: EventFromLogic<M>, options?: SendOptions): Promise<void> {
+    checkEvent(event)
+    await this.mustBeStartable()
+    await post(this.gateway, { kind: 'event', to: this.address }, event, options)
+  }
+
+  /**
+   * Sends an event and waits for the machine's `reply`.
+   *
+   * @throws DeadlineError if no answer came in time; the event is handled all the same
+   * @throws ActorFailedError, ActorEndedError if it cannot answer
+   */
+  async ask<T = unknown>(event: EventFromLogic<M>, options: SendOptions & { readonly deadlineMs: number }): Promise<T> {
+    checkEvent(event)
+    await this.mustBeStartable()
+    const id = options.id ?? this.gateway.ids.next()
+    const deadline = this.gateway.now(this.address) + options.deadlineMs
+    let stop = (): void => {}
+    const answered = new Promise<string>((resolve) => (stop = this.gateway.onReply(this.address, id, resolve)))
+    try {
+      await post(this.gateway, { kind: 'event', to: this.address, replyTo: { client: true }, deadlineAt: deadline }, event, { ...options, id })
+      const text = await this.within(answered, options.deadlineMs, `An answer of ${this.address} to "${event.type}"`)
+      const answer = JSON.parse(text) as { value: T } | { error: { code?: string; message: string } }
+      if ('error' in answer) throw new HoldfastError(answer.error.code ?? 'ACTOR_FAILED', answer.error.message)
+      return answer.value
+    } finally {
+      stop()
+    }
+  }
+
+  /** The last committed snapshot, or undefined if the actor does not exist (or its very start failed). */
+  async snapshot(): Promise<SnapshotFrom<M> | undefined> {
+    return (await this.gateway.look(this.address))?.snapshot as SnapshotFrom<M> | undefined
+  }
+
+  /** What XState's `getPersistedSnapshot` gives: `createActor(machine, { snapshot })` goes on from it. */
+  async persisted(): Promise<unknown> {
+    return (await this.gateway.read(this.address))?.persisted()
+  }
+
+  /** active, done, stopped or failed; undefined if the actor does not exist. */
+  async status(): Promise<Sight['status'] | undefined> {
+    return (await this.gateway.look(this.address))?.status
+  }
+
+  /** Why the actor failed, or undefined if it has not. */
+  async failure(): Promise<ActorFailure<M> | undefined> {
+    const sight = await this.gateway.look(this.address)
+    return sight?.failure && { ...sight.failure, snapshot: sight.snapshot as SnapshotFrom<M> | undefined }
+  }
+
+  /**
+   * Waits until the actor is done and gives its output.
+   *
+   * @throws ActorFailedError, ActorEndedError if it ends otherwise; DeadlineError
+   */
+  async output(options: WaitOptions = {}): Promise<OutputFrom<M>> {
+    const snapshot = await this.waitFor((s) => (s as unknown as XMachineSnapshot).status === 'done', options)
+    return (snapshot as unknown as XMachineSnapshot).output as OutputFrom<M>
+  }
+
+  /** Calls back with the snapshot of every turn from now on, in order, after its commit. A throwing listener harms nobody. */
+  subscribe(listener: (snapshot: SnapshotFrom<M>) => void): { unsubscribe(): void } {
+    const stop = this.gateway.watch(this.address, (sight) => {
+      if (sight.snapshot && sight.status !== 'failed') listener(sight.snapshot as unknown as SnapshotFrom<M>)
+    })
+    return { unsubscribe: stop }
+  }
+
+  /**
+   * Waits for the first snapshot, beginning with the present one, for which the predicate is true.
+   *
+   * @throws ActorFailedError, ActorEndedError if the actor ends without one; DeadlineError
+   */
+  async waitFor(predicate: (snapshot: SnapshotFrom<M>) => boolean, options: WaitOptions = {}): Promise<SnapshotFrom<M>> {
+    let stop = (): void => {}
+    const found = new Promise<SnapshotFrom<M>>((resolve, reject) => {
+      const judge = (sight: Sight): void => {
+        try {
+          const snapshot = sight.snapshot as unknown as SnapshotFrom<M> | undefined
+          if (sight.failure) reject(new ActorFailedError(this.address, sight.failure.error.message))
+          else if (snapshot && predicate(snapshot)) resolve(snapshot)
+          else if (sight.status !== 'active') reject(new ActorEndedError(this.address, sight.status === 'done' ? 'is done' : 'was stopped'))
+        } catch (error) {
+          reject(error as Error)
+        }
+      }
+      let early: Sight[] | undefined = []
+      stop = this.gateway.watch(this.address, (sight) => (early ? early.push(sight) : judge(sight)))
+      this.gateway.look(this.address).then((sight) => {
+        if (sight) judge(sight)
+        for (const later of early ?? []) if (later.turns > (sight?.turns ?? 0)) judge(later)
+        early = undefined
+      }, reject)
+    })
+    try {
+      return await this.within(found, options.deadlineMs, `The awaited state of ${this.address}`)
+    } finally {
+      stop()
+    }
+  }
+
+  /** Calls back with events that the machine emits, after their commit; at most once each, in this process only. */
+  on<T extends EmittedFrom<M>['type'] | '*'>(type: T, listener: (event: T extends '*' ? EmittedFrom<M> : Extract<EmittedFrom<M>, { type: T }>) => void): { unsubscribe(): void } {
+    const stop = this.gateway.onEmitted(this.address, (event) => {
+      if (type === '*' || event.type === type) listener(event as never)
+    })
+    return { unsubscribe: stop }
+  }
+
+  /** Stops the actor and everything it invoked. Resolves when that is durable. */
+  async stop(options?: SendOptions): Promise<void> {
+    await post(this.gateway, { kind: 'stop', to: this.address }, undefined, options)
+  }
+
+  private async mustBeStartable(): Promise<void> {
+    if (this.gateway.definitionOf(this.address)?.needsInput && !(await this.gateway.look(this.address))) throw new ActorNotStartedError(this.address)
+  }
+
+  private async within<T>(promise: Promise<T>, deadlineMs: number | undefined, what: string): Promise<T> {
+    if (deadlineMs === undefined) return promise
+    let cancel = (): void => {}
+    const late = new Promise<never>((_, reject) => {
+      cancel = this.gateway.clock.after(deadlineMs, () => reject(new DeadlineError(what, deadlineMs)))
+    })
+    try {
+      return await Promise.race([promise, late])
+    } finally {
+      cancel()
+    }
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * The turns that become one commit. Per record everything is folded: the last writer of a name wins, and what was set
+ * and taken back within the batch stays gone.
+ */
+import type { Address } from './identity.js'
+import type { Appended, Commit, Lease, LogAppend, NewEntry, OutboxEntry, Part, Reply } from './ports/store.js'
+
+/** A message of this process that skipped the log: how to append it after all, and whom to tell. */
+export interface Own {
+  readonly entry: NewEntry
+  resolve(appended: Appended): void
+  reject(error: Error): void
+}
+
+export class PartBuilder implements Part {
+  readonly address: Address
+  readonly fields = new Map<string, string | undefined>()
+  life?: 'created' | 'erased'
+  handled = 0
+  readonly timers = new Map<string, number | undefined>()
+  readonly effects = new Map<string, string | undefined>()
+  readonly actions = new Map<string, string>()
+  readonly entries: NewEntry[] = []
+  readonly outbox: OutboxEntry[] = []
+  readonly replies = new Map<string, Reply>()
+  readonly logs: LogAppend[] = []
+  readonly park: string[] = []
+  unpark = 0
+
+  constructor(address: Address) {
+    this.address = address
+  }
+
+  setTimer(member: string, dueAt: number): void {
+    this.timers.set(member, dueAt)
+  }
+  cancelTimer(member: string): void {
+    this.timers.set(member, undefined)
+  }
+  beginEffect(id: string, text: string): void {
+    this.effects.set(id, text)
+  }
+  endEffect(id: string): void {
+    this.effects.set(id, undefined)
+  }
+}
+
+export class Batch {
+  readonly number: number
+  readonly at: number
+  position: number
+  turns = 0
+  /** Size so far, in UTF-16 units: an estimate that costs nothing. */
+  chars = 0
+  readonly parts = new Map<Address, PartBuilder>()
+  readonly accepted: { id: string; until: number }[] = []
+  readonly confirmed: string[] = []
+  readonly delivered: { to: number; through: number }[] = []
+  readonly suspects = new Map<string, number | undefined>()
+  /** Messages that skip the log with this commit. */
+  readonly own: Own[] = []
+  /** Run in order once the commit is acknowledged. */
+  readonly after: (() => void)[] = []
+
+  constructor(number: number, position: number, at: number) {
+    this.number = number
+    this.position = position
+    this.at = at
+  }
+
+  private outboxCount = 0
+
+  /** Outbox numbers grow with every entry of the source shard: by commit, then by place in it. */
+  nextOutbox(): number {
+    return this.number * 65_536 + this.outboxCount++
+  }
+
+  get isEmpty(): boolean {
+    return this.parts.size === 0 && this.confirmed.length === 0 && this.delivered.length === 0 && this.suspects.size === 0
+  }
+
+  part(address: Address): PartBuilder {
+    let part = this.parts.get(address)
+    if (!part) this.parts.set(address, (part = new PartBuilder(address)))
+    return part
+  }
+
+  toCommit(lease: Lease): Commit {
+    return {
+      lease,
+      number: this.number,
+      position: this.position,
+      at: this.at,
+      parts: [...this.parts.values()],
+      accepted: this.accepted,
+      confirmed: this.confirmed,
+      delivered: this.delivered,
+      suspects: this.suspects,
+    }
+  }
+}

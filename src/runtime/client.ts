@@ -1,0 +1,17 @@
+/**
+ * A client: sends to actors and looks at them through the store, without owning any. For a second process that
+ * approves, shows or sends while the first one runs, on the same folder or server.
+ */
+import { ActorSystem, type ActorSystemOptions } from './system.js'
+
+export interface ClientOptions extends Pick<ActorSystemOptions, 'store' | 'namespace' | 'logger' | 'limits' | 'clock' | 'ids' | 'unsafe'> {
+  /** Machines whose snapshots are to be read; sending needs none. */
+  readonly machines?: ActorSystemOptions['machines']
+}
+
+export type Client = Pick<ActorSystem, 'actor' | 'actorAt' | 'find' | 'stream' | 'sharedStream' | 'stop' | 'durability'>
+
+/** Opens the store as a client. `await client.stop()` closes it. */
+export async function createClient(options: ClientOptions): Promise<Client> {
+  return new ActorSystem({ ...options, machines: options.machines ?? [] }).startAsClient()
+}

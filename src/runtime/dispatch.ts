@@ -1,0 +1,449 @@
+/**
+ * What one input does to one actor: which turn it is, and what of the turn goes into the commit. Synchronous and
+ * without I/O; the shard loop brings inputs in their order and sees to the commit.
+ *
+ * Every input ends in exactly one of: a turn, parked, dead letter, counted as stale (I5).
+ */
+import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, DeadlineError, TurnError, toStoredError, type HoldfastError } from '../errors.js'
+import type { Command } from '../protocol.js'
+import type { Batch, PartBuilder } from './batch.js'
+import type { RuntimeContext } from './context.js'
+import { effectIdOf, type StoredEffect } from './effects.js'
+import { encodeEnvelope, type DeadLetter, type Envelope, type EnvelopeHead, type Parked, type ReplyTo } from './envelope.js'
+import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
+import { isJsonEqual } from './json.js'
+import type { NearTimers } from './near-timers.js'
+import { DurableRecord, formatVersion, type RecordInput, type RecordMeta, type TurnResult } from './record.js'
+import type { Resident } from './residents.js'
+import { knowsEvent } from './machines.js'
+import type { XEvent } from './xstate/insides.js'
+
+/** A message as it comes to be handled. */
+export interface Message {
+  readonly envelope: Envelope
+  readonly text: string
+  /** Sequence number, if it stands in the log. */
+  readonly seq: number | undefined
+}
+
+/** Carries out what turns asked for, after their commit. */
+export interface ActRunner {
+  run(record: DurableRecord, result: TurnResult, actionIds: readonly (string | undefined)[] | undefined): void
+}
+
+/** The key of the timer that takes an ended record away. */
+const expiryKey = '!'
+
+export class Dispatcher {
+  private readonly context: RuntimeContext
+  private readonly shard: number
+  private readonly timers: NearTimers
+  private readonly acts: ActRunner
+  /** Messages to this shard that the batch being built has made, with the parts that made them. */
+  produced: { readonly part: PartBuilder; readonly message: Message }[] = []
+  /** Records whose part of a commit the store refused, with its reason: their next turn fails them instead. */
+  readonly refusals = new Map<Address, string>()
+
+  constructor(context: RuntimeContext, shard: number, timers: NearTimers, acts: ActRunner) {
+    this.context = context
+    this.shard = shard
+    this.timers = timers
+    this.acts = acts
+  }
+
+  // ── Inputs ──
+
+  /** A message, in its turn. `unparked` messages come from the actor's own parked ones and are not put behind them. */
+  message(batch: Batch, resident: Resident, message: Message, unparked = false): void {
+    const { envelope } = message
+    const part = batch.part(resident.address)
+    if (message.seq !== undefined) part.handled++
+    if (envelope.deadlineAt !== undefined && envelope.deadlineAt < batch.at) {
+      this.refuse(batch, part, message, 'expired', new DeadlineError(`Handling ${envelope.kind} ${envelope.id}`, 0))
+      return
+    }
+    if (resident.blocked) {
+      this.park(batch, part, resident, message, resident.blocked.reason, resident.blocked.detail)
+    } else if (resident.parked > 0 && !unparked) {
+      this.park(batch, part, resident, message, 'behind', 'earlier messages are parked')
+    } else if (!resident.record) {
+      this.toAbsent(batch, part, resident, message)
+    } else {
+      this.toRecord(batch, part, resident, resident.record, message)
+    }
+  }
+
+  /** A due timer; its removal is part of the commit whatever becomes of it. */
+  timer(batch: Batch, resident: Resident, member: string): void {
+    const first = member.indexOf('|')
+    const key = member.slice(member.indexOf('|', first + 1) + 1)
+    const { record } = resident
+    this.timers.remove(member)
+    batch.part(resident.address).cancelTimer(member)
+    if (!record) {
+      this.context.counters.stale++
+    } else if (key === expiryKey) {
+      const expired = record.status !== 'active' && record.endedAt + this.context.options.endedRetentionMs <= batch.at
+      if (expired && resident.parked === 0) this.erase(batch, resident)
+      else if (expired) resident.expiring = true
+    } else if (record.status === 'active') {
+      this.turn(batch, resident, record, { kind: 'timer', key, order: member.slice(0, first) }, undefined)
+    }
+  }
+
+  private toAbsent(batch: Batch, part: PartBuilder, resident: Resident, message: Message): void {
+    const { envelope } = message
+    const definition = this.context.registry.newest(machineOf(resident.address))!
+    if (envelope.kind === 'start') {
+      this.begin(batch, resident, { input: envelope.body.input, parent: envelope.body.parent, event: undefined }, message)
+    } else if (envelope.kind === 'event' && !definition.needsInput) {
+      this.begin(batch, resident, { input: undefined, parent: undefined, event: this.eventOf(envelope) }, message)
+    } else if (envelope.kind === 'event' || envelope.kind === 'fact') {
+      this.refuse(batch, part, message, 'not-started', new ActorNotStartedError(resident.address))
+    } else {
+      // An outcome for an actor that was erased, or a stop of one that never was.
+      this.context.counters.stale++
+    }
+  }
+
+  private begin(batch: Batch, resident: Resident, first: { input: unknown; parent: Address | undefined; event: XEvent | undefined }, message: Message): void {
+    const definition = this.context.registry.newest(machineOf(resident.address))!
+    const meta: RecordMeta = {
+      format: formatVersion,
+      machine: definition.name,
+      version: definition.version,
+      hash: definition.hash,
+      incarnation: batch.number,
+      ...(first.parent ? { parent: first.parent } : {}),
+      ...(first.input === undefined ? {} : { input: first.input }),
+      startedAt: batch.at,
+      ...(message.envelope.run === undefined ? {} : { run: message.envelope.run }),
+    }
+    const record = new DurableRecord(this.context, resident.address, definition, meta)
+    resident.record = record
+    batch.part(resident.address).life = 'created'
+    if (meta.parent) this.tell(batch, record, { type: 'child.started' })
+    this.turn(batch, resident, record, { kind: 'start', input: first.input, ...(first.event ? { event: first.event } : {}) }, message)
+  }
+
+  private toRecord(batch: Batch, part: PartBuilder, resident: Resident, record: DurableRecord, message: Message): void {
+    const { envelope } = message
+    switch (envelope.kind) {
+      case 'start':
+        if (!isJsonEqual(record.meta.input, envelope.body.input)) this.refuse(batch, part, message, 'exists', new ActorExistsError(resident.address))
+        return
+      case 'restart':
+        this.restart(batch, resident, record, envelope.body.from, message)
+        return
+      case 'stop':
+        if (record.status === 'active') this.turn(batch, resident, record, { kind: 'stop' }, undefined)
+        else if (record.status === 'failed') this.write(batch, resident, record, record.giveUp(batch.at), undefined)
+        return
+      default:
+    }
+    if (record.status !== 'active') {
+      this.toEnded(batch, part, resident, record, message)
+      return
+    }
+    switch (envelope.kind) {
+      case 'event':
+      case 'fact': {
+        const event = this.eventOf(envelope)
+        if (envelope.cell === undefined && !knowsEvent(record.definition.machine, event.type)) this.unknownEvent(record, event.type)
+        this.turn(batch, resident, record, { kind: 'event', cell: envelope.cell ?? 0, event }, message)
+        return
+      }
+      case 'outcome':
+        this.turn(batch, resident, record, { kind: 'outcome', cell: envelope.cell, event: envelope.body }, message)
+        return
+      case 'emission':
+        this.turn(batch, resident, record, { kind: 'emission', cell: envelope.cell, event: envelope.body }, message)
+        return
+      case 'fault':
+        this.turn(batch, resident, record, { kind: 'fault', cell: envelope.cell ?? 0, error: envelope.body.error }, message)
+    }
+  }
+
+  private toEnded(batch: Batch, part: PartBuilder, resident: Resident, record: DurableRecord, message: Message): void {
+    const { kind } = message.envelope
+    if (kind !== 'event' && kind !== 'fact') {
+      this.context.counters.stale++
+    } else if (record.status === 'failed' && record.meta.parent) {
+      // Its supervisor may restart it.
+      this.park(batch, part, resident, message, 'failed', record.failure?.error.message ?? 'the actor failed')
+    } else if (record.status === 'failed') {
+      this.refuse(batch, part, message, 'failed', new ActorFailedError(resident.address, record.failure?.error.message ?? 'unknown'))
+    } else {
+      this.refuse(batch, part, message, 'ended', new ActorEndedError(resident.address, record.status === 'done' ? 'is done' : 'was stopped'))
+    }
+  }
+
+  private restart(batch: Batch, resident: Resident, record: DurableRecord, from: 'snapshot' | 'input', message: Message): void {
+    if (from === 'snapshot' && record.status === 'failed' && record.begun) {
+      this.write(batch, resident, record, record.resume(), undefined)
+      this.tell(batch, record, { type: 'child.started' })
+      return
+    }
+    if (record.status === 'active') this.turn(batch, resident, record, { kind: 'stop' }, undefined)
+    const { record: fresh, cleared } = record.anew(batch.number, batch.at)
+    const part = batch.part(resident.address)
+    for (const [name] of cleared) part.fields.set(name, undefined)
+    resident.record = fresh
+    this.tell(batch, fresh, { type: 'child.started' })
+    this.turn(batch, resident, fresh, { kind: 'start', input: fresh.meta.input }, message)
+  }
+
+  /** Turns an expired actor's parked messages into dead letters; the last of them takes the record with it. */
+  discardParked(batch: Batch, resident: Resident, messages: readonly Message[]): void {
+    const part = batch.part(resident.address)
+    part.unpark += messages.length
+    resident.parked -= messages.length
+    for (const message of messages) this.refuse(batch, part, message, 'expired', new ActorEndedError(resident.address, 'was taken away'))
+    if (resident.parked === 0) this.erase(batch, resident)
+  }
+
+  private erase(batch: Batch, resident: Resident): void {
+    batch.part(resident.address).life = 'erased'
+    resident.record = undefined
+    resident.parked = 0
+    batch.after.push(() => this.context.listeners.erased(resident.address))
+  }
+
+  /**
+   * Sets an actor aside that killed the process too often. A message is parked as the evidence; for a timer, action or
+   * effect, which stay where they are, only the reason is.
+   */
+  quarantine(batch: Batch, resident: Resident, what: string, attempts: number, message?: Message): void {
+    const part = batch.part(resident.address)
+    if (message?.seq !== undefined) part.handled++
+    const detail = `the process died ${attempts} times while handling ${what}`
+    resident.blocked = { reason: 'quarantined', detail }
+    resident.parked++
+    part.park.push(JSON.stringify({ reason: 'quarantined', detail, at: batch.at, text: message?.text ?? '' } satisfies Parked))
+    batch.turns++
+    batch.after.push(() => this.context.logger.error({ actor: resident.address }, `an actor was quarantined: ${detail}`))
+  }
+
+  // ── Turns ──
+
+  private turn(batch: Batch, resident: Resident, record: DurableRecord, input: RecordInput, message: Message | undefined): void {
+    const order = `${batch.number.toString(36).padStart(10, '0')}.${String(batch.turns).padStart(6, '0')}.`
+    const original = message && message.envelope.body !== undefined && message.envelope.kind !== 'fact' ? () => bodyOf(message.text) : undefined
+    const refusal = this.refusals.get(record.address)
+    const result =
+      refusal === undefined
+        ? record.run(input, batch.at, order, this.context.listeners.inspecting, original)
+        : record.fail(new TurnError('refused', `The store refused what the turn wanted to write: ${refusal}`), original ? JSON.parse(original()) : { type: input.kind }, batch.at)
+    this.refusals.delete(record.address)
+    this.context.counters.droppedEvents += result.dropped
+    if (!result.changed) {
+      this.context.counters.stale++
+      return
+    }
+    this.write(batch, resident, record, result, message)
+  }
+
+  /** Writes a turn's result into the commit. */
+  private write(batch: Batch, resident: Resident, record: DurableRecord, result: TurnResult, message: Message | undefined): void {
+    const { address } = record
+    const part = batch.part(address)
+    batch.turns++
+    this.context.counters.turns++
+    resident.pins++
+    for (const [name, value] of result.fields) {
+      part.fields.set(name, value)
+      batch.chars += value === undefined ? name.length : name.length + value.length
+    }
+    for (const timer of result.timersCancelled) {
+      const member = `${timer.order}|${address}|${timer.key}`
+      part.cancelTimer(member)
+      this.timers.remove(member)
+    }
+    for (const timer of result.timersSet) {
+      const member = `${timer.order}|${address}|${timer.key}`
+      part.setTimer(member, timer.dueAt)
+      this.timers.add({ member, dueAt: timer.dueAt })
+    }
+    for (const { cell, running } of result.effects) {
+      const id = effectIdOf(record, cell)
+      if (running) part.beginEffect(id, JSON.stringify({ address, cell: cell.number, attempt: 1 } satisfies StoredEffect))
+      else part.endEffect(id)
+    }
+    let actionIds: (string | undefined)[] | undefined
+    for (let i = 0; i < result.acts.length; i++) {
+      const act = result.acts[i]!
+      const text = result.encoded[i]
+      switch (act.type) {
+        case '@xstate.action':
+          if (text === undefined) break
+          ;(actionIds ??= [])[i] = `${address}@${record.meta.incarnation}:${record.turns}/${i}`
+          part.actions.set(actionIds[i]!, text)
+          break
+        case '@xstate.sendTo':
+          this.send(batch, part, { ...this.headFrom(record, i, act.to.address as Address, message), kind: 'event', ...(act.to.cell === undefined ? {} : { cell: act.to.cell }) }, text)
+          break
+        case '@xstate.ask':
+          this.send(batch, part, { ...this.headFrom(record, i, act.to as Address, message), kind: 'event', replyTo: { to: address, cell: act.cell.number, effect: effectIdOf(record, act.cell) } }, text)
+          break
+        case 'command':
+          this.command(batch, part, record, act.command, text, i, message)
+          break
+        default:
+      }
+    }
+    if (result.ended) this.ended(batch, part, record, result.ended, message)
+    batch.after.push(() => {
+      resident.pins--
+      this.acts.run(record, result, actionIds)
+    })
+  }
+
+  private ended(batch: Batch, part: PartBuilder, record: DurableRecord, how: 'done' | 'stopped' | 'failed', message: Message | undefined): void {
+    const at = batch.at + this.context.options.endedRetentionMs
+    const member = `${batch.number.toString(36).padStart(10, '0')}.${String(batch.turns).padStart(6, '0')}.|${record.address}|${expiryKey}`
+    part.setTimer(member, at)
+    this.timers.add({ member, dueAt: at })
+    if (how === 'failed') {
+      const { error } = record.failure!
+      this.context.counters.failures++
+      this.context.logger.warn({ actor: record.address, run: record.meta.run, error: error.name, code: error.code }, 'an actor failed')
+      this.tell(batch, record, { type: 'child.failed', error })
+      if (message?.envelope.replyTo) this.answer(batch, part, message.envelope.replyTo, message.envelope.id, { error: { name: 'ActorFailedError', code: 'ACTOR_FAILED', message: `Actor ${record.address} failed: ${error.message}` } })
+      return
+    }
+    const { output } = record.snapshot
+    this.tell(batch, record, { type: 'child.stopped', reason: how, ...(how === 'done' && output !== undefined ? { output } : {}) })
+  }
+
+  /** Tells the parent, if there is one. */
+  private tell(batch: Batch, record: DurableRecord, fact: { readonly type: string; readonly [key: string]: unknown }): void {
+    const { parent, run } = record.meta
+    if (!parent) return
+    const body = JSON.stringify({ ...fact, id: childIdOf(record.address), machine: record.meta.machine, address: record.address, at: batch.at })
+    this.send(
+      batch,
+      batch.part(record.address),
+      { id: `${record.address}@${record.meta.incarnation}:${record.turns}/${fact.type}`, kind: 'fact', to: parent, from: record.address, ...(run === undefined ? {} : { run }) },
+      body,
+    )
+  }
+
+  private command(batch: Batch, part: PartBuilder, record: DurableRecord, command: Command, text: string | undefined, index: number, message: Message | undefined): void {
+    const { address } = record
+    switch (command.type) {
+      case 'child.start': {
+        const body = `{"parent":"${address}"${text === undefined ? '' : `,"input":${text}`}}`
+        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), kind: 'start' }, body)
+        return
+      }
+      case 'child.stop':
+        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), kind: 'stop' }, undefined)
+        return
+      case 'child.restart':
+        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), kind: 'restart' }, `{"from":"${command.from}"}`)
+        return
+      case 'reply': {
+        const to = command.token ? (command.token.to ?? { client: true as const }) : message?.envelope.replyTo
+        const id = command.token?.id ?? message?.envelope.id
+        if (to && id) this.answer(batch, part, to, id, { text })
+        return
+      }
+      case 'append':
+        part.logs.push({ stream: command.shared ? command.stream : `${address}/${command.stream}`, text: text!, max: this.context.options.streamMax })
+    }
+  }
+
+  private headFrom(record: DurableRecord, index: number, to: Address, cause: Message | undefined): Omit<EnvelopeHead, 'kind'> {
+    const run = record.meta.run ?? cause?.envelope.run
+    const trace = cause?.envelope.trace
+    return {
+      id: `${record.address}@${record.meta.incarnation}:${record.turns}/${index}`,
+      to,
+      from: record.address,
+      ...(run === undefined ? {} : { run }),
+      ...(trace === undefined ? {} : { trace }),
+    }
+  }
+
+  // ── Where messages go ──
+
+  private send(batch: Batch, part: PartBuilder, head: EnvelopeHead, body: string | undefined): void {
+    const text = encodeEnvelope(head, body)
+    const to = shardOf(head.to, this.context.shards)
+    batch.chars += text.length
+    if (to === this.shard) this.produced.push({ part, message: { envelope: this.context.decode(text), text, seq: undefined } })
+    else part.outbox.push({ number: batch.nextOutbox(), to, entry: { id: head.id, to: head.to, text } })
+  }
+
+  /** Answers a question: another actor's effect by message, a client through the store. */
+  private answer(batch: Batch, part: PartBuilder, to: ReplyTo, id: string, answer: { text?: string | undefined; error?: unknown }): void {
+    if (to.client) {
+      const text = answer.error === undefined ? `{"value":${answer.text ?? 'null'}}` : JSON.stringify({ error: answer.error })
+      part.replies.set(id, { text, until: batch.at + this.context.options.idRetentionMs })
+      batch.after.push(() => this.context.listeners.replied(id, text))
+      return
+    }
+    const body =
+      answer.error === undefined
+        ? `{"type":"xstate.promise.resolve"${answer.text === undefined ? '' : `,"data":${answer.text}`}}`
+        : JSON.stringify({ type: 'xstate.promise.reject', data: answer.error })
+    this.send(batch, part, { id: to.effect, kind: 'outcome', to: to.to, cell: to.cell, from: part.address }, body)
+  }
+
+  private park(batch: Batch, part: PartBuilder, resident: Resident, message: Message, reason: Parked['reason'], detail: string): void {
+    if (resident.parked >= this.context.options.parkedMax) {
+      this.refuse(batch, part, message, 'overflow', new ActorFailedError(resident.address, `its limit of ${this.context.options.parkedMax} parked messages is reached`))
+      return
+    }
+    resident.parked++
+    resident.pins++
+    part.park.push(JSON.stringify({ reason, detail, at: batch.at, text: message.text } satisfies Parked))
+    batch.turns++
+    batch.chars += message.text.length
+    batch.after.push(() => {
+      resident.pins--
+      this.context.counters.parked++
+      this.context.logger.warn({ actor: resident.address, message: message.envelope.id, reason }, `a message was parked: ${detail}`)
+    })
+  }
+
+  private refuse(batch: Batch, part: PartBuilder, message: Message, reason: DeadLetter['reason'], error: HoldfastError): void {
+    const { envelope } = message
+    part.logs.push({
+      stream: 'dead',
+      text: JSON.stringify({ reason, detail: error.message, at: batch.at, to: envelope.to, text: message.text } satisfies DeadLetter),
+      max: this.context.options.deadLettersMax,
+    })
+    batch.turns++
+    batch.chars += message.text.length
+    if (envelope.replyTo) this.answer(batch, part, envelope.replyTo, envelope.id, { error: toStoredError({ name: error.name, code: error.code, message: error.message }) })
+    batch.after.push(() => {
+      this.context.counters.deadLetters++
+      this.context.logger.warn({ actor: envelope.to, message: envelope.id, reason }, 'a message became a dead letter')
+      this.context.listeners.refused(envelope.id, error)
+    })
+  }
+
+  private unknownEvent(record: DurableRecord, type: string): void {
+    this.context.counters.unknownEvents++
+    this.context.logger.warn({ actor: record.address, machine: record.meta.machine, event: type }, 'an event of a type that the machine has nowhere')
+  }
+
+  /** The event a machine sees: what the sender wrote, and what only the runtime knows. */
+  private eventOf(envelope: Envelope & { readonly kind: 'event' | 'fact' }): XEvent {
+    if (envelope.kind === 'fact') return { ...envelope.body, chance: chanceOf(this.context.incarnation, envelope.id) }
+    if (!envelope.replyTo) return envelope.body
+    const token = { id: envelope.id, ...(envelope.replyTo.client ? {} : { to: envelope.replyTo }) }
+    return { ...envelope.body, replyToken: token }
+  }
+}
+
+/** The body as it stands in an envelope's text: always last, and no head holds a quote that could imitate it. */
+function bodyOf(text: string): string {
+  return text.slice(text.indexOf(',"body":') + 8, -1)
+}
+
+export function addressOfTimer(member: string): Address {
+  const first = member.indexOf('|')
+  return member.slice(first + 1, member.indexOf('|', first + 1)) as Address
+}

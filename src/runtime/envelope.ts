@@ -1,0 +1,74 @@
+/**
+ * A message in its envelope: what the runtime, never the sender's payload, says about it. Written as JSON once, by the
+ * side that sends; everything that later reads or parks it keeps that text.
+ */
+import type { StoredError } from '../errors.js'
+import { decodeJson, type StoredRef } from './json.js'
+import type { Address, MessageId } from './identity.js'
+
+export type Envelope = {
+  readonly id: MessageId
+  readonly to: Address
+  /** The child inside the record it is for; absent: the root. */
+  readonly cell?: number
+  readonly from?: string
+  /** Who waits for an answer: an effect of another actor, or a client that asks the store for it. */
+  readonly replyTo?: ReplyTo
+  /** Namespace time after which it need not be handled, ms. */
+  readonly deadlineAt?: number
+  readonly run?: string
+  readonly tenant?: string
+  /** Digest of the goal of the run it belongs to. */
+  readonly goal?: string
+  /** W3C trace context. */
+  readonly trace?: string
+} & (
+  | { readonly kind: 'event'; readonly body: { readonly type: string; readonly [key: string]: unknown } }
+  | { readonly kind: 'start'; readonly body: { readonly input?: unknown; readonly parent?: Address } }
+  | { readonly kind: 'stop'; readonly body?: undefined }
+  | { readonly kind: 'restart'; readonly body: { readonly from: 'snapshot' | 'input' } }
+  /** An effect tells its own cell; `id` is the effect's. */
+  | { readonly kind: 'outcome'; readonly cell: number; readonly body: { readonly type: string; readonly data?: unknown } }
+  /** A callback or event observable sends to its parent. */
+  | { readonly kind: 'emission'; readonly cell: number; readonly body: { readonly type: string; readonly [key: string]: unknown } }
+  /** An action or the start of a callback threw after the commit. */
+  | { readonly kind: 'fault'; readonly body: { readonly error: StoredError } }
+  /** A child tells its parent how it fares; `at` and `chance` are added on delivery. */
+  | { readonly kind: 'fact'; readonly body: { readonly type: string; readonly [key: string]: unknown } }
+)
+
+export type EnvelopeKind = Envelope['kind']
+
+export type ReplyTo = { readonly client: true } | { readonly client?: undefined; readonly to: Address; readonly cell: number; readonly effect: string }
+
+/** The envelope but for its body, which is encoded where it is made. */
+export type EnvelopeHead = Omit<Envelope, 'body'>
+
+/** Joins a head and an already encoded body. */
+export function encodeEnvelope(head: EnvelopeHead, body: string | undefined): string {
+  const text = JSON.stringify(head)
+  return body === undefined ? text : `${text.slice(0, -1)},"body":${body}}`
+}
+
+export function decodeEnvelope(text: string, revive: (ref: StoredRef) => unknown): Envelope {
+  return decodeJson(text, revive) as Envelope
+}
+
+/** Why a message was set aside. */
+export interface Parked {
+  readonly reason: 'unknown-machine' | 'unknown-version' | 'other-structure' | 'newer-format' | 'corrupted' | 'failed' | 'quarantined' | 'behind'
+  readonly detail: string
+  /** Namespace time, ms. */
+  readonly at: number
+  readonly text: string
+}
+
+/** A message that could not be handled, with its evidence. */
+export interface DeadLetter {
+  readonly reason: 'ended' | 'failed' | 'not-started' | 'exists' | 'unknown-machine' | 'expired' | 'overflow' | 'stale'
+  readonly detail: string
+  /** Namespace time, ms. */
+  readonly at: number
+  readonly to: string
+  readonly text: string
+}

@@ -1,0 +1,56 @@
+/** The runtime's bounds, with their defaults. Every one is an option of `createActorSystem`. */
+import { ConfigError } from '../errors.js'
+
+export interface RuntimeOptions {
+  /** Turns of one commit, inclusive. Default 128: beyond it latency grows and throughput does not. */
+  readonly batchTurnsMax: number
+  /** Size of one commit in UTF-16 units, after which no further turn is added. Default 262,144. */
+  readonly batchCharsMax: number
+  /** Commits in flight per shard. Default 2: one is prepared while the other is written. */
+  readonly lanesMax: number
+  /** Records kept in memory per system; idle ones beyond it are dropped and read again when needed. Default 10,000. */
+  readonly residentMax: number
+  /** Attempts at a message, action or effect during which the process died, after which its actor is quarantined. Default 3; Infinity turns counting off. */
+  readonly suspectMax: number
+  /** How long ids given to `send` and `start`, and answers, are remembered, ms. Default 24 hours. */
+  readonly idRetentionMs: number
+  /** How long the record of an actor that is done, stopped or failed is kept, ms. Default 7 days. */
+  readonly endedRetentionMs: number
+  /** Messages set aside for one actor, inclusive; further ones become dead letters. Default 1,000. */
+  readonly parkedMax: number
+  /** Dead letters kept per shard; the oldest go. Default 10,000. */
+  readonly deadLettersMax: number
+  /** Entries of one stream of `append`, kept per actor or shard; the oldest go. Default 100,000. */
+  readonly streamMax: number
+  /** Lease of a shard, ms: how long after its owner's last sign of life another may take it. Default 5,000. */
+  readonly leaseMs: number
+  /** How long named actions that have run may wait for a commit to confirm them with, ms. Default 50. */
+  readonly confirmDelayMs: number
+  /** Deep-freeze stored contexts, so that code that mutates them in place throws there. Default: unless NODE_ENV is production. */
+  readonly freeze: boolean
+}
+
+export function resolveOptions(given: Partial<RuntimeOptions>, production: boolean): RuntimeOptions {
+  const options: RuntimeOptions = {
+    batchTurnsMax: 128,
+    batchCharsMax: 262_144,
+    lanesMax: 2,
+    residentMax: 10_000,
+    suspectMax: 3,
+    idRetentionMs: 24 * 3_600_000,
+    endedRetentionMs: 7 * 24 * 3_600_000,
+    parkedMax: 1_000,
+    deadLettersMax: 10_000,
+    streamMax: 100_000,
+    leaseMs: 5_000,
+    confirmDelayMs: 50,
+    freeze: !production,
+    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
+  }
+  for (const [name, value] of Object.entries(options)) {
+    if (name === 'freeze') continue
+    const whole = Number.isSafeInteger(value) && (value as number) >= 1
+    if (!whole && !(name === 'suspectMax' && value === Infinity)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
+  }
+  return options
+}

@@ -1,0 +1,293 @@
+/**
+ * The store port: what the runtime needs from a database, shaped by Redis (one slot a commit, no rollback) and not by
+ * the richer LMDB. One exported contract suite (`holdfast/testing`, `storeContract`) says what every adapter must do.
+ *
+ * P1  Validate, then write. A commit is checked whole (fence, number, every value) before its first write; it is there
+ *     whole or not at all.
+ * P2  A repeat is harmless. The same epoch with a number already reached is answered `ok` without writing; an entry
+ *     whose id is remembered is a `duplicate`; a delivery not above the source's highest number is dropped.
+ * P3  The fence stands in the write. A commit under an epoch that is not the shard's is refused, whatever was checked
+ *     before; a number that does not follow the last is a gap.
+ * P4  Order. Entries of one shard are read in the order of their sequence numbers, without holes; commits sent one
+ *     after the other on one store object are applied in that order.
+ * P5  What was acknowledged is durable within the class that {@link Store.open} names.
+ *
+ * Not promised: fairness between shards, a clock that never jumps, notice of every append (readers must also look).
+ */
+
+/** How much an acknowledged write survives. See docs/reliability.md for what each really loses. */
+export type Durability =
+  /** Memory: gone with the process. */
+  | 'D0'
+  /** Written, flushed about once a second: a power cut loses up to about 2 s, a plain kill rarely anything. */
+  | 'D1'
+  /** Flushed to disk before it is acknowledged. */
+  | 'D2'
+  /** D2, and acknowledged by a replica. */
+  | 'D3'
+
+export interface OpenOptions {
+  /** A deployment: nothing is shared between namespaces. `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
+  readonly namespace: string
+  /** Number of shards, 1 to 1,024, fixed when the namespace is created. Default 16; another number than stored is refused. */
+  readonly shards?: number
+  /** Unhandled messages one actor may have, inclusive. Default 1,000. */
+  readonly backlogMax?: number
+  /** Unhandled messages one shard may have, inclusive. Default 100,000. */
+  readonly logMax?: number
+  /** Run on a store that is known to lose data, with a warning every minute instead of a refusal. */
+  readonly unsafe?: boolean
+}
+
+export interface StoreInfo {
+  readonly durability: Durability
+  /** Made when the namespace was created; another one means another history. */
+  readonly incarnation: string
+  readonly shards: number
+  /** Sentences for the operator: what this store may lose and what to do about it. */
+  readonly warnings: readonly string[]
+}
+
+export interface NodeIdentity {
+  /** Unique for each start of a process. */
+  readonly id: string
+  /** Tells a dead process from a living one on the same host; absent where that cannot be known. */
+  readonly process?: { readonly pid: number; readonly startedAt: string; readonly host: string }
+}
+
+export interface Lease {
+  readonly shard: number
+  /** The fencing token: grows with every change of owner. */
+  readonly epoch: number
+  readonly node: string
+}
+
+/** The owner of a shard that somebody else wanted, and its heartbeat counter as seen now. */
+export interface Holder {
+  readonly node: string
+  readonly beat: number
+  /** The store knows that the holder lives. */
+  readonly alive?: boolean
+}
+
+/** Where a shard stands when it is claimed. */
+export interface ShardState {
+  /** Number of the last commit; 0 before the first. */
+  readonly number: number
+  /** Sequence number up to which the log has been handled. */
+  readonly position: number
+  /** Sequence number of the last entry of the log. */
+  readonly tail: number
+  /** Namespace time of the last commit, ms. */
+  readonly clock: number
+  /** Whether the last owner released the shard by itself. */
+  readonly clean: boolean
+}
+
+export type Claim = { readonly lease: Lease; readonly state: ShardState } | { readonly heldBy: Holder }
+
+/** A message on its way into a shard's log. */
+export interface NewEntry {
+  readonly id: string
+  /** The actor it is for; its backlog is counted. */
+  readonly to: string
+  /** The envelope, encoded. */
+  readonly text: string
+  /** Namespace time until which a repeat of the id is recognised; absent: the id is not remembered. */
+  readonly rememberUntil?: number
+}
+
+export interface Entry {
+  readonly seq: number
+  /** Namespace time of the append, ms. */
+  readonly at: number
+  readonly text: string
+}
+
+export type Appended = { readonly seq: number } | 'duplicate' | 'full'
+
+/** What one commit does to one record, all its turns of the batch folded: the last writer of a name wins. */
+export interface Part {
+  readonly address: string
+  /** Fields to write; undefined deletes. */
+  readonly fields: ReadonlyMap<string, string | undefined>
+  /** Puts the record into the index, or takes record, index and parked messages away. */
+  readonly life?: 'created' | 'erased'
+  /** Entries of the log that this part handled: taken off the actor's backlog. */
+  readonly handled: number
+  /** Timer by member (order|address|key): due time in ms, or undefined to remove. Ties of due time fire by member. */
+  readonly timers: ReadonlyMap<string, number | undefined>
+  /** Effects begun (their record) or ended (undefined), by effect id. */
+  readonly effects: ReadonlyMap<string, string | undefined>
+  /** Named actions of the batch, to be run again unless confirmed, by action id. */
+  readonly actions: ReadonlyMap<string, string>
+  /** Messages to actors of this shard: appended to the log by this commit, in order. */
+  readonly entries: readonly NewEntry[]
+  /** Messages to other shards, numbered by the source. */
+  readonly outbox: readonly OutboxEntry[]
+  /** Answers to messages, by message id; kept as long as the id is remembered. */
+  readonly replies: ReadonlyMap<string, Reply>
+  readonly logs: readonly LogAppend[]
+  /** Messages to put behind the actor's parked ones, and how many to take off their front. */
+  readonly park: readonly string[]
+  readonly unpark: number
+}
+
+export interface OutboxEntry {
+  /** Grows with every entry of the source shard, over all targets. */
+  readonly number: number
+  readonly to: number
+  readonly entry: NewEntry
+}
+
+export interface Reply {
+  readonly text: string
+  /** Namespace time, ms. */
+  readonly until: number
+}
+
+export interface LogAppend {
+  readonly stream: string
+  readonly text: string
+  /** The stream keeps about this many entries; the oldest go. */
+  readonly max: number
+}
+
+export interface Commit {
+  readonly lease: Lease
+  /** The last commit's number plus one. */
+  readonly number: number
+  /** The log has been handled up to and including this sequence number; it is trimmed below. */
+  readonly position: number
+  /** Namespace time at which the turns ran, ms; the store keeps the greatest of it and its own time. */
+  readonly at: number
+  readonly parts: readonly Part[]
+  /** Ids of messages that never passed the log, to be recognised if they are appended after a lost reply. */
+  readonly accepted: readonly { readonly id: string; readonly until: number }[]
+  /** Ids of actions that have run. */
+  readonly confirmed: readonly string[]
+  /** Outbox entries delivered, by target shard: up to this number. */
+  readonly delivered: readonly { readonly to: number; readonly through: number }[]
+  /** Attempts at what was being handled when the process died, by suspect id; undefined clears. */
+  readonly suspects: ReadonlyMap<string, number | undefined>
+}
+
+export type CommitResult =
+  | { readonly ok: true; readonly at: number; readonly tail: number }
+  /** fenced: another node owns the shard. gap: the number does not follow. refused: the named part breaks a rule, nothing was written. */
+  | { readonly ok: false; readonly why: 'fenced' | 'gap' | 'refused'; readonly address?: string; readonly detail: string }
+
+export interface StoredRecord {
+  readonly fields: ReadonlyMap<string, string>
+  readonly parked: number
+}
+
+export interface StoredTimer {
+  readonly member: string
+  readonly dueAt: number
+}
+
+/** What a new owner must take up again. */
+export interface Recovery {
+  /** Effects without an accepted outcome, by id. */
+  readonly effects: readonly (readonly [id: string, text: string])[]
+  /** Unconfirmed actions in the order of their commits. */
+  readonly actions: readonly (readonly [id: string, text: string])[]
+  /** Undelivered messages to other shards, in order. */
+  readonly outbox: readonly OutboxEntry[]
+  /** Actors with parked messages. */
+  readonly parked: readonly string[]
+  readonly suspects: readonly (readonly [id: string, attempts: number])[]
+}
+
+export interface LogEntry {
+  readonly seq: number
+  readonly text: string
+}
+
+export interface FindQuery {
+  readonly machine?: string
+  /** The key of the address: all actors of one run. */
+  readonly key?: string
+  /** Return addresses above this one, in the order of the index. */
+  readonly after?: string
+  /** Default 1,000. */
+  readonly limit?: number
+}
+
+/**
+ * What is wrong with a commit, if anything, apart from fence and number: the values that would make a database fail
+ * half-way through a write. Every adapter asks this before it writes (P1).
+ */
+export function faultOf(commit: Commit): { readonly address?: string; readonly detail: string } | undefined {
+  if (!isCount(commit.number) || !isCount(commit.position) || !Number.isFinite(commit.at)) return { detail: 'number, position or time is not a finite number' }
+  for (const part of commit.parts) {
+    const { address } = part
+    if (!isCount(part.handled) || !isCount(part.unpark)) return { address, detail: 'a count is not a whole number' }
+    for (const [name, value] of part.fields) {
+      if (name === '' || name.length > nameCharsMax) return { address, detail: `the field name ${JSON.stringify(name.slice(0, 40))}… has ${name.length} characters, allowed are 1 to ${nameCharsMax}` }
+      if (value !== undefined && value.length > valueCharsMax) return { address, detail: `field ${name} has ${value.length} characters, allowed are ${valueCharsMax}` }
+    }
+    for (const [member, due] of part.timers) {
+      if (due !== undefined && !Number.isFinite(due)) return { address, detail: `timer ${member} is due at ${due}` }
+      if (member.length > nameCharsMax) return { address, detail: `the timer name ${member.slice(0, 40)}… has ${member.length} characters, allowed are ${nameCharsMax}` }
+    }
+    for (const { number, to } of part.outbox) if (!isCount(number) || !isCount(to)) return { address, detail: 'an outbox entry has no whole number' }
+  }
+  return undefined
+}
+
+/** LMDB keys end at 1,978 bytes; a name is one part of such a key beside an address. */
+const nameCharsMax = 800
+/** Twice the largest payload, in UTF-16 units; larger strings are a mistake of the runtime. */
+const valueCharsMax = 64 * 1_048_576
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0
+}
+
+export interface Store {
+  /**
+   * Connects, creates the namespace if it is new, and checks that the database keeps what it is given.
+   * @throws ConfigError when the stored settings differ or the database would lose data
+   */
+  open(options: OpenOptions): Promise<StoreInfo>
+  /** The store's time, ms since the epoch. */
+  now(): Promise<number>
+  /**
+   * Takes ownership. A shard that is held is given only to a caller who shows a holder whose counter has not moved
+   * since (`seen`), or where the store itself knows that the holder is dead.
+   */
+  claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim>
+  /** Moves the heartbeat counter; false if the lease is lost. */
+  renew(lease: Lease): Promise<boolean>
+  /** Gives the shard up cleanly; nothing happens if the lease is lost. */
+  release(lease: Lease): Promise<void>
+  /**
+   * Appends messages to a shard's log, in the order given. Anybody may append.
+   * `full`: the actor's backlog or the shard's log has reached its bound; nothing of that message was kept.
+   */
+  append(shard: number, entries: readonly NewEntry[]): Promise<readonly Appended[]>
+  /** Up to `max` entries after a sequence number. Waits for the first one until the signal aborts, then answers what there is. */
+  read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]>
+  commit(commit: Commit): Promise<CommitResult>
+  /** Appends another shard's outbox entries to this shard's log, dropping those delivered before. */
+  deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void>
+  load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]>
+  /** The first `max` parked messages of an actor. */
+  parked(shard: number, address: string, max: number): Promise<readonly string[]>
+  recover(shard: number): Promise<Recovery>
+  /** Timers due up to `until`, in the order in which they fire. */
+  timers(shard: number, until: number, max: number): Promise<readonly StoredTimer[]>
+  /** The due time of the earliest timer, if there is one. */
+  nextTimer(shard: number): Promise<number | undefined>
+  log(shard: number, stream: string, after: number, max: number): Promise<readonly LogEntry[]>
+  /** Removes a stream's entries up to and including a sequence number. */
+  trim(shard: number, stream: string, through: number): Promise<void>
+  /** The answer to a message, if there is one yet. */
+  reply(shard: number, id: string): Promise<string | undefined>
+  find(shard: number, query: FindQuery): Promise<readonly string[]>
+  /** Calls back, now and then too often, when the shard's records or replies may have changed. Returns how to stop. */
+  watch(shard: number, onChange: () => void): () => void
+  close(): Promise<void>
+}

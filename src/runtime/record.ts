@@ -1,0 +1,740 @@
+/**
+ * One record: a root actor with the children XState made inside it, as it lives in memory and as it is stored.
+ *
+ * Stored, a record is a small hash of named fields, so that a turn writes only what it changed:
+ *
+ * | field | holds |
+ * |---|---|
+ * | `m` | format, machine, version, structural hash, incarnation, parent: written at the start and at a restart |
+ * | `z` | turns so far, number of fields, next child number, status, when it ended: written by every turn |
+ * | `s<n>` | cell n without its context: id, parent, src, status, value, history, children, input, output |
+ * | `c<n>:<key>` | one key of the context of machine n |
+ * | `t<key>` | one timer |
+ * | `n` | how often each invoke has been entered, for idempotency keys |
+ * | `f` | why the record failed |
+ *
+ * Every field carries a checksum over address, name and value; the number of fields stands in `z`. What a turn leaves
+ * alone by reference (XState's `assign` keeps the keys it does not set) is not written again.
+ *
+ * R1  A turn that fails, also by what it wants to store, leaves the record as it was.
+ * R2  What is in memory is what decoding the fields would give.
+ */
+import { crc32 } from 'node:zlib'
+import { SnapshotError, toStoredError, type StoredError } from '../errors.js'
+import type { Command } from '../protocol.js'
+import { checkJson, decodeJson, encodeJson, type JsonLimits, type StoredRef } from './json.js'
+import type { Address } from './identity.js'
+import type { MachineDefinition } from './machines.js'
+import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
+import { hasParallel, isEffectKind, type LogicKind, type XEvent, type XMachine, type XMachineSnapshot, type XSnapshot } from './xstate/insides.js'
+import { RemoteRef, isCell, type Cell } from './xstate/refs.js'
+import { Turn, type Act, type Inspection, type Timer } from './xstate/turn.js'
+
+/** Number of the stored format. A higher one in the store is refused; a lower one is read by the reader kept for it. */
+export const formatVersion = 1
+
+/** Fields of a stored record, by name. */
+export type StoredFields = ReadonlyMap<string, string>
+/** Fields to write; undefined deletes. */
+export type FieldChanges = Map<string, string | undefined>
+
+export type RecordStatus = 'active' | 'done' | 'stopped' | 'failed'
+
+/** What `m` holds. */
+export interface RecordMeta {
+  readonly format: number
+  readonly machine: string
+  readonly version: string
+  readonly hash: string
+  /** Differs at every start and restart from input; part of effect ids. */
+  readonly incarnation: number
+  /** The supervisor that is told how this actor ends. */
+  readonly parent?: Address
+  /** The input it was started with, to restart from and to tell a repeated start from a conflicting one. */
+  readonly input?: unknown
+  readonly startedAt: number
+  /** The run it belongs to, if any. */
+  readonly run?: string
+}
+
+/** Why a record failed; its last good snapshot is the record itself. */
+export interface Failure {
+  readonly error: StoredError
+  /** The event being handled, as evidence. */
+  readonly event: unknown
+  /** Namespace time, ms. */
+  readonly at: number
+}
+
+/** What a turn can be about. */
+export type RecordInput =
+  /** The first turn; `event` is a first message that started the actor by itself. */
+  | { readonly kind: 'start'; readonly input: unknown; readonly event?: XEvent }
+  | { readonly kind: 'event'; readonly cell: number; readonly event: XEvent }
+  /** An effect tells its own cell: a promise settled, an observable went on. */
+  | { readonly kind: 'outcome'; readonly cell: number; readonly event: XEvent }
+  /** A callback or an event observable sends to its parent. */
+  | { readonly kind: 'emission'; readonly cell: number; readonly event: XEvent }
+  | { readonly kind: 'timer'; readonly key: string; readonly order: string }
+  /** An action threw after its commit, or a callback while it was started. */
+  | { readonly kind: 'fault'; readonly cell: number; readonly error: unknown }
+  | { readonly kind: 'stop' }
+
+/** What one turn leaves behind. */
+export interface TurnResult {
+  /** False when the input found nothing to do, like a stale timer or outcome: then nothing else is set. */
+  readonly changed: boolean
+  readonly fields: FieldChanges
+  readonly timersSet: readonly Timer[]
+  readonly timersCancelled: readonly Timer[]
+  /** Effects that this turn started or ended, in order. */
+  readonly effects: readonly { readonly cell: Cell; readonly running: boolean }[]
+  /** For each act, in its place: what it sends or commands, encoded; the rest of the acts have none. */
+  readonly encoded: readonly (string | undefined)[]
+  readonly acts: readonly Act[]
+  readonly inspections: readonly Inspection[]
+  readonly touched: readonly Cell[]
+  /** The record's number of this turn. */
+  readonly turn: number
+  /** The root's snapshot after the turn. */
+  readonly snapshot: XMachineSnapshot
+  /** Events that reached an actor which had stopped. */
+  readonly dropped: number
+  /** Set when the turn ended the record. */
+  readonly ended: Exclude<RecordStatus, 'active'> | undefined
+}
+
+/** A named action, as kept until it is confirmed. */
+export interface StoredAction {
+  readonly address: string
+  readonly cell: number
+  readonly name: string
+  readonly params?: unknown
+  readonly event: XEvent
+}
+
+/** The event of a turn as it was before the turn. */
+interface Original {
+  readonly event: XEvent | undefined
+  readonly text: () => string
+}
+
+interface StoredCell {
+  readonly id: string
+  readonly parent?: number
+  readonly src?: string
+  readonly systemId?: string
+  readonly sync?: true
+  readonly kind: LogicKind
+  readonly status: XSnapshot['status']
+  readonly value?: unknown
+  readonly history?: Record<string, { readonly id: string }[]>
+  /** Active states in XState's order, which decides between transitions of parallel regions; only where there are any. */
+  readonly nodes?: readonly string[]
+  readonly children?: Record<string, number>
+  readonly context?: unknown
+  readonly input?: unknown
+  readonly output?: unknown
+  readonly error?: unknown
+  readonly entry?: number
+}
+
+interface StoredTimer {
+  readonly due: number
+  readonly order: string
+  readonly event: XEvent
+  readonly source: number
+  readonly target: number | { readonly address: string; readonly n?: number }
+}
+
+export interface RecordHost {
+  readonly limits: JsonLimits
+  /** Freeze what is stored, so that a mutation in place throws where it happens instead of being lost. */
+  readonly freeze: boolean
+  sendLater(record: DurableRecord, cell: Cell, event: XEvent): void
+  remote(address: string, cell?: number): RemoteRef
+}
+
+export class DurableRecord implements TreeHost {
+  readonly address: Address
+  readonly definition: MachineDefinition
+  readonly tree: ActorTree
+  readonly meta: RecordMeta
+  status: RecordStatus = 'active'
+  failure: Failure | undefined
+  turns = 0
+  /** Namespace time at which the record ended; 0 while it is active. */
+  endedAt = 0
+  /** Entries per invoke, by id path; undefined until the first effect starts. */
+  private entries: Readonly<Record<string, number>> | undefined
+  private readonly host: RecordHost
+  private readonly addressSum: number
+  /** Whether the store has `m`. */
+  private introduced = false
+
+  constructor(host: RecordHost, address: Address, definition: MachineDefinition, meta: RecordMeta) {
+    this.host = host
+    this.address = address
+    this.definition = definition
+    this.meta = meta
+    this.addressSum = crc32(address)
+    this.tree = new ActorTree(this, definition.machine)
+  }
+
+  sendLater(cell: Cell, event: XEvent): void {
+    this.host.sendLater(this, cell, event)
+  }
+
+  remote(address: string, cell?: number): RemoteRef {
+    return this.host.remote(address, cell)
+  }
+
+  get snapshot(): XMachineSnapshot {
+    return this.tree.root._snapshot as XMachineSnapshot
+  }
+
+  /** Whether there is a snapshot: not if the very start failed. */
+  get begun(): boolean {
+    return this.tree.root.saved !== undefined
+  }
+
+  runningEffects(): Cell[] {
+    return [...this.tree.cells.values()].filter((cell) => isEffectKind(cell.kind) && cell._snapshot.status === 'active')
+  }
+
+  // ── Turns ──
+
+  /**
+   * Handles one input. A machine that throws, or wants to store what cannot be stored, fails the record: the result
+   * then says so and holds nothing of the failed turn.
+   *
+   * @param at now, by the namespace clock, ms
+   * @param order prefix that orders the timers of this turn among all of the shard
+   * @param original the event as it came, encoded: an assign may mutate the event, and evidence must not change
+   */
+  run(input: RecordInput, at: number, order: string, inspecting: boolean, original?: () => string): TurnResult {
+    const turn = new Turn(at, order, inspecting)
+    let changed = true
+    const thrown = this.tree.run(turn, () => {
+      changed = this.dispatch(input)
+    })
+    if (thrown) return this.fail(thrown.error, this.evidence(input, original), at)
+    try {
+      return this.encodeTurn(turn, changed, 'event' in input && original ? { event: input.event, text: original } : undefined)
+    } catch (error) {
+      this.tree.undo(turn)
+      return this.fail(error, this.evidence(input, original), at)
+    }
+  }
+
+  private evidence(input: RecordInput, original: (() => string) | undefined): unknown {
+    if (original) return JSON.parse(original())
+    return input.kind === 'timer' ? this.tree.timers.get(input.key)?.event : { type: `holdfast.${input.kind}` }
+  }
+
+  private dispatch(input: RecordInput): boolean {
+    const { tree } = this
+    switch (input.kind) {
+      case 'start':
+        tree.begin(input.input)
+        if (input.event) tree.receive(0, input.event)
+        return true
+      case 'event':
+        tree.receive(input.cell, input.event)
+        return true
+      case 'outcome':
+        if (tree.cells.get(input.cell)?._snapshot.status !== 'active') return false
+        tree.receive(input.cell, input.event)
+        return true
+      case 'emission':
+        if (tree.cells.get(input.cell)?._snapshot.status !== 'active') return false
+        tree.receiveFrom(input.cell, input.event)
+        return true
+      case 'timer':
+        return tree.fire(input.key, input.order)
+      case 'fault':
+        return tree.failCell(input.cell, input.error)
+      case 'stop':
+        tree.stop()
+        return true
+    }
+  }
+
+  /** Marks the record failed; its state stays the last good one, its timers and effects rest. */
+  fail(error: unknown, event: unknown, at: number): TurnResult {
+    const effects = this.runningEffects().map((cell) => ({ cell, running: false }))
+    this.status = 'failed'
+    this.endedAt = at
+    this.failure = { error: toStoredError(error), event, at }
+    const fields: FieldChanges = new Map([['f', JSON.stringify(this.failure)]])
+    return {
+      ...this.finish(fields),
+      timersCancelled: [...this.tree.timers.values()],
+      effects,
+      acts: effects.map(({ cell }) => ({ type: '@xstate.stop', cell })),
+      ended: 'failed',
+    }
+  }
+
+  /** Takes a failed record up again from its last good snapshot: its timers count on, its effects run anew. */
+  resume(): TurnResult {
+    const fields: FieldChanges = this.failure ? new Map([['f', undefined]]) : new Map()
+    this.status = 'active'
+    this.endedAt = 0
+    this.failure = undefined
+    const effects = this.runningEffects().map((cell) => ({ cell, running: true }))
+    return {
+      ...this.finish(fields),
+      timersSet: [...this.tree.timers.values()],
+      effects,
+      acts: effects.map(({ cell }) => ({ type: '@xstate.start', cell })),
+    }
+  }
+
+  /** Ends a failed record for good. */
+  giveUp(at: number): TurnResult {
+    this.status = 'stopped'
+    this.endedAt = at
+    return { ...this.finish(new Map()), ended: 'stopped' }
+  }
+
+  /** The same actor begun anew from its input: numbers and turns count on, so that nothing old is taken for new. */
+  anew(incarnation: number, startedAt: number): { readonly record: DurableRecord; readonly cleared: FieldChanges } {
+    const record = new DurableRecord(this.host, this.address, this.definition, { ...this.meta, incarnation, startedAt })
+    record.turns = this.turns
+    record.tree.nextNumber = this.tree.nextNumber
+    return { record, cleared: new Map(this.fieldNames().map((name) => [name, undefined])) }
+  }
+
+  private fieldNames(): string[] {
+    const names = ['m', 'z', 'n', 'f', ...[...this.tree.timers.keys()].map((key) => `t${key}`)]
+    for (const cell of this.tree.cells.values()) {
+      names.push(`s${cell.number}`)
+      if (cell.kind === 'machine' && cell.saved) names.push(...Object.keys((cell.saved as XMachineSnapshot).context).map((key) => `c${cell.number}:${key}`))
+    }
+    return names
+  }
+
+  // ── Writing ──
+
+  private encodeTurn(turn: Turn, changed: boolean, original: Original | undefined): TurnResult {
+    const { tree } = this
+    if (!changed) return { ...this.nothing(), dropped: turn.dropped }
+    const fields: FieldChanges = new Map()
+    const effects: { cell: Cell; running: boolean }[] = []
+    let encoded: (string | undefined)[] | undefined
+    let { entries } = this
+
+    // Whatever may throw comes first and changes nothing but cells that this turn created (R1).
+    for (let i = 0; i < turn.acts.length; i++) {
+      const act = turn.acts[i]!
+      if (act.type === '@xstate.start') {
+        const path = idPath(act.cell)
+        act.cell.entry = (entries?.[path] ?? 0) + 1
+        entries = { ...entries, [path]: act.cell.entry }
+        effects.push({ cell: act.cell, running: true })
+      } else if (act.type === '@xstate.stop') {
+        effects.push({ cell: act.cell, running: false })
+      } else {
+        const text = this.encodeAct(act, original)
+        if (text !== undefined) (encoded ??= [])[i] = text
+      }
+    }
+    for (const cell of turn.cells) {
+      const { status } = cell._snapshot
+      if (isEffectKind(cell.kind) && (status === 'done' || status === 'error')) effects.push({ cell, running: false })
+      if (tree.cells.get(cell.number) === cell) this.encodeCell(cell, fields)
+    }
+    for (const cell of turn.created) {
+      if (tree.cells.get(cell.number) === cell && !turn.cells.includes(cell)) this.encodeCell(cell, fields)
+    }
+    const timersSet: Timer[] = []
+    for (const timer of turn.timers.values()) {
+      if (!timer) continue
+      timersSet.push(timer)
+      fields.set(`t${timer.key}`, this.encodeTimer(timer))
+    }
+
+    // Nothing below throws.
+    const timersCancelled: Timer[] = []
+    for (const [key, timer] of firstByKey(turn.timerUndo)) {
+      if (!timer) continue
+      timersCancelled.push(timer)
+      if (!tree.timers.has(key)) fields.set(`t${key}`, undefined)
+    }
+    for (const cell of turn.removed) eraseCell(cell, fields)
+    for (const cell of turn.cells) this.markSaved(cell)
+    for (const cell of turn.created) this.markSaved(cell)
+    if (entries !== this.entries) {
+      this.entries = entries
+      fields.set('n', JSON.stringify(entries))
+    }
+    const { status } = this.snapshot
+    if (status === 'done' || status === 'stopped') {
+      this.status = status
+      this.endedAt = turn.at
+    }
+    return {
+      ...this.finish(fields),
+      timersSet,
+      timersCancelled,
+      effects,
+      encoded: encoded ?? none,
+      acts: turn.acts,
+      inspections: turn.inspections,
+      touched: turn.cells,
+      dropped: turn.dropped,
+      ended: this.status === 'active' ? undefined : this.status,
+    }
+  }
+
+  /** Counts the turn, adds what every turn writes, and seals the fields. */
+  private finish(fields: FieldChanges): TurnResult {
+    this.turns++
+    if (!this.introduced) fields.set('m', encodeJson(this.meta, 'the input', this.host.limits))
+    this.introduced = true
+    fields.set('z', `${this.turns} ${this.countFields()} ${this.tree.nextNumber} ${this.status} ${this.endedAt}`)
+    for (const [name, value] of fields) if (value !== undefined) fields.set(name, this.sum(name, value) + value)
+    return { ...this.nothing(), changed: true, fields }
+  }
+
+  private nothing(): TurnResult {
+    return {
+      changed: false,
+      fields: new Map(),
+      timersSet: none,
+      timersCancelled: none,
+      effects: none,
+      encoded: none,
+      acts: none,
+      inspections: none,
+      touched: none,
+      turn: this.turns,
+      snapshot: this.snapshot,
+      dropped: 0,
+      ended: undefined,
+    }
+  }
+
+  /** Every field the record has: a stored record with another number has lost some. */
+  private countFields(): number {
+    let count = 2 + this.tree.timers.size
+    if (this.entries) count++
+    if (this.failure) count++
+    for (const cell of this.tree.cells.values()) {
+      if (!cell.saved) continue
+      count++
+      if (cell.kind !== 'machine') continue
+      const context = (cell.saved as XMachineSnapshot).context
+      for (const key in context) if (context[key] !== undefined) count++
+    }
+    return count
+  }
+
+  private encodeAct(act: Act, original: Original | undefined): string | undefined {
+    switch (act.type) {
+      case '@xstate.sendTo':
+        return encodeJson(act.event, `event "${act.event.type}" to ${act.to.address}`, this.host.limits, this.tree)
+      case '@xstate.ask':
+        return encodeJson(act.event, `question "${act.event.type}" to ${act.to}`, this.host.limits, this.tree)
+      case '@xstate.action':
+        return this.encodeAction(act, original)
+      case 'command':
+        return this.encodeCommand(act.command)
+      default:
+        return undefined
+    }
+  }
+
+  /** A named action can be run again after a crash, if what it was called with can be kept; an inline one cannot. */
+  private encodeAction(act: Act & { readonly type: '@xstate.action' }, original: Original | undefined): string | undefined {
+    if ((act.cell.logic as XMachine).implementations?.actions[act.name] !== act.exec) return undefined
+    const { event } = act.info
+    try {
+      const encode = (value: unknown): string => encodeJson(value, `action "${act.name}"`, this.host.limits, this.tree)
+      const params = act.params === undefined ? '' : `,"params":${encode(act.params)}`
+      return `{"address":"${this.address}","cell":${act.cell.number},"name":${JSON.stringify(act.name)}${params},"event":${event === original?.event ? original.text() : encode(event)}}`
+    } catch {
+      // Params or event hold what JSON cannot keep, like the snapshot of a child: at most once, as for an inline one.
+      return undefined
+    }
+  }
+
+  private encodeCommand(command: Command): string | undefined {
+    switch (command.type) {
+      case 'child.start':
+        return command.input === undefined ? undefined : encodeJson(command.input, `the input of child "${command.id}"`, this.host.limits, this.tree)
+      case 'reply':
+        return command.value === undefined ? undefined : encodeJson(command.value, 'the reply', this.host.limits, this.tree)
+      case 'append':
+        return encodeJson(command.value, `an entry of stream "${command.stream}"`, this.host.limits, this.tree)
+      default:
+        return undefined
+    }
+  }
+
+  private encodeCell(cell: Cell, fields: FieldChanges): void {
+    const now = cell._snapshot
+    const { saved } = cell
+    if (now === saved) return
+    if (cell.kind === 'machine') {
+      this.encodeContext(cell, now as XMachineSnapshot, saved as XMachineSnapshot | undefined, fields)
+      if (saved && sameHead(now as XMachineSnapshot, saved as XMachineSnapshot)) return
+    }
+    fields.set(`s${cell.number}`, encodeJson(toStoredCell(cell), cell.number === 0 ? 'the snapshot' : `the snapshot of "${cell.id}"`, this.host.limits, this.tree))
+  }
+
+  private encodeContext(cell: Cell, now: XMachineSnapshot, saved: XMachineSnapshot | undefined, fields: FieldChanges): void {
+    const { context } = now
+    const before = saved?.context
+    if (context === before) return
+    const where = cell.number === 0 ? 'context' : `context of "${cell.id}"`
+    for (const key in context) {
+      const value = context[key]
+      if (before && value === before[key]) continue
+      if (value === undefined) {
+        if (before && before[key] !== undefined) fields.set(`c${cell.number}:${key}`, undefined)
+        continue
+      }
+      if (!safeKey(key)) checkJson({ [key]: value }, where, this.host.limits)
+      fields.set(`c${cell.number}:${key}`, encodeJson(value, `${where}.${key}`, this.host.limits, this.tree))
+    }
+    for (const key in before) if (before[key] !== undefined && !(key in context)) fields.set(`c${cell.number}:${key}`, undefined)
+  }
+
+  private encodeTimer(timer: Timer): string {
+    const { target } = timer
+    const stored: StoredTimer = {
+      due: timer.dueAt,
+      order: timer.order,
+      event: timer.event,
+      source: timer.source,
+      target: typeof target === 'number' ? target : { address: target.address, ...(target.cell === undefined ? {} : { n: target.cell }) },
+    }
+    return encodeJson(stored, `the delayed event "${timer.event.type}"`, this.host.limits, this.tree)
+  }
+
+  private markSaved(cell: Cell): void {
+    cell.saved = cell._snapshot
+    if (this.host.freeze && cell.kind === 'machine') freeze((cell._snapshot as XMachineSnapshot).context)
+  }
+
+  private sum(name: string, value: string): string {
+    return crc32(value, crc32(name, this.addressSum)).toString(16).padStart(8, '0')
+  }
+
+  // ── Reading ──
+
+  /** What XState's `getPersistedSnapshot` gives for the whole tree: restorable by `createActor(machine, { snapshot })`. */
+  persisted(): unknown {
+    return JSON.parse(JSON.stringify(this.snapshot.machine.getPersistedSnapshot(this.snapshot)))
+  }
+
+  /**
+   * Reads a stored record. The caller has found the definition by {@link readMeta}.
+   *
+   * @throws SnapshotError when a field is damaged or missing, or names what the machine does not have
+   */
+  static decode(host: RecordHost, address: Address, stored: StoredFields, definition: MachineDefinition): DurableRecord {
+    const values = open(address, stored)
+    const record = new DurableRecord(host, address, definition, JSON.parse(values.get('m')!) as RecordMeta)
+    try {
+      record.fill(values)
+    } catch (error) {
+      if (error instanceof SnapshotError) throw error
+      throw new SnapshotError(address, 'corrupted', error instanceof Error ? error.message : String(error))
+    }
+    return record
+  }
+
+  private fill(values: StoredFields): void {
+    const { tree } = this
+    const [turns, , nextNumber, status, endedAt] = values.get('z')!.split(' ')
+    this.introduced = true
+    this.endedAt = Number(endedAt)
+    this.turns = Number(turns)
+    this.status = status as RecordStatus
+    tree.nextNumber = Number(nextNumber)
+    const failure = values.get('f')
+    if (failure) this.failure = JSON.parse(failure) as Failure
+    const entries = values.get('n')
+    if (entries) this.entries = JSON.parse(entries) as Record<string, number>
+
+    // Cells first, parents before children, so that references find them; then what they hold.
+    const revive = (ref: StoredRef): unknown => tree.revive(ref)
+    const heads: [number, string][] = []
+    const contexts: [number, string, string][] = []
+    const timers: [string, string][] = []
+    for (const [name, value] of values) {
+      if (name.startsWith('s')) heads.push([Number(name.slice(1)), value])
+      else if (name.startsWith('c')) {
+        const colon = name.indexOf(':')
+        contexts.push([Number(name.slice(1, colon)), name.slice(colon + 1), value])
+      } else if (name.startsWith('t')) timers.push([name.slice(1), value])
+    }
+    heads.sort((a, b) => a[0] - b[0])
+    const running = this.status === 'active' || this.status === 'failed'
+    for (const [number, text] of heads) {
+      const head = JSON.parse(text) as StoredCell
+      const cell = tree.restore({
+        number,
+        id: head.id,
+        parent: head.parent,
+        src: head.src,
+        systemId: head.systemId,
+        sync: head.sync === true,
+        running: running && head.status === 'active',
+      })
+      cell.entry = head.entry ?? 0
+    }
+    for (const [number, text] of heads) {
+      const cell = tree.cells.get(number)!
+      const head = decodeJson(text, revive) as StoredCell
+      if (cell.kind === 'machine') {
+        const snapshot = tree.restoreSnapshot(cell, {
+          status: head.status,
+          value: head.value,
+          historyValue: head.history ?? {},
+          output: head.output,
+          error: head.error,
+        })
+        if (head.nodes) snapshot._nodes = head.nodes.map((id) => snapshot.machine.getStateNodeById(`#${id}`))
+        for (const [id, child] of Object.entries(head.children ?? {})) snapshot.children[id] = tree.cells.get(child)!
+        cell._snapshot = snapshot
+      } else {
+        cell._snapshot = {
+          status: head.status,
+          output: head.output,
+          error: head.error,
+          ...('context' in head || cell.kind !== 'promise' ? { context: head.context } : {}),
+          ...(isEffectKind(cell.kind) ? { input: head.input } : {}),
+        }
+      }
+    }
+    for (const [number, key, text] of contexts) {
+      const snapshot = tree.cells.get(number)!._snapshot as XMachineSnapshot
+      snapshot.context[key] = decodeJson(text, revive)
+    }
+    for (const cell of tree.cells.values()) if (heads.length > 0) this.markSaved(cell)
+    for (const [key, text] of timers) {
+      const timer = decodeJson(text, revive) as StoredTimer
+      tree.timers.set(key, {
+        key,
+        dueAt: timer.due,
+        order: timer.order,
+        event: timer.event,
+        source: timer.source,
+        target: typeof timer.target === 'number' ? timer.target : this.remote(timer.target.address, timer.target.n),
+      })
+    }
+  }
+}
+
+/** The meta of a stored record, checked. */
+export function readMeta(address: Address, stored: StoredFields): RecordMeta {
+  const meta = stored.get('m')
+  if (meta === undefined) throw new SnapshotError(address, 'corrupted', 'field m is missing')
+  const parsed = JSON.parse(unseal(address, crc32(address), 'm', meta)) as RecordMeta
+  if (parsed.format > formatVersion) {
+    throw new SnapshotError(address, 'newer-format', `it has format ${parsed.format}, this version of holdfast reads up to ${formatVersion}. Upgrade holdfast.`)
+  }
+  return parsed
+}
+
+/** Turns, status and failure of a stored record, for those who only look. */
+export function readStatus(address: Address, stored: StoredFields): { readonly turns: number; readonly status: RecordStatus; readonly failure: Failure | undefined } {
+  const sum = crc32(address)
+  const tail = stored.get('z')
+  if (tail === undefined) throw new SnapshotError(address, 'corrupted', 'field z is missing')
+  const [turns, , , status] = unseal(address, sum, 'z', tail).split(' ')
+  const failure = stored.get('f')
+  return {
+    turns: Number(turns),
+    status: status as RecordStatus,
+    failure: failure === undefined ? undefined : (JSON.parse(unseal(address, sum, 'f', failure)) as Failure),
+  }
+}
+
+/** Checks every field and their number, and takes the checksums off. */
+function open(address: Address, stored: StoredFields): StoredFields {
+  const sum = crc32(address)
+  const values = new Map<string, string>()
+  for (const [name, value] of stored) values.set(name, unseal(address, sum, name, value))
+  const count = Number(values.get('z')?.split(' ')[1])
+  if (count !== values.size) throw new SnapshotError(address, 'corrupted', `it has ${values.size} fields where it should have ${count}`)
+  return values
+}
+
+function unseal(address: Address, addressSum: number, name: string, sealed: string): string {
+  const value = sealed.slice(8)
+  if (crc32(value, crc32(name, addressSum)) !== Number.parseInt(sealed.slice(0, 8), 16)) {
+    throw new SnapshotError(address, 'corrupted', `the checksum of field ${name} is wrong`)
+  }
+  return value
+}
+
+const none: readonly never[] = []
+
+/** The ids from the root's child down to the cell: how an effect is named in keys. */
+export function idPath(cell: Cell): string {
+  let path = encodeURIComponent(cell.id)
+  for (let parent = cell._parent; parent?._parent; parent = parent._parent) path = `${encodeURIComponent(parent.id)}/${path}`
+  return path
+}
+
+function safeKey(key: string): boolean {
+  return key !== '__proto__' && key !== 'constructor' && key !== 'prototype'
+}
+
+/** Whether all but the context is the same, by reference: XState keeps what a transition did not touch. */
+function sameHead(a: XMachineSnapshot, b: XMachineSnapshot): boolean {
+  return a._nodes === b._nodes && a.children === b.children && a.historyValue === b.historyValue && a.status === b.status && a.output === b.output && a.error === b.error
+}
+
+function toStoredCell(cell: Cell): StoredCell {
+  const snapshot = cell._snapshot
+  const common = {
+    id: cell.id,
+    ...(cell._parent ? { parent: cell._parent.number, src: cell.src as string } : {}),
+    ...(cell.systemId === undefined ? {} : { systemId: cell.systemId }),
+    ...(cell._syncSnapshot ? { sync: true as const } : {}),
+    kind: cell.kind,
+    status: snapshot.status,
+    output: snapshot.output,
+    error: snapshot.error instanceof Error ? toStoredError(snapshot.error) : snapshot.error,
+    ...(cell.entry === 0 ? {} : { entry: cell.entry }),
+  }
+  if (cell.kind !== 'machine') return { ...common, context: snapshot.context, input: snapshot.input }
+  const { value, historyValue, children, machine, _nodes } = snapshot as XMachineSnapshot
+  const history = Object.entries(historyValue ?? {})
+  const numbers = Object.entries(children ?? {}).filter(([, child]) => isCell(child))
+  return {
+    ...common,
+    value,
+    ...(hasParallel(machine) ? { nodes: _nodes.map((node) => node.id) } : {}),
+    ...(history.length ? { history: Object.fromEntries(history.map(([id, nodes]) => [id, nodes.map((node) => ({ id: node.id }))])) } : {}),
+    ...(numbers.length ? { children: Object.fromEntries(numbers.map(([id, child]) => [id, child.number])) } : {}),
+  }
+}
+
+function eraseCell(cell: Cell, fields: FieldChanges): void {
+  const { saved } = cell
+  if (!saved) return
+  fields.set(`s${cell.number}`, undefined)
+  if (cell.kind !== 'machine') return
+  const context = (saved as XMachineSnapshot).context
+  for (const key in context) if (context[key] !== undefined) fields.set(`c${cell.number}:${key}`, undefined)
+}
+
+function firstByKey(changes: readonly (readonly [string, Timer | undefined])[]): Iterable<readonly [string, Timer | undefined]> {
+  if (changes.length < 2) return changes
+  const first = new Map<string, Timer | undefined>()
+  for (const [key, timer] of changes) if (!first.has(key)) first.set(key, timer)
+  return first
+}
+
+function freeze(value: unknown): void {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value) || isCell(value) || value instanceof RemoteRef) return
+  Object.freeze(value)
+  for (const inner of Object.values(value)) freeze(inner)
+}

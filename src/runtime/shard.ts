@@ -1,0 +1,567 @@
+/**
+ * One shard of the work, as its owner runs it: reads the log, makes turns of messages and commits of turns, and carries
+ * out what they asked for once they are acknowledged. Start reading the runtime here.
+ *
+ * Owns the queue of what is to be handled, the near timers, and the commits in flight. Leaves to others: what an input
+ * does (dispatch.ts), records in memory (residents.ts), what happens after a commit (acts.ts, effects.ts), what a new
+ * owner takes up (recovery.ts), how commits reach the store (lanes.ts).
+ *
+ * S1  Inputs are handled one at a time, in the order of the log; a timer that is due goes before an entry appended at
+ *     or after its due time.
+ * S2  At most `lanesMax` commits are in flight, each built on the one before; if one fails, all later ones are dropped
+ *     and the shard reads again from what is stored.
+ * S3  What a turn asked for happens after its commit was acknowledged, in the order of turns (I4).
+ * S4  A message that this process made itself skips the log only if nothing unread stands in the log before it; so
+ *     messages between any two actors keep their order.
+ * S5  Every input that is taken is handled, parked, dead-lettered or, if stale, counted (I5).
+ */
+import { StoppedError } from '../errors.js'
+import { Acts } from './acts.js'
+import { Appender } from './appender.js'
+import { Batch, type Own } from './batch.js'
+import type { RuntimeContext } from './context.js'
+import { Dispatcher, addressOfTimer, type Message } from './dispatch.js'
+import type { Envelope, Parked } from './envelope.js'
+import type { Sight } from './gateway.js'
+import type { Address } from './identity.js'
+import { Lanes, type Verdict } from './lanes.js'
+import { NamespaceClock } from './namespace-clock.js'
+import { NearTimers } from './near-timers.js'
+import { OutboxRelay } from './outbox-relay.js'
+import type { Appended, Lease, NewEntry, NodeIdentity, ShardState } from './ports/store.js'
+import { recover } from './recovery.js'
+import { Residents, type Resident } from './residents.js'
+import { Suspects } from './suspects.js'
+
+/** Something to be handled, in the order of the queue. */
+interface Input {
+  readonly address: Address
+  /** Namespace time of its arrival, ms. */
+  readonly at: number
+  readonly message: Message
+  /** Set for what never passed the log. */
+  readonly own?: Own
+  /** It comes from the actor's parked messages. */
+  readonly parked?: true
+}
+
+/** Timers due further ahead than this stay in the store, ms. */
+const horizonMs = 60_000
+const timersMax = 10_000
+/** Entries read ahead of the turns. */
+const readAheadMax = 1_024
+/** Parked messages put back in line at once. */
+const drainMax = 128
+
+export class Shard {
+  readonly number: number
+  readonly residents: Residents
+  readonly dispatcher: Dispatcher
+  readonly acts: Acts
+  readonly clock: NamespaceClock
+  readonly suspects: Suspects
+  readonly relay: OutboxRelay
+  private readonly context: RuntimeContext
+  private readonly node: NodeIdentity
+  private readonly timers = new NearTimers()
+  private readonly appender: Appender
+  private readonly onLost: (shard: Shard, why: string) => void
+  private lease: Lease
+  private lanes: Lanes
+  private queue: Input[] = []
+  private head = 0
+  /** The last entry of the log that this process knows of. */
+  private knownTail: number
+  private readPosition: number
+  private confirmed: string[] = []
+  private cancelTimer: (() => void) | undefined
+  private cancelFlush: (() => void) | undefined
+  private reading = new AbortController()
+  private resumeReading: (() => void) | undefined
+  private state: 'starting' | 'running' | 'resetting' | 'stopping' | 'stopped' = 'starting'
+  private scheduled = false
+  private pumping = false
+
+  constructor(context: RuntimeContext, node: NodeIdentity, lease: Lease, state: ShardState, onLost: (shard: Shard, why: string) => void) {
+    this.context = context
+    this.node = node
+    this.number = lease.shard
+    this.lease = lease
+    this.onLost = onLost
+    this.residents = new Residents(context, this.number)
+    this.clock = new NamespaceClock(context.clock, context.logger, state.clock)
+    this.acts = new Acts(context, {
+      confirm: (id) => this.confirm(id),
+      fault: (record, cell, error, id) => this.context.tellFault(record.address, cell.number, error, id),
+    })
+    this.dispatcher = new Dispatcher(context, this.number, this.timers, this.acts)
+    this.relay = new OutboxRelay(context, this.number, () => this.flushSoon())
+    this.suspects = new Suspects(context.options.suspectMax)
+    this.appender = new Appender(context, this.number, (seq) => this.knows(seq))
+    this.lanes = this.newLanes(state)
+    this.knownTail = state.tail
+    this.readPosition = state.position
+  }
+
+  private newLanes(state: ShardState): Lanes {
+    return new Lanes(this.context, this.lease, state, (verdict) => this.failed(verdict))
+  }
+
+  // ── Life ──
+
+  /** Takes up what the last owner left, then begins to work. */
+  async start(state: ShardState): Promise<void> {
+    this.clock.sync(await this.context.store.now())
+    this.suspects.begin(state, this.context.options)
+    await this.loadTimers()
+    const recovery = await this.context.store.recover(this.number)
+    await recover(this, this.context, recovery)
+    this.state = 'running'
+    for (const address of recovery.parked) await this.unpark(address as Address)
+    void this.readLog()
+    this.wake()
+  }
+
+  /** Finishes what is under way, lets go of the lease, and stops effects; their outcomes are for the next owner. */
+  async stop(): Promise<void> {
+    if (this.state === 'stopped') return
+    this.state = 'stopping'
+    this.endReading()
+    await this.appender.idle()
+    await this.lanes.idle()
+    if (this.lanes.alive && (this.confirmed.length > 0 || this.relay.hasDelivered)) await this.submit(this.newBatch())
+    this.state = 'stopped'
+    this.quiet()
+    await this.context.store.release(this.lease).catch(() => {})
+  }
+
+  /** Gives up at once, without a word to the store: another node owns the shard, or this one is to look dead. */
+  abandon(): void {
+    this.state = 'stopped'
+    this.quiet()
+  }
+
+  private quiet(): void {
+    this.endReading()
+    this.lanes.close()
+    this.cancelTimer?.()
+    this.cancelFlush?.()
+    this.relay.stop()
+    const stopped = new StoppedError('The actor system')
+    for (const input of this.queue.slice(this.head)) input.own?.reject(stopped)
+    this.queue = []
+    this.head = 0
+    this.appender.stop(stopped)
+  }
+
+  private endReading(): void {
+    this.reading.abort()
+    this.resumeReading?.()
+  }
+
+  /** Keeps the lease, and looks at the store's time while nothing else does. */
+  async renew(): Promise<void> {
+    if (this.state === 'stopped') return
+    const { store } = this.context
+    const held = await store.renew(this.lease)
+    if (!held) this.lost('its lease was taken over')
+    else this.clock.sync(await store.now())
+  }
+
+  private lost(why: string): void {
+    if (this.state === 'stopped') return
+    this.abandon()
+    this.onLost(this, why)
+  }
+
+  // ── Sending ──
+
+  /** Accepts a message: with the commit of the turn it causes if nothing stands before it (S4), else through the log. */
+  send(to: Address, entry: NewEntry, mayRepeat: boolean): Promise<Appended> {
+    if (this.state === 'stopped') return Promise.reject(new StoppedError('The actor system'))
+    // An id that may come twice is checked where it is remembered: in the store, before the turn.
+    if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.appender.append(entry)
+    return new Promise((resolve, reject) => {
+      this.queue.push({
+        address: to,
+        at: this.clock.now(),
+        message: { envelope: this.context.decode(entry.text), text: entry.text, seq: undefined },
+        own: { entry, resolve, reject },
+      })
+      this.wake()
+    })
+  }
+
+  private get nothingUnread(): boolean {
+    return this.appender.isIdle && !this.lanes.appending && this.lanes.position >= this.knownTail && (this.head === this.queue.length || this.queue.at(-1)!.own !== undefined)
+  }
+
+  private knows(seq: number): void {
+    if (seq > this.knownTail) this.knownTail = seq
+  }
+
+  // ── Reading ──
+
+  private async readLog(): Promise<void> {
+    const { signal } = this.reading
+    while (!signal.aborted) {
+      try {
+        const entries = await this.context.store.read(this.number, this.readPosition, readAheadMax, signal)
+        if (signal.aborted) return
+        for (const entry of entries) {
+          const envelope = this.context.decode(entry.text)
+          this.queue.push({ address: envelope.to, at: entry.at, message: { envelope, text: entry.text, seq: entry.seq } })
+          this.readPosition = entry.seq
+          this.knows(entry.seq)
+        }
+        if (entries.length > 0) this.wake()
+        if (this.queue.length - this.head >= readAheadMax) await new Promise<void>((resolve) => (this.resumeReading = resolve))
+      } catch (error) {
+        if (signal.aborted) return
+        this.context.logger.error({ shard: this.number, error: (error as Error).message }, 'the log cannot be read; trying again')
+        await new Promise<void>((resolve) => this.context.clock.after(100, resolve))
+      }
+    }
+  }
+
+  private async loadTimers(): Promise<void> {
+    const until = this.clock.now() + horizonMs
+    const due = await this.context.store.timers(this.number, until, timersMax)
+    this.timers.horizon = due.length === timersMax ? due.at(-1)!.dueAt : until
+    for (const timer of due) this.timers.add(timer)
+  }
+
+  /** Puts an actor's parked messages back in line, if it can take them now; later ones wait behind them. */
+  async unpark(address: Address): Promise<void> {
+    await this.residents.load([address])
+    const resident = this.residents.get(address)
+    if (!resident || resident.blocked || resident.draining || resident.parked === 0) return
+    if (resident.record?.status === 'failed' && !resident.expiring) return
+    resident.draining = true
+    const texts = await this.context.store.parked(this.number, address, drainMax)
+    for (const text of texts) {
+      const parked = JSON.parse(text) as Parked
+      // A quarantine without a message leaves only its reason.
+      const envelope: Envelope = parked.text === '' ? { id: 'quarantine', kind: 'stop', to: address } : this.context.decode(parked.text)
+      this.queue.push({ address, at: this.clock.now(), parked: true, message: { envelope, text: parked.text, seq: undefined } })
+    }
+    this.wake()
+  }
+
+  // ── The loop ──
+
+  wake(): void {
+    if (this.scheduled || this.state !== 'running') return
+    this.scheduled = true
+    this.context.clock.soon(() => {
+      this.scheduled = false
+      void this.pump()
+    })
+  }
+
+  private async pump(): Promise<void> {
+    if (this.pumping) return
+    this.pumping = true
+    try {
+      while (this.state === 'running' && this.lanes.free) {
+        const missing = this.missing()
+        if (missing.length > 0) {
+          await this.residents.load(missing)
+          continue
+        }
+        const batch = this.build()
+        if (!batch) break
+        void this.submit(batch)
+      }
+    } catch (error) {
+      // The store failed to load records; the inputs are still in line.
+      this.context.logger.error({ shard: this.number, error: (error as Error).message }, 'records cannot be read; trying again')
+      this.context.clock.after(100, () => this.wake())
+    } finally {
+      this.pumping = false
+      this.arm()
+    }
+  }
+
+  /** Records that the next batch needs and that are not in memory. */
+  private missing(): Address[] {
+    const { batchTurnsMax } = this.context.options
+    const missing = new Set<Address>()
+    const end = Math.min(this.queue.length, this.head + batchTurnsMax)
+    for (let i = this.head; i < end; i++) {
+      const { address } = this.queue[i]!
+      if (!this.residents.get(address)) missing.add(address)
+    }
+    for (const member of this.timers.dueBy(this.clock.now(), batchTurnsMax)) {
+      const address = addressOfTimer(member)
+      if (!this.residents.get(address)) missing.add(address)
+    }
+    return [...missing]
+  }
+
+  newBatch(): Batch {
+    const batch = new Batch(this.lanes.lastNumber + 1, this.lanes.position, this.clock.now())
+    batch.confirmed.push(...this.confirmed)
+    this.confirmed = []
+    batch.delivered.push(...this.relay.takeDelivered())
+    for (const id of this.suspects.takeCleared()) batch.suspects.set(id, undefined)
+    this.cancelFlush?.()
+    this.cancelFlush = undefined
+    return batch
+  }
+
+  /** Handles inputs until the batch is full or there are none; undefined if there was nothing at all to do. */
+  private build(): Batch | undefined {
+    const { batchTurnsMax, batchCharsMax } = this.context.options
+    const at = this.clock.now()
+    const firstTimer = this.timers.peek()
+    if (this.head === this.queue.length && !(firstTimer && firstTimer.dueAt <= at)) return undefined
+    const inline = this.nothingUnread
+    const batch = this.newBatch()
+    const { dispatcher } = this
+    dispatcher.produced = []
+    let produced = 0
+    for (let inputs = 0; inputs < batchTurnsMax && batch.chars < batchCharsMax; inputs++) {
+      const timer = this.timers.peek()
+      const input = this.queue[this.head]
+      if (timer && timer.dueAt <= at && (!input || input.at >= timer.dueAt)) {
+        const resident = this.residents.get(addressOfTimer(timer.member))
+        if (!resident) break
+        const suspicion = this.suspects.judge(batch, `t${timer.member}`, timer.dueAt <= this.suspects.timersThrough, inputs, this.lanes.isIdle)
+        if (suspicion === 'wait') break
+        if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `timer ${timer.member}`, this.context.options.suspectMax)
+        // A blocked actor's timers stay in the store for whoever can run it.
+        if (resident.blocked) this.timers.remove(timer.member)
+        else dispatcher.timer(batch, resident, timer.member)
+        this.afterInput(resident)
+        if (suspicion !== 'clear') break
+      } else if (input) {
+        const resident = this.residents.get(input.address)
+        if (!resident) break
+        const { seq } = input.message
+        const suspicion = this.suspects.judge(batch, `m${seq}`, seq !== undefined && seq <= this.suspects.entriesThrough, inputs, this.lanes.isIdle)
+        if (suspicion === 'wait') break
+        this.take()
+        if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `${input.message.envelope.kind} ${input.message.envelope.id}`, this.context.options.suspectMax, input.message)
+        else this.handle(batch, resident, input)
+        if (seq !== undefined) batch.position = seq
+        this.afterInput(resident)
+        if (suspicion !== 'clear') break
+      } else if (inline && produced < dispatcher.produced.length) {
+        const { message } = dispatcher.produced[produced]!
+        const resident = this.residents.get(message.envelope.to)
+        if (!resident) break
+        produced++
+        dispatcher.message(batch, resident, message)
+        this.afterInput(resident)
+      } else break
+    }
+    for (const { part, message } of dispatcher.produced.splice(produced)) {
+      part.entries.push({ id: message.envelope.id, to: message.envelope.to, text: message.text })
+    }
+    dispatcher.produced = []
+    return batch.isEmpty && batch.position === this.lanes.position ? undefined : batch
+  }
+
+  private handle(batch: Batch, resident: Resident, input: Input): void {
+    if (input.own) {
+      batch.own.push(input.own)
+      if (input.own.entry.rememberUntil !== undefined) batch.accepted.push({ id: input.own.entry.id, until: input.own.entry.rememberUntil })
+    }
+    if (!input.parked) {
+      this.dispatcher.message(batch, resident, input.message)
+      return
+    }
+    if (resident.expiring) {
+      this.dispatcher.discardParked(batch, resident, [input.message])
+      return
+    }
+    // It failed again over an earlier one: the rest stay parked, in their order.
+    if (resident.blocked || resident.record?.status === 'failed') return
+    batch.part(input.address).unpark++
+    resident.parked--
+    if (input.message.text !== '') this.dispatcher.message(batch, resident, input.message, true)
+  }
+
+  /** What an input may have left to do for its actor. */
+  private afterInput(resident: Resident): void {
+    this.residents.touch(resident)
+    if (resident.draining && !this.queue.some((input, i) => i >= this.head && input.parked && input.address === resident.address)) resident.draining = false
+    if (!resident.draining && resident.parked > 0 && !resident.blocked && (resident.expiring || resident.record?.status === 'active')) {
+      // The parked list must be read as it will be after this batch.
+      void this.lanes.idle().then(() => this.unpark(resident.address))
+    }
+  }
+
+  private take(): void {
+    this.head++
+    if (this.head === this.queue.length || this.head > 4_096) {
+      this.queue.splice(0, this.head)
+      this.head = 0
+    }
+    if (this.resumeReading && this.queue.length - this.head < readAheadMax / 2) {
+      this.resumeReading()
+      this.resumeReading = undefined
+    }
+  }
+
+  /** Sends a batch on its way; what it asked for happens when it is acknowledged. */
+  async submit(batch: Batch): Promise<boolean> {
+    const result = await this.lanes.submit(batch)
+    if (result === undefined) return false
+    this.clock.sync(result.at)
+    this.knows(result.tail)
+    this.context.counters.commits++
+    for (const own of batch.own) own.resolve({ seq: 0 })
+    for (const part of batch.parts.values()) for (const entry of part.outbox) this.relay.push(entry)
+    for (const run of batch.after) run()
+    this.residents.evict()
+    this.wake()
+    return true
+  }
+
+  // ── Failure of a commit ──
+
+  /** A commit was not accepted, and with it none of those built on it (S2). */
+  private failed(verdict: Verdict): void {
+    const own = verdict.batches.flatMap((batch) => batch.own)
+    this.confirmed.push(...verdict.batches.flatMap((batch) => batch.confirmed))
+    if (this.state === 'stopped') {
+      for (const { reject } of own) reject(new StoppedError('The actor system'))
+      return
+    }
+    if (verdict.why === 'fenced') {
+      for (const { reject } of own) reject(new StoppedError('The owner of the shard'))
+      this.lost(verdict.detail)
+      return
+    }
+    if (verdict.why === 'refused' && verdict.address !== undefined) this.dispatcher.refusals.set(verdict.address as Address, verdict.detail)
+    this.context.logger.error({ shard: this.number, why: verdict.why }, `a commit was not accepted: ${verdict.detail}; reading again from what is stored`)
+    void this.reset(own)
+  }
+
+  /** Forgets everything in memory and begins again from the store, under a new epoch. */
+  private async reset(own: readonly Own[]): Promise<void> {
+    this.state = 'resetting'
+    this.endReading()
+    const waiting = [...own, ...this.queue.slice(this.head).flatMap((input) => (input.own ? [input.own] : []))]
+    this.queue = []
+    this.head = 0
+    this.timers.clear()
+    this.residents.clear()
+    for (;;) {
+      try {
+        const claim = await this.context.store.claim(this.number, this.node)
+        if ('heldBy' in claim) {
+          for (const { reject } of waiting) reject(new StoppedError('The owner of the shard'))
+          this.lost(`node ${claim.heldBy.node} owns it`)
+          return
+        }
+        this.lease = claim.lease
+        this.lanes = this.newLanes(claim.state)
+        this.knownTail = claim.state.tail
+        this.readPosition = claim.state.position
+        this.reading = new AbortController()
+        // What never passed the log does so now; its id tells if the commit had been accepted after all.
+        for (const { entry, resolve, reject } of waiting.splice(0)) this.appender.append(entry).then(resolve, reject)
+        this.state = 'starting'
+        await this.start({ ...claim.state, clean: true })
+        return
+      } catch (error) {
+        this.context.logger.error({ shard: this.number, error: (error as Error).message }, 'the shard cannot be read again; trying again')
+        await new Promise<void>((resolve) => this.context.clock.after(100, resolve))
+        if ((this.state as string) === 'stopped') return
+      }
+    }
+  }
+
+  // ── Timers and other things that come by themselves ──
+
+  private arm(): void {
+    this.cancelTimer?.()
+    if (this.state !== 'running' || !this.lanes.free) return
+    const now = this.clock.now()
+    // Look ahead again half-way to the horizon, or when a horizon cut short by many timers is reached.
+    const lookAt = this.timers.size > 0 ? this.timers.horizon : this.timers.horizon - horizonMs / 2
+    const next = Math.min(this.timers.peek()?.dueAt ?? Infinity, lookAt)
+    this.cancelTimer = this.context.clock.after(Math.max(1, next - now), () => {
+      if (lookAt <= this.clock.now()) this.loadTimers().then(() => this.pump(), () => this.pump())
+      else void this.pump()
+    })
+  }
+
+  confirm(actionId: string): void {
+    this.confirmed.push(actionId)
+    this.flushSoon()
+  }
+
+  /** Sees to it that confirmations do not wait for a commit that never comes. */
+  flushSoon(): void {
+    if (this.cancelFlush || this.state !== 'running') return
+    this.cancelFlush = this.context.clock.after(this.context.options.confirmDelayMs, () => {
+      this.cancelFlush = undefined
+      void this.flush()
+    })
+  }
+
+  /** Commits confirmations now, if there are any. */
+  async flush(): Promise<void> {
+    if (this.state !== 'running' || (this.confirmed.length === 0 && !this.relay.hasDelivered && !this.suspects.hasCleared)) return
+    await this.lanes.idle()
+    if (this.state === 'running' && this.lanes.free) await this.submit(this.newBatch())
+  }
+
+  /** Lets a quarantined actor try again. */
+  async redrive(address: Address): Promise<void> {
+    await this.residents.load([address])
+    const resident = this.residents.get(address)!
+    if (resident.blocked?.reason !== 'quarantined') return
+    resident.blocked = undefined
+    const recovery = await this.context.store.recover(this.number)
+    const isItsOwn = ([id]: readonly [string, unknown]): boolean => id.startsWith(`${address}@`)
+    this.suspects.clearMatching((id) => id.includes(`${address}@`))
+    await recover(this, this.context, { ...recovery, suspects: [], outbox: [], actions: recovery.actions.filter(isItsOwn), effects: recovery.effects.filter(isItsOwn) })
+    await this.loadTimers()
+    await this.unpark(address)
+  }
+
+  // ── For those who watch ──
+
+  /** An actor as it stands after its last acknowledged commit; undefined if memory is ahead of the store, or has nothing. */
+  async look(address: Address): Promise<Sight | undefined> {
+    if (this.state !== 'running') return undefined
+    await this.residents.load([address])
+    const resident = this.residents.get(address)
+    const record = resident?.pins === 0 ? resident.record : undefined
+    return record && { status: record.status, turns: record.turns, snapshot: record.begun ? record.snapshot : undefined, failure: record.failure, input: record.meta.input }
+  }
+
+  /** Whether there is nothing to do now that this process knows of. */
+  get isIdle(): boolean {
+    const timer = this.timers.peek()
+    return (
+      this.state === 'stopped' ||
+      (this.state === 'running' &&
+        this.head === this.queue.length &&
+        !this.pumping &&
+        !this.scheduled &&
+        this.lanes.isIdle &&
+        this.appender.isIdle &&
+        this.relay.isIdle &&
+        this.lanes.position >= this.knownTail &&
+        !(timer && timer.dueAt <= this.clock.now()))
+    )
+  }
+
+  /** Whether the log holds entries that have not been handled; asks the store. */
+  async hasUnread(): Promise<boolean> {
+    if (this.state === 'stopped') return false
+    return (await this.context.store.read(this.number, Math.max(this.lanes.position, this.readPosition), 1, AbortSignal.abort())).length > 0
+  }
+
+  async nextDue(): Promise<number | undefined> {
+    const near = this.timers.peek()?.dueAt
+    const stored = await this.context.store.nextTimer(this.number)
+    return near === undefined ? stored : Math.min(near, stored ?? Infinity)
+  }
+}

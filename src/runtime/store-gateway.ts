@@ -1,0 +1,144 @@
+/** Reaching actors through the store alone: what a client does, and an owner for shards it does not own. */
+import { SnapshotError } from '../errors.js'
+import { Appender } from './appender.js'
+import type { Gateway, Sight } from './gateway.js'
+import { machineOf, shardOf, type Address, type MessageId } from './identity.js'
+import type { JsonLimits } from './json.js'
+import type { MachineDefinition, MachineRegistry } from './machines.js'
+import type { Clock } from './ports/clock.js'
+import type { IdSource } from './ports/ids.js'
+import type { Logger } from './ports/logger.js'
+import type { Appended, NewEntry, Store, StoreInfo } from './ports/store.js'
+import { DurableRecord, readMeta, readStatus, type RecordHost } from './record.js'
+
+export interface StoreGatewayOptions extends RecordHost {
+  readonly store: Store
+  readonly info: StoreInfo
+  readonly registry: MachineRegistry
+  readonly clock: Clock
+  readonly ids: IdSource
+  readonly logger: Logger
+  readonly idRetentionMs: number
+  readonly backlogMax: number
+}
+
+export class StoreGateway implements Gateway {
+  readonly limits: JsonLimits
+  readonly ids: IdSource
+  readonly clock: Clock
+  readonly idRetentionMs: number
+  readonly backlogMax: number
+  private readonly options: StoreGatewayOptions
+  private readonly appenders = new Map<number, Appender>()
+  /** The store's time as last read, and when. */
+  private time = { at: 0, since: 0 }
+
+  constructor(options: StoreGatewayOptions) {
+    this.options = options
+    this.limits = options.limits
+    this.ids = options.ids
+    this.clock = options.clock
+    this.idRetentionMs = options.idRetentionMs
+    this.backlogMax = options.backlogMax
+  }
+
+  async start(): Promise<void> {
+    this.time = { at: await this.options.store.now(), since: this.clock.now() }
+  }
+
+  stop(error: Error): void {
+    for (const appender of this.appenders.values()) appender.stop(error)
+  }
+
+  now(): number {
+    return this.time.at + (this.clock.now() - this.time.since)
+  }
+
+  definitionOf(address: Address): MachineDefinition | undefined {
+    return this.options.registry.newest(machineOf(address))
+  }
+
+  accept(to: Address, entry: NewEntry): Promise<Appended> {
+    const shard = this.shardOf(to)
+    let appender = this.appenders.get(shard)
+    if (!appender) this.appenders.set(shard, (appender = new Appender(this.options, shard)))
+    return appender.append(entry)
+  }
+
+  async look(address: Address): Promise<Sight | undefined> {
+    const [stored] = await this.options.store.load(this.shardOf(address), [address])
+    if (!stored || stored.fields.size === 0) return undefined
+    const meta = readMeta(address, stored.fields)
+    const { turns, status, failure } = readStatus(address, stored.fields)
+    const definition = this.options.registry.find(meta.machine, meta.version)
+    const readable = definition && definition.hash === meta.hash && stored.fields.has('s0')
+    const record = readable ? DurableRecord.decode(this.options, address, stored.fields, definition) : undefined
+    return { status, turns, failure, snapshot: record?.snapshot, input: meta.input }
+  }
+
+  async read(address: Address): Promise<DurableRecord | undefined> {
+    const [stored] = await this.options.store.load(this.shardOf(address), [address])
+    if (!stored || stored.fields.size === 0) return undefined
+    const meta = readMeta(address, stored.fields)
+    const definition = this.options.registry.find(meta.machine, meta.version)
+    if (!definition) throw new SnapshotError(address, 'unknown-version', `version ${meta.version} of ${meta.machine} is not registered here`)
+    if (definition.hash !== meta.hash) throw new SnapshotError(address, 'other-structure', `${meta.machine} version ${meta.version} has another structure here`)
+    return DurableRecord.decode(this.options, address, stored.fields, definition)
+  }
+
+  watch(address: Address, onTurn: (sight: Sight) => void): () => void {
+    let seen = -1
+    const check = this.looker(async () => {
+      const sight = await this.look(address)
+      if (!sight || sight.turns === seen) return
+      // The first look only learns where the actor stands.
+      if (seen >= 0) onTurn(sight)
+      seen = sight.turns
+    })
+    if (seen < 0) seen = 0
+    return this.options.store.watch(this.shardOf(address), check)
+  }
+
+  onEmitted(): () => void {
+    return () => {}
+  }
+
+  onReply(address: Address, id: MessageId, listener: (text: string) => void): () => void {
+    const shard = this.shardOf(address)
+    const check = this.looker(async () => {
+      const text = await this.options.store.reply(shard, id)
+      if (text !== undefined) listener(text)
+    })
+    const stop = this.options.store.watch(shard, check)
+    // An answer to an earlier sending of the same id is there already.
+    check()
+    return stop
+  }
+
+  /** Looks once at a time, and once more if something changed meanwhile. */
+  private looker(look: () => Promise<void>): () => void {
+    let busy = false
+    let again = false
+    const run = (): void => {
+      if (busy) {
+        again = true
+        return
+      }
+      busy = true
+      look()
+        .catch((error: unknown) => this.options.logger.warn({ error: (error as Error).message }, 'looking at an actor failed'))
+        .finally(() => {
+          busy = false
+          if (again) {
+            again = false
+            run()
+          }
+        })
+    }
+    return run
+  }
+
+  private shardOf(address: Address): number {
+    return shardOf(address, this.options.info.shards)
+  }
+}

@@ -1,0 +1,111 @@
+/** Those in this process who listen to actors, and how they are told. What they throw harms nobody (contract 4). */
+import type { HoldfastError } from '../errors.js'
+import type { Listeners } from './context.js'
+import type { Sight } from './gateway.js'
+import type { Address, MessageId } from './identity.js'
+import type { Logger } from './ports/logger.js'
+import type { DurableRecord, TurnResult } from './record.js'
+import type { XEvent } from './xstate/insides.js'
+import type { Inspection } from './xstate/turn.js'
+
+type Listener<T> = (value: T) => void
+
+class ByKey<T> {
+  private readonly listeners = new Map<string, Set<Listener<T>>>()
+  private readonly logger: Logger
+  constructor(logger: Logger) {
+    this.logger = logger
+  }
+  add(key: string, listener: Listener<T>): () => void {
+    let set = this.listeners.get(key)
+    if (!set) this.listeners.set(key, (set = new Set()))
+    set.add(listener)
+    return () => {
+      set.delete(listener)
+      if (set.size === 0 && this.listeners.get(key) === set) this.listeners.delete(key)
+    }
+  }
+  has(key: string): boolean {
+    return this.listeners.has(key)
+  }
+  tell(key: string, value: T): void {
+    const set = this.listeners.get(key)
+    if (!set) return
+    for (const listener of [...set]) {
+      try {
+        listener(value)
+      } catch (error) {
+        this.logger.warn({ actor: key, error: (error as Error)?.message }, 'a listener threw')
+      }
+    }
+  }
+}
+
+export class Subscriptions implements Listeners {
+  private readonly turns: ByKey<Sight>
+  private readonly emits: ByKey<XEvent>
+  private readonly replies: ByKey<string>
+  private readonly inspectors: ByKey<Inspection>
+  /** Why a message of this process became a dead letter, until its sender has asked. */
+  private readonly refusals = new Map<MessageId, HoldfastError>()
+  private readonly logger: Logger
+
+  constructor(logger: Logger) {
+    this.logger = logger
+    this.turns = new ByKey(logger)
+    this.emits = new ByKey(logger)
+    this.replies = new ByKey(logger)
+    this.inspectors = new ByKey(logger)
+  }
+
+  onTurn(address: Address, listener: Listener<Sight>): () => void {
+    return this.turns.add(address, listener)
+  }
+  onEmitted(address: Address, listener: Listener<XEvent>): () => void {
+    return this.emits.add(address, listener)
+  }
+  onReply(id: MessageId, listener: Listener<string>): () => void {
+    return this.replies.add(id, listener)
+  }
+  inspect(listener: Listener<Inspection>): () => void {
+    return this.inspectors.add('all', listener)
+  }
+
+  get inspecting(): boolean {
+    return this.inspectors.has('all')
+  }
+  inspected(events: readonly Inspection[]): void {
+    for (const event of events) this.inspectors.tell('all', event)
+  }
+  turned(record: DurableRecord, result: TurnResult): void {
+    if (this.turns.has(record.address)) {
+      this.turns.tell(record.address, {
+        status: result.ended ?? 'active',
+        turns: result.turn,
+        snapshot: record.begun ? result.snapshot : undefined,
+        failure: result.ended === 'failed' ? record.failure : undefined,
+        input: record.meta.input,
+      })
+    }
+  }
+  emitted(record: DurableRecord, event: XEvent): void {
+    this.emits.tell(record.address, event)
+  }
+  logged(record: DurableRecord, label: string | undefined, value: unknown): void {
+    // A machine's own log(...) is what its author chose to say.
+    this.logger.info({ actor: record.address, run: record.meta.run, ...(label === undefined ? {} : { label }), value }, 'log')
+  }
+  replied(id: MessageId, text: string): void {
+    this.replies.tell(id, text)
+  }
+  refused(id: MessageId, error: HoldfastError): void {
+    if (this.refusals.size >= 1_000) this.refusals.clear()
+    this.refusals.set(id, error)
+  }
+  takeRefusal(id: MessageId): HoldfastError | undefined {
+    const error = this.refusals.get(id)
+    if (error) this.refusals.delete(id)
+    return error
+  }
+  erased(): void {}
+}

@@ -1,0 +1,424 @@
+/**
+ * An actor system: one process's part in a namespace. It owns the shards it could claim, runs their actors, and hands
+ * out {@link ActorHandle}s. If another living process owns the namespace, this one is a client: it appends and reads.
+ */
+import type { AnyStateMachine } from 'xstate'
+import { ConfigError, StoppedError, isHoldfastError, toStoredError } from '../errors.js'
+import { actingMessageId } from './acts.js'
+import { ActorHandle } from './actor.js'
+import { newCounters, type Counters, type RuntimeContext } from './context.js'
+import { Effects } from './effects.js'
+import { decodeEnvelope, encodeEnvelope, type EnvelopeHead } from './envelope.js'
+import { checkEvent, type Gateway } from './gateway.js'
+import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
+import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
+import { MachineRegistry, type MachineOptions } from './machines.js'
+import { resolveOptions, type RuntimeOptions } from './options.js'
+import { systemClock, type Clock } from './ports/clock.js'
+import { randomIds, type IdSource } from './ports/ids.js'
+import { silentLogger, type Logger } from './ports/logger.js'
+import type { Appended, FindQuery, Holder, NewEntry, NodeIdentity, Store, StoreInfo } from './ports/store.js'
+import { Shard } from './shard.js'
+import { StoreGateway } from './store-gateway.js'
+import { Subscriptions } from './subscriptions.js'
+import type { XEvent } from './xstate/insides.js'
+import { RemoteRef } from './xstate/refs.js'
+import type { Inspection } from './xstate/turn.js'
+
+export interface ActorSystemOptions extends Partial<RuntimeOptions> {
+  readonly store: Store
+  /** Machines to run, by their `id`, or with a name and version of their own. */
+  readonly machines: readonly (AnyStateMachine | MachineOptions)[]
+  /** Default `default`. */
+  readonly namespace?: string
+  /** Number of shards of a new namespace, 1 to 1,024. Default 16. */
+  readonly shards?: number
+  /** Unhandled messages one actor may have. Default 1,000. */
+  readonly backlogMax?: number
+  /** Run on a store that loses data. */
+  readonly unsafe?: boolean
+  /** Default: silent. pino fits. */
+  readonly logger?: Logger
+  readonly limits?: Partial<JsonLimits>
+  readonly clock?: Clock
+  readonly ids?: IdSource
+  /** This process, as others see it. Default: an id of its own. */
+  readonly node?: NodeIdentity
+}
+
+export type SystemRole = 'owner' | 'client'
+
+export function createActorSystem(options: ActorSystemOptions): ActorSystem {
+  return new ActorSystem(options)
+}
+
+export class ActorSystem {
+  private readonly options: ActorSystemOptions
+  private readonly registry: MachineRegistry
+  private readonly runtime: RuntimeOptions
+  private readonly limits: JsonLimits
+  private readonly logger: Logger
+  private readonly clockPort: Clock
+  private readonly ids: IdSource
+  private readonly subscriptions: Subscriptions
+  private readonly counters: Counters = newCounters()
+  private readonly shards = new Map<number, Shard>()
+  private readonly node: NodeIdentity
+  private gateway: Gateway | undefined
+  private storeGateway: StoreGateway | undefined
+  private info: StoreInfo | undefined
+  private effects: Effects | undefined
+  private state: 'new' | 'started' | 'stopped' = 'new'
+  private currentRole: SystemRole = 'client'
+  private cancelHeartbeat: (() => void) | undefined
+
+  constructor(options: ActorSystemOptions) {
+    this.options = options
+    checkId('namespace', options.namespace ?? 'default')
+    const { shards } = options
+    if (shards !== undefined && !(Number.isSafeInteger(shards) && shards >= 1 && shards <= 1_024)) throw new ConfigError(`shards: expected 1 to 1024, got ${shards}.`)
+    this.runtime = resolveOptions(pickRuntimeOptions(options), process.env['NODE_ENV'] === 'production')
+    this.registry = new MachineRegistry(options.machines)
+    this.limits = { ...defaultJsonLimits, ...options.limits }
+    this.logger = options.logger ?? silentLogger
+    this.clockPort = options.clock ?? systemClock
+    this.ids = options.ids ?? randomIds
+    this.node = options.node ?? { id: this.ids.next() }
+    this.subscriptions = new Subscriptions(this.logger)
+  }
+
+  // ── Life ──
+
+  /**
+   * Opens the store, claims the shards and takes up what an earlier owner left. Resolves to this system.
+   *
+   * @throws ConfigError when the namespace's settings differ or the store would lose data
+   */
+  async start(): Promise<this> {
+    const context = await this.open()
+    this.currentRole = await this.claimAll(context)
+    if (this.currentRole === 'owner') this.gateway = this.ownerGateway(this.storeGateway!)
+    this.logger.info({ namespace: context.namespace, node: this.node.id, role: this.currentRole, durability: this.durability, shards: context.shards }, 'actor system started')
+    if (this.currentRole === 'owner') this.heartbeat()
+    return this
+  }
+
+  /** Opens the store without claiming anything. See `createClient`. */
+  async startAsClient(): Promise<this> {
+    await this.open()
+    return this
+  }
+
+  private async open(): Promise<RuntimeContext> {
+    if (this.state !== 'new') throw new ConfigError('An actor system is started once; create another one.')
+    this.state = 'started'
+    const { store } = this.options
+    const namespace = this.options.namespace ?? 'default'
+    const info = await store.open({
+      namespace,
+      ...(this.options.shards === undefined ? {} : { shards: this.options.shards }),
+      ...(this.options.backlogMax === undefined ? {} : { backlogMax: this.options.backlogMax }),
+      ...(this.options.unsafe === undefined ? {} : { unsafe: this.options.unsafe }),
+    })
+    this.info = info
+    for (const warning of info.warnings) this.logger.warn({ namespace, durability: info.durability }, warning)
+    const context = this.createContext(namespace, info)
+    this.storeGateway = new StoreGateway({
+      store,
+      info,
+      registry: this.registry,
+      clock: this.clockPort,
+      ids: this.ids,
+      logger: this.logger,
+      limits: this.limits,
+      freeze: this.runtime.freeze,
+      idRetentionMs: this.runtime.idRetentionMs,
+      backlogMax: this.options.backlogMax ?? 1_000,
+      sendLater: context.sendLater,
+      remote: context.remote,
+    })
+    await this.storeGateway.start()
+    for (const definition of this.registry.all()) {
+      if (definition.inline.length > 0) this.logger.info({ machine: definition.name, places: definition.inline }, 'a machine has inline actions or actors: an inline action runs at most once across a crash, an inline actor is known by its place only. Name them')
+    }
+    this.gateway = this.storeGateway
+    return context
+  }
+
+  /** Stops cleanly: finishes what is under way, gives the shards up, stops effects. They go on with the next owner. */
+  async stop(): Promise<void> {
+    if (this.state !== 'started') return
+    this.state = 'stopped'
+    this.cancelHeartbeat?.()
+    await Promise.all([...this.shards.values()].map((shard) => shard.stop()))
+    this.effects?.stopAll()
+    this.storeGateway?.stop(new StoppedError('The actor system'))
+    await this.options.store.close()
+    this.logger.info({ node: this.node.id }, 'actor system stopped')
+  }
+
+  /** For tests of crashes: falls silent at once, as a killed process would. */
+  abandon(): void {
+    this.state = 'stopped'
+    this.cancelHeartbeat?.()
+    for (const shard of this.shards.values()) shard.abandon()
+    this.storeGateway?.stop(new StoppedError('The actor system'))
+  }
+
+  /** owner: this process runs the actors. client: another one does, and this one sends and looks. */
+  get role(): SystemRole {
+    return this.currentRole
+  }
+
+  // ── Actors ──
+
+  /** A handle on the actor of that machine and id; nothing is created yet. */
+  actor<M extends AnyStateMachine>(machine: M, id: string): ActorHandle<M> {
+    return new ActorHandle<M>(this.started(), toAddress(this.registry.of(machine).name, id))
+  }
+
+  /** A handle on the actor at `machine/id[~child]`. */
+  actorAt(address: string): ActorHandle {
+    return new ActorHandle(this.started(), parseAddress(address))
+  }
+
+  /** Addresses of the actors there are, in order; page on with `after`. */
+  async find(query: FindQuery = {}): Promise<Address[]> {
+    this.started()
+    const { store } = this.options
+    const all = Array.from({ length: this.info!.shards }, (_, shard) => shard)
+    const shards = query.key === undefined ? all : [shardOf(`x/${query.key}` as Address, this.info!.shards)]
+    const found = await Promise.all(shards.map((shard) => store.find(shard, query)))
+    return (found.flat() as Address[]).sort().slice(0, query.limit ?? 1_000)
+  }
+
+  /** XState's inspection events of every actor, after their commit. */
+  inspect(observer: ((event: Inspection) => void) | { next?(event: Inspection): void }): { unsubscribe(): void } {
+    const listener = typeof observer === 'function' ? observer : (event: Inspection) => observer.next?.(event)
+    return { unsubscribe: this.subscriptions.inspect(listener) }
+  }
+
+  /** Entries of an actor's own stream, see `append`. */
+  async stream(address: string, stream: string, after = 0, max = 1_000): Promise<readonly { readonly seq: number; readonly value: unknown }[]> {
+    this.started()
+    const at = parseAddress(address)
+    const entries = await this.options.store.log(shardOf(at, this.info!.shards), `${at}/${stream}`, after, max)
+    return entries.map(({ seq, text }) => ({ seq, value: JSON.parse(text) as unknown }))
+  }
+
+  /** Entries of a stream shared by all actors of the shard of that key. */
+  async sharedStream(key: string, stream: string, after = 0, max = 1_000): Promise<readonly { readonly seq: number; readonly value: unknown }[]> {
+    this.started()
+    const entries = await this.options.store.log(shardOf(`x/${key}` as Address, this.info!.shards), stream, after, max)
+    return entries.map(({ seq, text }) => ({ seq, value: JSON.parse(text) as unknown }))
+  }
+
+  /** Takes up a quarantined actor again: its parked message is handled, its effects and actions run. */
+  async redrive(address: string): Promise<void> {
+    this.started()
+    const at = parseAddress(address)
+    await this.shards.get(shardOf(at, this.info!.shards))?.redrive(at)
+  }
+
+  // ── Watching ──
+
+  /** Resolves when nothing is left to do now: no turn, no commit, no due message. Effects under way are not waited for. */
+  async settled(): Promise<void> {
+    for (;;) {
+      await new Promise<void>((resolve) => this.clockPort.soon(resolve))
+      const shards = [...this.shards.values()]
+      if (!shards.every((shard) => shard.isIdle)) continue
+      await Promise.all(shards.map((shard) => shard.flush()))
+      const unread = await Promise.all(shards.map((shard) => shard.hasUnread()))
+      if (!unread.includes(true) && shards.every((shard) => shard.isIdle)) return
+    }
+  }
+
+  readonly clock = {
+    /** Namespace time at which the next timer of this system is due, ms; undefined if there is none. */
+    nextDue: async (): Promise<number | undefined> => {
+      const due = await Promise.all([...this.shards.values()].map((shard) => shard.nextDue()))
+      const times = due.filter((at) => at !== undefined)
+      return times.length === 0 ? undefined : Math.min(...times)
+    },
+  }
+
+  /** What has happened in this process so far, and what it holds. */
+  stats(): Counters & { readonly resident: number; readonly effects: number } {
+    let resident = 0
+    for (const shard of this.shards.values()) resident += shard.residents.size
+    return { ...this.counters, resident, effects: this.effects?.size ?? 0 }
+  }
+
+  /** How much an acknowledged write survives. */
+  get durability(): StoreInfo['durability'] | undefined {
+    return this.info?.durability
+  }
+
+  // ── Inside ──
+
+  private started(): Gateway {
+    if (this.gateway && this.state === 'started') return this.gateway
+    if (this.state === 'stopped') throw new StoppedError('The actor system')
+    throw new ConfigError('Start the actor system first: await createActorSystem({ … }).start().')
+  }
+
+  private createContext(namespace: string, info: StoreInfo): RuntimeContext {
+    const remote = (address: string, cell?: number): RemoteRef => new RemoteRef(address, cell, (ref, event) => this.sendLater(ref.address as Address, ref.cell, event))
+    this.effects = new Effects({
+      namespace,
+      logger: this.logger,
+      outcome: (address, cell, effectId, event) => this.tellOutcome(address, cell, effectId, event),
+      emission: (address, cell, event) => this.tell({ id: this.ids.next(), kind: 'emission', to: address, cell }, event, `event "${event?.type}" of an effect`),
+      fault: (address, cell, error) => this.tellFault(address, cell, error, this.ids.next()),
+    })
+    return {
+      namespace,
+      incarnation: info.incarnation,
+      shards: info.shards,
+      store: this.options.store,
+      clock: this.clockPort,
+      ids: this.ids,
+      logger: this.logger,
+      registry: this.registry,
+      limits: this.limits,
+      freeze: this.runtime.freeze,
+      options: this.runtime,
+      effects: this.effects,
+      listeners: this.subscriptions,
+      counters: this.counters,
+      decode: (text) => decodeEnvelope(text, (ref) => remote(ref.address ?? ref.id, ref.n)),
+      remote,
+      sendLater: (record, cell, event) => this.sendLater(record.address, cell.number === 0 ? undefined : cell.number, event),
+      tellFault: (address, cell, error, id) => this.tellFault(address, cell, error, id),
+    }
+  }
+
+  /** The shard of number 0 stands for the namespace: who has it claims the rest. */
+  private async claimAll(context: RuntimeContext): Promise<SystemRole> {
+    for (let number = 0; number < context.shards; number++) {
+      const role = await this.claim(context, number)
+      if (role === 'client') return role
+    }
+    await Promise.all([...this.starting].map((start) => start()))
+    this.starting = []
+    return 'owner'
+  }
+
+  private starting: (() => Promise<void>)[] = []
+
+  private async claim(context: RuntimeContext, number: number): Promise<SystemRole> {
+    let seen: Holder | undefined
+    for (;;) {
+      const claim = await context.store.claim(number, this.node, seen)
+      if ('lease' in claim) {
+        const shard = new Shard(context, this.node, claim.lease, claim.state, (lost, why) => this.lost(lost, why))
+        this.shards.set(number, shard)
+        this.starting.push(() => shard.start(claim.state))
+        return 'owner'
+      }
+      const { heldBy } = claim
+      if (heldBy.alive || (seen && (seen.node !== heldBy.node || seen.beat !== heldBy.beat))) return 'client'
+      // Its counter must stand still for the length of a lease, by our own clock.
+      seen = heldBy
+      await new Promise<void>((resolve) => this.clockPort.after(this.runtime.leaseMs, resolve))
+    }
+  }
+
+  private lost(shard: Shard, why: string): void {
+    this.shards.delete(shard.number)
+    this.logger.error({ shard: shard.number, node: this.node.id }, `a shard was lost: ${why}`)
+    if (this.shards.size > 0) return
+    this.effects?.stopAll()
+    this.currentRole = 'client'
+    if (this.state === 'started') this.gateway = this.storeGateway
+  }
+
+  private heartbeat(): void {
+    this.cancelHeartbeat = this.clockPort.after(this.runtime.leaseMs / 3, () => {
+      for (const shard of this.shards.values()) {
+        shard.renew().catch((error: unknown) => this.logger.warn({ shard: shard.number, error: (error as Error).message }, 'a lease could not be renewed'))
+      }
+      if (this.state === 'started') this.heartbeat()
+    })
+  }
+
+  private ownerGateway(store: StoreGateway): Gateway {
+    const shardFor = (address: Address): Shard | undefined => this.shards.get(shardOf(address, this.info!.shards))
+    return {
+      limits: this.limits,
+      ids: this.ids,
+      clock: this.clockPort,
+      idRetentionMs: this.runtime.idRetentionMs,
+      backlogMax: store.backlogMax,
+      now: (address) => shardFor(address)?.clock.now() ?? store.now(),
+      definitionOf: (address) => store.definitionOf(address),
+      accept: async (to, entry, mayRepeat) => {
+        const appended = await this.accept(to, entry, mayRepeat)
+        const refused = this.subscriptions.takeRefusal(entry.id)
+        if (refused && (refused.code === 'ACTOR_EXISTS' || refused.code === 'ACTOR_NOT_STARTED')) throw refused
+        return appended
+      },
+      look: async (address) => (await shardFor(address)?.look(address)) ?? store.look(address),
+      read: (address) => store.read(address),
+      watch: (address, onTurn) => this.subscriptions.onTurn(address, onTurn),
+      onEmitted: (address, listener) => this.subscriptions.onEmitted(address, listener),
+      onReply: (address, id, listener) => {
+        const stop = this.subscriptions.onReply(id, listener)
+        void this.options.store.reply(shardOf(address, this.info!.shards), id).then((text) => text !== undefined && listener(text), () => {})
+        return stop
+      },
+    }
+  }
+
+  private accept(to: Address, entry: NewEntry, mayRepeat: boolean): Promise<Appended> {
+    const shard = this.shards.get(shardOf(to, this.info!.shards))
+    if (!shard) return this.storeGateway!.accept(to, entry)
+    return shard.send(to, entry, mayRepeat)
+  }
+
+  // ── Messages of the runtime itself ──
+
+  /** `ref.send(event)` outside a turn: from an action under an id of its turn and place, else under a new one. */
+  private sendLater(address: Address, cell: number | undefined, event: XEvent): void {
+    checkEvent(event)
+    const id = actingMessageId()
+    this.tell({ id: id ?? this.ids.next(), kind: 'event', to: address, ...(cell === undefined ? {} : { cell }) }, event, `event "${event.type}"`, id !== undefined)
+  }
+
+  private tellOutcome(address: Address, cell: number, effectId: string, event: XEvent): void {
+    const head: EnvelopeHead = { id: effectId === '' ? this.ids.next() : effectId, kind: 'outcome', to: address, cell }
+    try {
+      this.tell(head, event, `the outcome of ${effectId || 'an effect'}`)
+    } catch (error) {
+      // What the effect gave cannot be stored: to its actor it has failed.
+      this.logger.warn({ actor: address, effect: effectId, error: (error as Error).message }, 'the outcome of an effect cannot be stored')
+      const type = event.type.startsWith('xstate.observable') ? 'xstate.observable.error' : 'xstate.promise.reject'
+      this.tell(head, { type, data: toStoredError(error) }, 'an error')
+    }
+  }
+
+  private tellFault(address: Address, cell: number, error: unknown, id: string): void {
+    this.tell({ id: `${id}!`, kind: 'fault', to: address, ...(cell === 0 ? {} : { cell }) }, { error: toStoredError(error) }, 'an error', true)
+  }
+
+  /** Encodes and accepts; throws only for what cannot be encoded. */
+  private tell(head: EnvelopeHead, body: unknown, what: string, mayRepeat = false): void {
+    if (this.state === 'stopped') return
+    const text = encodeEnvelope(head, encodeJson(body, what, this.limits))
+    const now = this.shards.get(shardOf(head.to, this.info!.shards))?.clock.now() ?? this.storeGateway!.now()
+    this.accept(head.to, { id: head.id, to: head.to, text, rememberUntil: now + this.runtime.idRetentionMs }, mayRepeat).then(
+      (appended) => {
+        if (appended === 'full') this.logger.error({ actor: head.to, message: head.id }, 'a message of the runtime found the mailbox full')
+      },
+      (error: unknown) => {
+        if (!isHoldfastError(error) || error.code !== 'STOPPED') this.logger.error({ actor: head.to, message: head.id, error: (error as Error).message }, 'a message was not accepted')
+      },
+    )
+  }
+}
+
+function pickRuntimeOptions(options: ActorSystemOptions): Partial<RuntimeOptions> {
+  const { batchTurnsMax, batchCharsMax, lanesMax, residentMax, suspectMax, idRetentionMs, endedRetentionMs, parkedMax, deadLettersMax, streamMax, leaseMs, confirmDelayMs, freeze } = options
+  return { batchTurnsMax, batchCharsMax, lanesMax, residentMax, suspectMax, idRetentionMs, endedRetentionMs, parkedMax, deadLettersMax, streamMax, leaseMs, confirmDelayMs, freeze } as Partial<RuntimeOptions>
+}

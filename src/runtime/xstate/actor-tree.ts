@@ -1,0 +1,740 @@
+/**
+ * All contact with XState's insides, pinned to 5.33: the actors of one record, stepped by us.
+ *
+ * XState's machines are pure functions behind `ActorLogic`; what makes them actors is `createActor`. This module is our
+ * `createActor`: it calls `machine.transition(snapshot, event, scope)` with a scope and a system of its own, moves
+ * messages between the actors of the record exactly as XState does (mailboxes, deferred sends, done and error events,
+ * in that order), and hands everything that leaves the record back as {@link Act} data. Nothing here reads a clock,
+ * draws chance or does I/O. Names of acts follow XState 6's effects, so that its port is an adapter.
+ *
+ * A1  A turn either completes or leaves no trace: every mutation of a cell goes through {@link ActorTree.touch} and is
+ *     put back by {@link ActorTree.undo}.
+ * A2  Cells are numbered record-wide and a number is never used again, so a stored reference to a stopped child stays dead.
+ * A3  A child that the turn starts, stops or replaces appears in the acts in the order in which XState would have done it.
+ *
+ * Where we differ from `createActor` on purpose (each with its reason in docs/semantics.md): custom actions run after
+ * the commit; a delay under a live id replaces it; a child spawned under a live id stops the old one; descendants of
+ * a child that threw are stopped; a spawn without a registered name is refused.
+ */
+import { DeadlineError, TurnError, toStoredError } from '../../errors.js'
+import { ASK, COMMAND, type Ask } from '../../protocol.js'
+import { REF, type StoredRef } from '../json.js'
+import {
+  isEffectKind,
+  isMachine,
+  kindOf,
+  macrostepsMax,
+  resolveLogic,
+  withBoundedLoops,
+  type XAction,
+  type XEvent,
+  type XLogic,
+  type XMachine,
+  type XMachineSnapshot,
+  type XSnapshot,
+} from './insides.js'
+import { Cell, NOT_STARTED, RUNNING, RemoteRef, STOPPED, sendTo, type Deferred } from './refs.js'
+import { TurnAbort, type Inspection, type Timer, type Turn } from './turn.js'
+
+/** What the outside gives a tree: how to send when no turn is in progress, and who the record is. */
+export interface TreeHost {
+  readonly address: string
+  /** `ref.send()` outside a turn: from an action, an effect or user code that kept a reference. */
+  sendLater(cell: Cell, event: XEvent): void
+  remote(address: string, cell?: number): RemoteRef
+}
+
+/** The actors of one record: a root and the children XState made inside it. It is also their XState `system`. */
+export class ActorTree {
+  readonly cells = new Map<number, Cell>()
+  readonly timers = new Map<string, Timer>()
+  readonly root: Cell
+  nextNumber = 1
+  private systemIds: Map<string, Cell> = new Map()
+  private turn: Turn | undefined
+  private readonly host: TreeHost
+
+  constructor(host: TreeHost, machine: XMachine) {
+    this.host = host
+    this.root = new Cell(this, 0, host.address.slice(host.address.indexOf('/') + 1), withBoundedLoops(machine), undefined)
+    this.cells.set(0, this.root)
+  }
+
+  get address(): string {
+    return this.host.address
+  }
+
+  sessionIdOf(number: number): string {
+    return number === 0 ? this.host.address : `${this.host.address}#${number}`
+  }
+
+  // ── Turns ──
+
+  /**
+   * Runs one turn. If it throws a {@link TurnError} or the root ends in error, everything is put back and the error
+   * returned; the turn's acts are then void.
+   */
+  run(turn: Turn, body: () => void): { readonly error: unknown } | undefined {
+    this.turn = turn
+    turn.nextNumberBefore = this.nextNumber
+    try {
+      body()
+      this.pruneCreated(turn)
+    } catch (thrown) {
+      this.undo(turn)
+      return { error: thrown instanceof TurnAbort ? thrown.reason : thrown }
+    } finally {
+      this.turn = undefined
+      depth = 0
+    }
+    if (this.root._snapshot.status === 'error') {
+      const { error } = this.root._snapshot
+      this.undo(turn)
+      return { error }
+    }
+    return undefined
+  }
+
+  /** Puts back everything the turn changed (A1). */
+  undo(turn: Turn): void {
+    for (const cell of turn.removed) this.cells.set(cell.number, cell)
+    for (const cell of turn.created) this.cells.delete(cell.number)
+    for (let i = turn.cells.length - 1; i >= 0; i--) {
+      const cell = turn.cells[i]!
+      cell._snapshot = turn.before[i]!
+      cell._processingStatus = turn.statusBefore[i]!
+      cell._open = cell._processingStatus === RUNNING
+      cell._queue = undefined
+      cell._deferred = undefined
+      cell._flushing = false
+    }
+    for (const [key, timer] of turn.timerUndo.toReversed()) {
+      if (timer) this.timers.set(key, timer)
+      else this.timers.delete(key)
+    }
+    if (turn.systemIdsBefore) this.systemIds = turn.systemIdsBefore
+    this.nextNumber = turn.nextNumberBefore
+  }
+
+  /** The first turn of the record. */
+  begin(input: unknown): void {
+    this.touch(this.root)
+    this.root.options = { input }
+    this.inspect({ type: '@xstate.actor', actorRef: this.root })
+    this.root._snapshot = this.initialSnapshot(this.root, input)
+    this.startCell(this.root)
+  }
+
+  /** An event from outside the record to one of its cells; nobody is told if the cell has gone. */
+  receive(number: number, event: XEvent): void {
+    const cell = this.cells.get(number)
+    if (cell) this._relay(undefined, cell, event)
+    else this.turn!.dropped++
+  }
+
+  /** An event that an effect cell sends to its parent: `sendBack` and event observables. */
+  receiveFrom(number: number, event: XEvent): void {
+    const cell = this.cells.get(number)
+    if (cell?._parent && cell._processingStatus === RUNNING) this._relay(cell, cell._parent, event)
+    else this.turn!.dropped++
+  }
+
+  /** A due timer. Returns false if it is not the one that was set last under its key. */
+  fire(key: string, order: string): boolean {
+    const timer = this.timers.get(key)
+    if (timer?.order !== order) return false
+    this.setTimer(key, undefined)
+    const source = this.cells.get(timer.source)
+    const target = typeof timer.target === 'number' ? this.cells.get(timer.target) : timer.target
+    if (target) this._relay(source, target, timer.event)
+    else this.turn!.dropped++
+    return true
+  }
+
+  /** An action of the cell threw after its commit, or a callback threw while starting. */
+  failCell(number: number, error: unknown): boolean {
+    const cell = this.cells.get(number)
+    if (!cell || cell._processingStatus !== RUNNING) return false
+    this.touch(cell)
+    cell._snapshot = { ...cell._snapshot, status: 'error', error }
+    this.cellFailed(cell, error)
+    return true
+  }
+
+  /** Stops the root, and with it everything. */
+  stop(): void {
+    this.stopCell(this.root)
+  }
+
+  // ── Cells, as XState's Actor does it (createActor.ts of 5.33, by method) ──
+
+  /** `Actor._initState` for a new actor. */
+  initialSnapshot(cell: Cell, input: unknown): XSnapshot {
+    const scope = new Scope()
+    scope.bind(cell)
+    let snapshot: XSnapshot
+    try {
+      snapshot = cell.logic.getInitialSnapshot(scope, input)
+    } catch (error) {
+      if (error instanceof TurnAbort) throw error
+      return { status: 'error', output: undefined, error }
+    }
+    // XState's own getInitialSnapshot catches everything, what is meant to abort the turn included.
+    if (snapshot.error instanceof TurnAbort) throw snapshot.error
+    return snapshot
+  }
+
+  /** `Actor.start` */
+  startCell(cell: Cell): void {
+    if (cell._processingStatus !== NOT_STARTED) return
+    this.touch(cell)
+    if (cell.systemId) this._set(cell.systemId, cell)
+    cell._processingStatus = RUNNING
+    const event: XEvent = { type: 'xstate.init', input: cell.options?.input }
+    this.inspect({ type: '@xstate.event', sourceRef: cell._parent, actorRef: cell, event })
+    switch (cell._snapshot.status) {
+      case 'done':
+        this.update(cell, cell._snapshot, event)
+        return
+      case 'error':
+        this.cellFailed(cell, cell._snapshot.error)
+        return
+      default:
+    }
+    if (cell.kind === 'machine') {
+      for (const child of Object.values((cell._snapshot as XMachineSnapshot).children)) {
+        if (child?._snapshot.status === 'active') child.start()
+      }
+    } else if (isEffectKind(cell.kind)) {
+      this.startEffect(cell)
+    }
+    this.update(cell, cell._snapshot, event)
+    cell.options = undefined
+    cell._open = cell._processingStatus === RUNNING
+    this.flush(cell)
+  }
+
+  /** A question to another actor is a message of this turn, with its deadline among the record's timers. */
+  private startEffect(cell: Cell): void {
+    const { acts } = this.turn!
+    acts.push({ type: '@xstate.start', cell })
+    const asked = (cell.logic as { [ASK]?: (args: { input: unknown }) => Ask })[ASK]?.({ input: cell._snapshot.input })
+    if (!asked) return
+    acts.push({ type: '@xstate.ask', cell, to: asked.to, event: asked.event })
+    const late = new DeadlineError(`An answer of ${asked.to} to "${asked.event.type}"`, asked.deadlineMs)
+    this.schedule(cell, cell, { type: 'xstate.promise.reject', data: { name: late.name, code: late.code, message: late.message } }, asked.deadlineMs, 'deadline')
+  }
+
+  /** `Actor._send` and `Mailbox.enqueue` */
+  enqueue(cell: Cell, event: XEvent): void {
+    if (cell._processingStatus === STOPPED) {
+      this.turn!.dropped++
+      return
+    }
+    ;(cell._queue ??= []).push(event)
+    if (cell._open) this.flush(cell)
+  }
+
+  /** `Mailbox.flush` */
+  private flush(cell: Cell): void {
+    if (cell._flushing) return
+    cell._flushing = true
+    while (cell._queue?.length) this.process(cell, cell._queue.shift()!)
+    cell._queue = undefined
+    cell._flushing = false
+  }
+
+  /** `Actor._process` */
+  private process(cell: Cell, event: XEvent): void {
+    if (++this.turn!.macrosteps > macrostepsMax) {
+      throw new TurnAbort(new TurnError('macrosteps', `One message led to more than ${macrostepsMax} macrosteps; the machine does not come to rest.`))
+    }
+    this.touch(cell)
+    let next: XSnapshot
+    const scope = (scopes[depth] ??= new Scope())
+    depth++
+    scope.bind(cell)
+    try {
+      next = this.transition(cell, event, scope)
+    } catch (error) {
+      if (error instanceof TurnAbort) throw error
+      cell._snapshot = { ...cell._snapshot, status: 'error', error }
+      this.cellFailed(cell, error)
+      return
+    } finally {
+      depth--
+    }
+    this.update(cell, next, event)
+    if (event.type === 'xstate.stop') this.close(cell)
+  }
+
+  /** The logic's own transition, except for what effects do on stop and callbacks on any event. */
+  private transition(cell: Cell, event: XEvent, scope: Scope): XSnapshot {
+    if (isEffectKind(cell.kind)) {
+      if (event.type === 'xstate.stop') {
+        this.turn!.acts.push({ type: '@xstate.stop', cell })
+        return { ...cell._snapshot, status: 'stopped', error: undefined, input: undefined }
+      }
+      if (cell.kind === 'callback') {
+        this.turn!.acts.push({ type: '@xstate.receive', cell, event })
+        return cell._snapshot
+      }
+    }
+    return cell.logic.transition(cell._snapshot, event, scope)
+  }
+
+  /** `Actor.update` */
+  private update(cell: Cell, snapshot: XSnapshot, event: XEvent): void {
+    const before = cell._snapshot
+    cell._snapshot = snapshot
+    let deferred: Deferred | undefined
+    while ((deferred = cell._deferred?.shift())) {
+      try {
+        this.runDeferred(cell, deferred)
+      } catch (error) {
+        if (error instanceof TurnAbort) throw error
+        cell._deferred!.length = 0
+        cell._snapshot = { ...snapshot, status: 'error', error }
+      }
+    }
+    cell._deferred = undefined
+    if (cell.kind === 'machine') this.dropChildren(before as XMachineSnapshot, cell._snapshot as XMachineSnapshot)
+    switch (cell._snapshot.status) {
+      case 'active':
+        if (cell._syncSnapshot && snapshot.status === 'active') {
+          this._relay(cell, cell._parent!, { type: `xstate.snapshot.${cell.id}`, snapshot })
+        }
+        break
+      case 'done':
+        this.close(cell)
+        if (cell._parent) {
+          this._relay(cell, cell._parent, { type: `xstate.done.actor.${cell.id}`, output: cell._snapshot.output, actorId: cell.id })
+        }
+        break
+      case 'error':
+        this.cellFailed(cell, cell._snapshot.error)
+        break
+      case 'stopped':
+    }
+    this.inspect({ type: '@xstate.snapshot', actorRef: cell, event, snapshot })
+  }
+
+  /** `Actor._error`, and the descendants, which XState leaves running unreachable. */
+  private cellFailed(cell: Cell, error: unknown): void {
+    if (cell._processingStatus !== STOPPED) {
+      this.close(cell)
+      this.stopDescendants(cell)
+    }
+    if (cell._parent) {
+      this._relay(cell, cell._parent, { type: `xstate.error.actor.${cell.id}`, error: error instanceof Error ? toStoredError(error) : error, actorId: cell.id })
+    }
+  }
+
+  private stopDescendants(cell: Cell): void {
+    if (cell.kind !== 'machine') return
+    for (const child of Object.values((cell._snapshot as XMachineSnapshot).children ?? {})) {
+      if (child instanceof Cell && child._processingStatus === RUNNING) this.stopCell(child)
+    }
+  }
+
+  /** `Actor._stop` */
+  stopCell(cell: Cell): void {
+    if (cell._processingStatus === STOPPED) return
+    this.touch(cell)
+    if (cell._queue) cell._queue.length = 0
+    if (cell._processingStatus === NOT_STARTED) {
+      cell._processingStatus = STOPPED
+      return
+    }
+    this.enqueue(cell, { type: 'xstate.stop' })
+  }
+
+  /** `Actor._stopProcedure` */
+  private close(cell: Cell): void {
+    if (cell._processingStatus !== RUNNING) return
+    for (const timer of this.timers.values()) {
+      if (timer.source === cell.number) this.setTimer(timer.key, undefined)
+    }
+    if (cell._queue) cell._queue.length = 0
+    cell._open = false
+    cell._processingStatus = STOPPED
+    this._unregister(cell)
+  }
+
+  /**
+   * Children that left `snapshot.children`: forgotten, and stopped if they still run, which happens when another was
+   * spawned under the same id. XState lets such a child run on without an owner.
+   */
+  private dropChildren(before: XMachineSnapshot, after: XMachineSnapshot): void {
+    if (before.children === after.children || !before.children) return
+    const kept = new Set(Object.values(after.children ?? {}))
+    for (const child of Object.values(before.children)) {
+      if (!(child instanceof Cell) || kept.has(child)) continue
+      if (child._processingStatus === RUNNING) this.stopCell(child)
+      this.forget(child)
+    }
+  }
+
+  /** Children that came and went within the turn: no snapshot ever held them, so {@link dropChildren} never saw them go. */
+  private pruneCreated(turn: Turn): void {
+    for (const cell of turn.created) {
+      const parent = cell._parent!
+      // XState would keep the systemId of an actor that never started taken for ever.
+      if (cell._processingStatus !== RUNNING) this._unregister(cell)
+      if (!this.cells.has(cell.number)) continue
+      const owned = this.cells.get(parent.number) === parent && Object.values((parent._snapshot as XMachineSnapshot).children ?? {}).includes(cell)
+      if (owned) continue
+      if (cell._processingStatus === RUNNING) this.stopCell(cell)
+      this.forget(cell)
+    }
+  }
+
+  private forget(cell: Cell): void {
+    if (!this.cells.delete(cell.number)) return
+    this.turn!.removed.push(cell)
+    if (cell.kind !== 'machine') return
+    for (const child of Object.values((cell._snapshot as XMachineSnapshot).children ?? {})) {
+      if (child instanceof Cell) this.forget(child)
+    }
+  }
+
+  // ── Actions ──
+
+  /** `actorScope.actionExecutor` */
+  executeAction(cell: Cell, action: XAction): void {
+    if (cell._processingStatus === RUNNING) this.perform(cell, action)
+    else (cell._deferred ??= []).push({ run: 'execute', action })
+  }
+
+  private perform(cell: Cell, action: XAction): void {
+    if (this.turn!.inspecting) {
+      this.inspect({ type: '@xstate.action', actorRef: cell, action: { type: action.type, params: action.params } })
+    }
+    switch (action.type) {
+      case 'xstate.raise':
+        if (typeof (action.params as { delay?: unknown }).delay !== 'number') return
+        break
+      case 'xstate.spawnChild':
+        if (!(action.params as { actorRef?: Cell }).actorRef) return
+        break
+      case 'xstate.sendTo':
+      case 'xstate.cancel':
+      case 'xstate.emit':
+        break
+      case 'xstate.stopChild': {
+        const child = action.params as Cell | undefined
+        if (!child) return
+        this.unregisterRecursively(child)
+        if (child._processingStatus !== RUNNING) {
+          this.stopChildOf(cell, child)
+          return
+        }
+        break
+      }
+      case 'xstate.log': {
+        const { value, label } = action.params as { value: unknown; label?: string }
+        this.turn!.acts.push({ type: '@xstate.log', cell, label, value })
+        return
+      }
+      default: {
+        const { exec } = action
+        if (!exec) return
+        const evaluate = exec[COMMAND]
+        if (evaluate) {
+          this.turn!.acts.push({ type: 'command', cell, command: evaluate(action.info, action.params), event: action.info.event })
+        } else {
+          this.turn!.acts.push({ type: '@xstate.action', cell, name: action.type, params: action.params, info: action.info, exec })
+        }
+        return
+      }
+    }
+    ;(cell._deferred ??= []).push({ run: 'finish', action })
+  }
+
+  private runDeferred(cell: Cell, deferred: Deferred): void {
+    if (typeof deferred === 'function') {
+      deferred()
+      return
+    }
+    const { action } = deferred
+    if (deferred.run === 'execute') {
+      this.perform(cell, action)
+      return
+    }
+    switch (action.type) {
+      case 'xstate.raise': {
+        const { event, delay, id } = action.params as { event: XEvent; delay: number; id?: string }
+        this.schedule(cell, cell, event, delay, id)
+        return
+      }
+      case 'xstate.sendTo': {
+        const { to, event, delay, id } = action.params as { to: Cell | RemoteRef; event: XEvent; delay?: number; id?: string }
+        if (typeof delay === 'number') this.schedule(cell, to, event, delay, id)
+        else this._relay(cell, to, event.type === 'xstate.error' ? { type: `xstate.error.actor.${cell.id}`, error: event['data'], actorId: cell.id } : event)
+        return
+      }
+      case 'xstate.cancel':
+        this.setTimer(`${cell.number}:${(action.params as { sendId: string }).sendId}`, undefined)
+        return
+      case 'xstate.spawnChild': {
+        const { actorRef } = action.params as { actorRef: Cell }
+        if (actorRef._processingStatus !== STOPPED) actorRef.start()
+        return
+      }
+      case 'xstate.stopChild':
+        this.stopChildOf(cell, action.params as Cell)
+        return
+      case 'xstate.emit':
+        this.turn!.acts.push({ type: '@xstate.emit', cell, event: (action.params as { event: XEvent }).event })
+    }
+  }
+
+  private stopChildOf(cell: Cell, child: Cell): void {
+    if (child._parent !== cell && child._processingStatus !== STOPPED) throw new Error(`Cannot stop child actor ${child.id} of ${cell.id} because it is not a child`)
+    this.stopCell(child)
+  }
+
+  private unregisterRecursively(cell: Cell): void {
+    if (cell.kind === 'machine') {
+      for (const child of Object.values((cell._snapshot as XMachineSnapshot).children ?? {})) {
+        if (child instanceof Cell) this.unregisterRecursively(child)
+      }
+    }
+    this._unregister(cell)
+  }
+
+  private schedule(source: Cell, target: Cell | RemoteRef, event: XEvent, delay: number, id: string | undefined): void {
+    if (!Number.isFinite(delay)) {
+      throw new TurnAbort(new TurnError('delay', `A delay of ${delay} for event "${event.type}" in ${source.sessionId} is not a finite number of milliseconds.`))
+    }
+    const turn = this.turn!
+    const ordinal = turn.timerCount++
+    const order = `${turn.order}${String(ordinal).padStart(4, '0')}`
+    const key = `${source.number}:${id ?? `~${order}`}`
+    this.setTimer(key, {
+      key,
+      dueAt: turn.at + Math.max(0, Math.ceil(delay)),
+      order,
+      event,
+      source: source.number,
+      target: target instanceof RemoteRef ? target : target.system === this ? target.number : this.remoteTo(target),
+    })
+  }
+
+  private setTimer(key: string, timer: Timer | undefined): void {
+    const before = this.timers.get(key)
+    if (!before && !timer) return
+    this.turn!.timerUndo.push([key, before])
+    this.turn!.timers.set(key, timer)
+    if (timer) this.timers.set(key, timer)
+    else this.timers.delete(key)
+  }
+
+  /** First mutation of a cell in this turn: remember what it was (A1). */
+  private touch(cell: Cell): void {
+    const turn = this.turn!
+    // Turns touch few cells; a scan beats a Set.
+    if (turn.cells.includes(cell)) return
+    turn.cells.push(cell)
+    turn.before.push(cell._snapshot)
+    turn.statusBefore.push(cell._processingStatus)
+  }
+
+  private inspect(event: { readonly type: Inspection['type']; readonly actorRef: Cell; readonly [key: string]: unknown }): void {
+    if (this.turn!.inspecting) this.turn!.inspections.push({ ...event, rootId: this.root.sessionId })
+  }
+
+  // ── XState's system, as its code calls it ──
+
+  /** Called by XState's `Actor` constructor: the number a child would be called by if it has no id. */
+  _bookId(): string {
+    return `x:${this.nextNumber}`
+  }
+
+  /** Called by XState's `Actor` constructor before the child's first snapshot, and by `macrostep`. */
+  _sendInspectionEvent(event: { readonly type: Inspection['type']; readonly actorRef: Cell; readonly [key: string]: unknown }): void {
+    if (event.type === '@xstate.actor') this.adopt(event.actorRef)
+    this.inspect(event)
+  }
+
+  /** Makes a freshly constructed XState actor one of our cells. */
+  private adopt(actor: Cell): void {
+    if (typeof actor.src !== 'string') {
+      throw new TurnAbort(
+        new TurnError('inline-spawn', `${actor._parent?.sessionId ?? this.address} spawned an actor without a registered name. Register it in setup({ actors }) and spawn it by that name, so that it can be found again after a restart.`),
+      )
+    }
+    const kind = kindOf(actor.logic)
+    if (kind === 'unknown') {
+      throw new TurnAbort(new TurnError('logic', `Actor "${actor.src}" is a custom ActorLogic, which cannot be made durable. Use a machine, fromTransition, fromPromise, fromCallback or fromObservable.`))
+    }
+    Object.setPrototypeOf(actor, Cell.prototype)
+    const number = this.nextNumber++
+    const heavy = actor as unknown as Record<string, unknown>
+    heavy['mailbox'] = heavy['observers'] = heavy['eventListeners'] = heavy['_actorScope'] = undefined
+    if (kind === 'machine') actor.logic = withBoundedLoops(actor.logic as XMachine)
+    Object.assign(actor, {
+      [REF]: true,
+      number,
+      kind,
+      sessionId: this.sessionIdOf(number),
+      systemId: undefined,
+      _snapshot: { status: 'active' },
+      send: sendTo.bind(undefined, actor),
+      _syncSnapshot: actor._syncSnapshot === true,
+      saved: undefined,
+      _observers: undefined,
+      _queue: undefined,
+      _flushing: false,
+      _open: false,
+      _deferred: undefined,
+      entry: 0,
+    } satisfies Partial<Cell> & { [REF]: true })
+    this.cells.set(number, actor)
+    this.turn!.created.push(actor)
+  }
+
+  _register(): void {}
+
+  _set(systemId: string, cell: Cell): void {
+    const existing = this.systemIds.get(systemId)
+    if (existing === cell) return
+    if (existing) throw new Error(`Actor with system ID '${systemId}' already exists.`)
+    this.writeSystemIds().set(systemId, cell)
+  }
+
+  _unregister(cell: Cell): void {
+    if (cell.systemId === undefined || this.systemIds.get(cell.systemId) !== cell) return
+    this.writeSystemIds().delete(cell.systemId)
+  }
+
+  private writeSystemIds(): Map<string, Cell> {
+    if (this.turn && !this.turn.systemIdsBefore) {
+      this.turn.systemIdsBefore = this.systemIds
+      this.systemIds = new Map(this.systemIds)
+    }
+    return this.systemIds
+  }
+
+  get(systemId: string): Cell | undefined {
+    return this.systemIds.get(systemId)
+  }
+
+  getAll(): Record<string, Cell> {
+    return Object.fromEntries(this.systemIds)
+  }
+
+  _relay(source: Cell | undefined, target: Cell | RemoteRef, event: XEvent): void {
+    if (target instanceof RemoteRef) {
+      this.turn!.acts.push({ type: '@xstate.sendTo', cell: source, to: target, event })
+    } else if (target.system !== this) {
+      this.turn!.acts.push({ type: '@xstate.sendTo', cell: source, to: this.remoteTo(target), event })
+    } else {
+      this.inspect({ type: '@xstate.event', sourceRef: source, actorRef: target, event })
+      target._send(event)
+    }
+  }
+
+  /** `ref.send(event)` called by user code: inside a turn it is XState's relay, outside it is a message. */
+  sendFromOutside(cell: Cell, event: XEvent): void {
+    if (this.turn) this._relay(undefined, cell, event)
+    else this.host.sendLater(cell, event)
+  }
+
+  private remoteTo(cell: Cell): RemoteRef {
+    return this.host.remote(cell.system.address, cell.number === 0 ? undefined : cell.number)
+  }
+
+  // ── Restoring ──
+
+  /** Makes a cell from its stored parts; parents come before their children. */
+  restore(stored: RestoredCell): Cell {
+    const parent = stored.parent === undefined ? undefined : this.cells.get(stored.parent)
+    let cell = this.root
+    if (parent) {
+      const logic = resolveLogic(parent.logic as XMachine, stored.src!)
+      if (!logic) throw new Error(`child "${stored.id}" runs "${stored.src}", which the machine no longer has`)
+      cell = new Cell(this, stored.number, stored.id, isMachine(logic) ? withBoundedLoops(logic) : logic, parent)
+      this.cells.set(cell.number, cell)
+      cell.src = stored.src
+      cell._syncSnapshot = stored.sync
+    }
+    cell._processingStatus = stored.running ? RUNNING : STOPPED
+    cell._open = stored.running
+    if (stored.systemId !== undefined) {
+      cell.systemId = stored.systemId
+      if (stored.running) this.systemIds.set(stored.systemId, cell)
+    }
+    return cell
+  }
+
+  /** The machine snapshot of a restored cell; its children are put in by the caller. */
+  restoreSnapshot(cell: Cell, parts: { status: XSnapshot['status']; value: unknown; historyValue: unknown; output: unknown; error: unknown }): XMachineSnapshot {
+    const scope = (scopes[0] ??= new Scope())
+    scope.bind(cell)
+    return (cell.logic as XMachine).restoreSnapshot!({ ...parts, context: {}, children: {} }, scope) as XMachineSnapshot
+  }
+
+  /** A reference from stored context: one of our cells, a stopped one we no longer have, or an actor elsewhere. */
+  revive(stored: StoredRef): Cell | RemoteRef {
+    if (stored.address !== undefined) return this.host.remote(stored.address, stored.n)
+    const cell = this.cells.get(stored.n ?? -1)
+    if (cell) return cell
+    const gone = new Cell(this, stored.n ?? -1, stored.id, goneLogic, this.root)
+    gone._snapshot = { status: 'stopped' }
+    gone._processingStatus = STOPPED
+    return gone
+  }
+}
+
+export interface RestoredCell {
+  readonly number: number
+  readonly id: string
+  readonly parent: number | undefined
+  readonly src: string | undefined
+  readonly systemId: string | undefined
+  readonly sync: boolean
+  readonly running: boolean
+}
+
+/** Stands for a child that has stopped and been forgotten. */
+const goneLogic: XLogic = {
+  transition: (snapshot) => snapshot as XSnapshot,
+  getInitialSnapshot: () => ({ status: 'stopped' }),
+  getPersistedSnapshot: (snapshot) => snapshot,
+}
+
+/**
+ * XState's actor scope. Steps are synchronous, so a running actor borrows one from a pool by nesting depth; an actor
+ * that is being created keeps its own, because XState's closures hold it until the actor starts.
+ */
+class Scope {
+  self!: Cell
+  id!: string
+  sessionId!: string
+  system!: ActorTree
+  /** XState replaces this for the length of a microstep, so it must be an own, writable property. */
+  actionExecutor: (action: XAction) => void = (action) => this.system.executeAction(this.self, action)
+  readonly logger = (...args: unknown[]): void => {
+    const labelled = args.length > 1
+    this.system.executeAction(this.self, { type: 'xstate.log', params: { label: labelled ? args[0] : undefined, value: args[labelled ? 1 : 0] } } as XAction)
+  }
+  readonly defer = (run: () => void): void => {
+    ;(this.self._deferred ??= []).push(run)
+  }
+  readonly emit = (event: XEvent): void => {
+    ;(this.self._deferred ??= []).push({ run: 'finish', action: { type: 'xstate.emit', params: { event } } as unknown as XAction })
+  }
+  readonly stopChild = (child: Cell): void => {
+    this.system.stopCell(child)
+  }
+  bind(cell: Cell): void {
+    this.self = cell
+    this.id = cell.id
+    this.sessionId = cell.sessionId
+    this.system = cell.system
+  }
+}
+
+const scopes: Scope[] = []
+let depth = 0

@@ -1,0 +1,80 @@
+/** One turn: what it may undo, and what it asked for as data. */
+import type { TurnError } from '../../errors.js'
+import type { Command } from '../../protocol.js'
+import type { XAction, XEvent, XSnapshot } from './insides.js'
+import type { Cell, ProcessingStatus, RemoteRef } from './refs.js'
+
+/** What leaves the record, in XState's order. Carried out only after the commit of the turn. */
+export type Act =
+  | { readonly type: '@xstate.action'; readonly cell: Cell; readonly name: string; readonly params: unknown; readonly info: XAction['info']; readonly exec: (info: unknown, params: unknown) => unknown }
+  | { readonly type: '@xstate.start'; readonly cell: Cell }
+  | { readonly type: '@xstate.stop'; readonly cell: Cell }
+  | { readonly type: '@xstate.receive'; readonly cell: Cell; readonly event: XEvent }
+  | { readonly type: '@xstate.sendTo'; readonly cell: Cell | undefined; readonly to: RemoteRef; readonly event: XEvent }
+  | { readonly type: '@xstate.emit'; readonly cell: Cell; readonly event: XEvent }
+  | { readonly type: '@xstate.log'; readonly cell: Cell; readonly label: string | undefined; readonly value: unknown }
+  | { readonly type: '@xstate.ask'; readonly cell: Cell; readonly to: string; readonly event: XEvent }
+  | { readonly type: 'command'; readonly cell: Cell; readonly command: Command; readonly event: XEvent }
+
+/** A delayed event of the record, `raise` and `after` included. */
+export interface Timer {
+  /** `<source cell>:<send id>`: at most one per key. */
+  readonly key: string
+  /** Absolute, in ms of the namespace clock. */
+  readonly dueAt: number
+  /** Orders timers of one due time as they were set, shard-wide. */
+  readonly order: string
+  readonly event: XEvent
+  readonly source: number
+  /** A cell of this record by number, or an actor elsewhere. */
+  readonly target: number | RemoteRef
+}
+
+/** XState's inspection event, as `createActor` would have sent it. */
+export interface Inspection {
+  readonly type: '@xstate.actor' | '@xstate.event' | '@xstate.snapshot' | '@xstate.microstep' | '@xstate.action'
+  readonly rootId: string
+  readonly actorRef: Cell
+  readonly [key: string]: unknown
+}
+
+/** Aborts the whole turn, past every error handler of the machine. */
+export class TurnAbort {
+  readonly reason: TurnError
+  constructor(reason: TurnError) {
+    this.reason = reason
+  }
+}
+
+/** One turn in progress, and, once it has ended, what it asked for. */
+export class Turn {
+  readonly acts: Act[] = []
+  /** Timers set (or, as undefined, cancelled) by this turn. */
+  readonly timers = new Map<string, Timer | undefined>()
+  readonly inspections: Inspection[] = []
+  /** Now, by the namespace clock: what delays count from. */
+  readonly at: number
+  /** Prefix of {@link Timer.order} for the timers of this turn. */
+  readonly order: string
+  readonly inspecting: boolean
+  /** Cells touched, with what they were before. */
+  readonly cells: Cell[] = []
+  readonly before: XSnapshot[] = []
+  readonly statusBefore: ProcessingStatus[] = []
+  readonly created: Cell[] = []
+  readonly removed: Cell[] = []
+  /** For each key changed, in order: what stood under it before. */
+  readonly timerUndo: (readonly [string, Timer | undefined])[] = []
+  systemIdsBefore: Map<string, Cell> | undefined
+  nextNumberBefore = 0
+  macrosteps = 0
+  timerCount = 0
+  /** Events that reached an actor which had stopped. */
+  dropped = 0
+  constructor(at: number, order: string, inspecting: boolean) {
+    this.at = at
+    this.order = order
+    this.inspecting = inspecting
+  }
+}
+

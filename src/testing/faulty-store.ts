@@ -1,0 +1,155 @@
+/**
+ * A store that fails on purpose: before or after any durable write it may fail, lose the reply, answer late, or take
+ * the process that holds it down. A dead process hears nothing any more, not even answers that were on their way.
+ */
+import { StoreError } from '../errors.js'
+import type { Clock } from '../runtime/ports/clock.js'
+import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Holder, Lease, LogEntry, NewEntry, NodeIdentity, OpenOptions, OutboxEntry, Recovery, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
+
+export type WriteKind = 'claim' | 'append' | 'commit' | 'deliver' | 'release' | 'renew' | 'trim'
+
+/** One durable write, as the store behind is about to do it. */
+export interface Write {
+  /** Counts from 0 over all writes of this store object. */
+  readonly index: number
+  readonly kind: WriteKind
+  readonly commit?: Commit
+  readonly entries?: readonly NewEntry[]
+}
+
+export type Fault =
+  /** The process dies, and the write does not happen. */
+  | 'kill-before'
+  /** The write happens, and the process dies before it hears of it. */
+  | 'kill-after'
+  /** The write does not happen, and the process is told so. */
+  | 'fail'
+  /** The write happens, and the process is told that nobody knows. */
+  | 'lose-reply'
+  /** The write happens now, and the answer comes so much later, ms. */
+  | { readonly delayMs: number }
+
+export interface FaultyStoreOptions {
+  /** Asked before each durable write. */
+  readonly onWrite?: (write: Write) => Fault | undefined
+  /** Told of each write once it has happened. */
+  readonly onWritten?: (write: Write, result: unknown) => void
+  /** Needed for delays. */
+  readonly clock?: Clock
+  /** Told when the process has died. */
+  readonly onDeath?: (write: Write) => void
+}
+
+export class FaultyStore implements Store {
+  /** Once true, nothing is answered any more. */
+  dead = false
+  private readonly inner: Store
+  private readonly options: FaultyStoreOptions
+  private count = 0
+
+  constructor(inner: Store, options: FaultyStoreOptions = {}) {
+    this.inner = inner
+    this.options = options
+  }
+
+  /** Durable writes asked for so far. */
+  get writes(): number {
+    return this.count
+  }
+
+  private async write<T>(kind: WriteKind, run: () => Promise<T>, what: { commit?: Commit; entries?: readonly NewEntry[] } = {}): Promise<T> {
+    if (this.dead) return never()
+    const write: Write = { index: this.count++, kind, ...what }
+    const fault = this.options.onWrite?.(write)
+    if (fault === 'kill-before') return this.die(write)
+    if (fault === 'fail') throw new StoreError(`write ${write.index} (${kind}) was made to fail`, 'failed')
+    const result = await run()
+    this.options.onWritten?.(write, result)
+    if (fault === 'kill-after') return this.die(write)
+    if (fault === 'lose-reply') throw new StoreError(`the reply to write ${write.index} (${kind}) was lost`, 'unknown')
+    if (typeof fault === 'object') await new Promise<void>((resolve) => this.options.clock!.after(fault.delayMs, resolve))
+    return this.dead ? never() : result
+  }
+
+  private die(write: Write): Promise<never> {
+    if (!this.dead) {
+      this.dead = true
+      this.options.onDeath?.(write)
+    }
+    return never()
+  }
+
+  private async look<T>(answer: Promise<T>): Promise<T> {
+    if (this.dead) return never()
+    const result = await answer
+    return this.dead ? never() : result
+  }
+
+  open(options: OpenOptions): Promise<StoreInfo> {
+    return this.look(this.inner.open(options))
+  }
+  now(): Promise<number> {
+    return this.look(this.inner.now())
+  }
+  claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
+    return this.write('claim', () => this.inner.claim(shard, node, seen))
+  }
+  renew(lease: Lease): Promise<boolean> {
+    return this.write('renew', () => this.inner.renew(lease))
+  }
+  release(lease: Lease): Promise<void> {
+    return this.write('release', () => this.inner.release(lease))
+  }
+  append(shard: number, entries: readonly NewEntry[]): Promise<readonly Appended[]> {
+    return this.write('append', () => this.inner.append(shard, entries), { entries })
+  }
+  read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]> {
+    return this.look(this.inner.read(shard, after, max, signal))
+  }
+  commit(commit: Commit): Promise<CommitResult> {
+    return this.write('commit', () => this.inner.commit(commit), { commit })
+  }
+  deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void> {
+    return this.write('deliver', () => this.inner.deliver(to, from, entries))
+  }
+  load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
+    return this.look(this.inner.load(shard, addresses))
+  }
+  parked(shard: number, address: string, max: number): Promise<readonly string[]> {
+    return this.look(this.inner.parked(shard, address, max))
+  }
+  recover(shard: number): Promise<Recovery> {
+    return this.look(this.inner.recover(shard))
+  }
+  timers(shard: number, until: number, max: number): Promise<readonly StoredTimer[]> {
+    return this.look(this.inner.timers(shard, until, max))
+  }
+  nextTimer(shard: number): Promise<number | undefined> {
+    return this.look(this.inner.nextTimer(shard))
+  }
+  log(shard: number, stream: string, after: number, max: number): Promise<readonly LogEntry[]> {
+    return this.look(this.inner.log(shard, stream, after, max))
+  }
+  trim(shard: number, stream: string, through: number): Promise<void> {
+    return this.write('trim', () => this.inner.trim(shard, stream, through))
+  }
+  reply(shard: number, id: string): Promise<string | undefined> {
+    return this.look(this.inner.reply(shard, id))
+  }
+  find(shard: number, query: FindQuery): Promise<readonly string[]> {
+    return this.look(this.inner.find(shard, query))
+  }
+  watch(shard: number, onChange: () => void): () => void {
+    return this.inner.watch(shard, () => {
+      if (!this.dead) onChange()
+    })
+  }
+  close(): Promise<void> {
+    return this.dead ? never() : this.inner.close()
+  }
+}
+
+/** What a dead process waits for. */
+function never(): Promise<never> {
+  return new Promise(() => {})
+}

@@ -1,0 +1,28 @@
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
+
+const tier = process.env['HOLDFAST_TIER'] ?? 'first'
+
+/** First tier: what `npm test` and CI run. Second tier (`npm run test:faults`): the same properties, longer, and the fault tests. */
+export default defineConfig({
+  test: {
+    testTimeout: tier === 'first' ? 120_000 : 1_800_000,
+    hookTimeout: 120_000,
+    maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'holdfast',
+          include: tier === 'first' ? ['test/**/*.test.ts'] : ['test/**/*.property.test.ts', 'test/faults/**/*.test.ts'],
+        },
+      },
+      {
+        // XState ships two builds; vitest picks the development one, Node in production the other.
+        extends: true,
+        resolve: { alias: [{ find: /^xstate$/, replacement: fileURLToPath(new URL('node_modules/xstate/dist/xstate.cjs.mjs', import.meta.url)) }] },
+        test: { name: 'xstate production build', include: ['test/runtime/differential.property.test.ts'], env: { HOLDFAST_XSTATE: 'production' } },
+      },
+    ],
+  },
+})
