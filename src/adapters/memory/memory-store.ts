@@ -5,7 +5,9 @@
 import { randomUUID } from 'node:crypto'
 import { ConfigError } from '../../errors.js'
 import {
+  deadOverflowMax,
   faultOf,
+  overflowLetter,
   type Appended,
   type Claim,
   type Commit,
@@ -163,8 +165,7 @@ export class MemoryStore implements Store {
       const now = Math.max(this.time(), s.clock)
       const appended = entries.map((entry): Appended => {
         if ((s.ids.get(entry.id) ?? 0) > now) return 'duplicate'
-        if ((s.backlog.get(entry.to) ?? 0) >= this.backlogMax || s.log.length >= this.logMax) return 'full'
-        if (entry.rememberUntil !== undefined) s.ids.set(entry.id, entry.rememberUntil)
+        if (this.isFull(s, entry)) return 'full'
         return { seq: this.push(s, entry, now) }
       })
       wake(s.readers)
@@ -172,7 +173,18 @@ export class MemoryStore implements Store {
     })
   }
 
+  private isFull(s: Shard, entry: NewEntry): boolean {
+    return (s.backlog.get(entry.to) ?? 0) >= this.backlogMax || s.log.length >= this.logMax
+  }
+
+  /** Takes a message that cannot be refused: into the log, or as a dead letter. */
+  private take(s: Shard, entry: NewEntry, at: number): void {
+    if (this.isFull(s, entry)) this.appendTo(s, 'dead', overflowLetter(entry, at), deadOverflowMax)
+    else this.push(s, entry, at)
+  }
+
   private push(s: Shard, entry: NewEntry, at: number): number {
+    if (entry.rememberUntil !== undefined) s.ids.set(entry.id, entry.rememberUntil)
     const seq = ++s.seq
     s.log.push({ seq, at, text: entry.text, to: entry.to })
     s.backlog.set(entry.to, (s.backlog.get(entry.to) ?? 0) + 1)
@@ -251,23 +263,22 @@ export class MemoryStore implements Store {
     writeAll(s.timers, part.timers)
     writeAll(s.effects, part.effects)
     for (const [id, text] of part.actions) s.actions.set(id, text)
-    for (const entry of part.entries) {
-      if (entry.rememberUntil !== undefined) s.ids.set(entry.id, entry.rememberUntil)
-      this.push(s, entry, s.clock)
-    }
+    for (const entry of part.entries) this.take(s, entry, s.clock)
     for (const entry of part.outbox) s.outbox.set(entry.number, entry)
     for (const [id, reply] of part.replies) s.replies.set(id, reply)
-    for (const { stream, text, max } of part.logs) {
-      let log = s.streams.get(stream)
-      if (!log) s.streams.set(stream, (log = { last: 0, entries: [] }))
-      log.entries.push({ seq: ++log.last, text })
-      if (log.entries.length > max) log.entries.splice(0, log.entries.length - max)
-    }
+    for (const { stream, text, max } of part.logs) this.appendTo(s, stream, text, max)
     if (part.unpark > 0 || part.park.length > 0) {
       const parked = [...(s.parked.get(address) ?? []).slice(part.unpark), ...part.park]
       if (parked.length > 0) s.parked.set(address, parked)
       else s.parked.delete(address)
     }
+  }
+
+  private appendTo(s: Shard, stream: string, text: string, max: number): void {
+    let log = s.streams.get(stream)
+    if (!log) s.streams.set(stream, (log = { last: 0, entries: [] }))
+    log.entries.push({ seq: ++log.last, text })
+    if (log.entries.length > max) log.entries.splice(0, log.entries.length - max)
   }
 
   deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void> {
@@ -277,8 +288,7 @@ export class MemoryStore implements Store {
       for (const { number, entry } of entries) {
         if (number <= (s.delivered.get(from) ?? 0)) continue
         s.delivered.set(from, number)
-        if (entry.rememberUntil !== undefined) s.ids.set(entry.id, entry.rememberUntil)
-        this.push(s, entry, now)
+        this.take(s, entry, now)
       }
       wake(s.readers)
     })

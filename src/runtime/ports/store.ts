@@ -121,7 +121,10 @@ export interface Part {
   readonly effects: ReadonlyMap<string, string | undefined>
   /** Named actions of the batch, to be run again unless confirmed, by action id. */
   readonly actions: ReadonlyMap<string, string>
-  /** Messages to actors of this shard: appended to the log by this commit, in order. */
+  /**
+   * Messages to actors of this shard: appended to the log by this commit, in order. One that finds its actor's backlog
+   * or the shard's log full is kept in stream `dead` instead, as {@link overflowLetter} says.
+   */
   readonly entries: readonly NewEntry[]
   /** Messages to other shards, numbered by the source. */
   readonly outbox: readonly OutboxEntry[]
@@ -215,6 +218,13 @@ export interface FindQuery {
   readonly limit?: number
 }
 
+/** What stream `dead` keeps of a message for which there was no room; it holds at most {@link deadOverflowMax} entries. */
+export function overflowLetter(entry: NewEntry, at: number): string {
+  return JSON.stringify({ reason: 'overflow', detail: `the mailbox of ${entry.to} is full`, at, to: entry.to, text: entry.text })
+}
+
+export const deadOverflowMax = 10_000
+
 /**
  * What is wrong with a commit, if anything, apart from fence and number: the values that would make a database fail
  * half-way through a write. Every adapter asks this before it writes (P1).
@@ -271,7 +281,10 @@ export interface Store {
   /** Up to `max` entries after a sequence number. Waits for the first one until the signal aborts, then answers what there is. */
   read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]>
   commit(commit: Commit): Promise<CommitResult>
-  /** Appends another shard's outbox entries to this shard's log, dropping those delivered before. */
+  /**
+   * Appends another shard's outbox entries to this shard's log, dropping those delivered before. One that finds no room
+   * goes to stream `dead`, as in a commit.
+   */
   deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void>
   load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]>
   /** The first `max` parked messages of an actor. */

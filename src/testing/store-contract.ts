@@ -1,0 +1,674 @@
+/**
+ * What every store must do, as cases for any test runner:
+ *
+ * ```ts
+ * for (const { name, run } of storeContract({ create })) test(name, run)
+ * ```
+ *
+ * Each case gets a database of its own. The same cases pass behind a store that fails, delays or loses the reply of
+ * any write and a caller who repeats what failed, because every write is idempotent (P2); `strict` ones look at
+ * answers that a repeat changes.
+ */
+import assert from 'node:assert/strict'
+import type { Commit, CommitResult, Lease, NewEntry, NodeIdentity, OpenOptions, Part, ShardState, Store } from '../runtime/ports/store.js'
+
+/** A database that no other case uses. */
+export interface ContractDatabase {
+  /** Opens nothing yet: another connection to the same database, as another process would have. */
+  connect(): Store
+  /** A node whose process lives. */
+  node(id: string): NodeIdentity
+  dispose(): Promise<void>
+}
+
+export interface StoreContractOptions {
+  create(): Promise<ContractDatabase>
+  /** How long another connection may take to notice an append or a commit, ms. Default 2,000. */
+  readonly noticeMs?: number
+  /** Whether a holder whose counter stands still can be taken over while its process lives. Default true. */
+  readonly takesOverByCounter?: boolean
+}
+
+export interface ContractCase {
+  readonly name: string
+  /** Looks at answers that a repeated call changes: not for a store whose replies get lost. */
+  readonly strict: boolean
+  run(): Promise<void>
+}
+
+/** A part that does nothing, to spread into the one wanted. */
+export function emptyPart(address: string): Part {
+  return {
+    address,
+    fields: new Map(),
+    handled: 0,
+    timers: new Map(),
+    effects: new Map(),
+    actions: new Map(),
+    entries: [],
+    outbox: [],
+    replies: new Map(),
+    logs: [],
+    park: [],
+    unpark: 0,
+  }
+}
+
+/** One connection with one claimed shard, and what most cases do with it. */
+class Shard {
+  readonly store: Store
+  readonly lease: Lease
+  readonly state: ShardState
+  number: number
+  position: number
+  constructor(store: Store, lease: Lease, state: ShardState) {
+    this.store = store
+    this.lease = lease
+    this.state = state
+    this.number = state.number
+    this.position = state.position
+  }
+  commitOf(parts: readonly Partial<Part>[], more: Partial<Commit> = {}): Commit {
+    return {
+      lease: this.lease,
+      number: this.number + 1,
+      position: this.position,
+      at: 0,
+      parts: parts.map((part) => ({ ...emptyPart(part.address ?? 'm/a'), ...part })),
+      accepted: [],
+      confirmed: [],
+      delivered: [],
+      suspects: new Map(),
+      ...more,
+    }
+  }
+  async commit(parts: readonly Partial<Part>[], more: Partial<Commit> = {}): Promise<CommitResult & { ok: true }> {
+    const commit = this.commitOf(parts, more)
+    const result = await this.store.commit(commit)
+    assert.ok(result.ok, `the commit was refused: ${JSON.stringify(result)}`)
+    this.number = commit.number
+    this.position = commit.position
+    return result
+  }
+  async append(...entries: NewEntry[]): Promise<void> {
+    await this.store.append(this.lease.shard, entries)
+  }
+  async entries(after = 0): Promise<string[]> {
+    const entries = await this.store.read(this.lease.shard, after, 10_000, AbortSignal.abort())
+    return entries.map((entry) => entry.text)
+  }
+  async fields(address: string): Promise<Record<string, string> | undefined> {
+    const [stored] = await this.store.load(this.lease.shard, [address])
+    return stored && Object.fromEntries(stored.fields)
+  }
+}
+
+const later = Number.MAX_SAFE_INTEGER
+let counter = 0
+
+function message(text: string, more: Partial<NewEntry> = {}): NewEntry {
+  return { id: `id-${counter++}`, to: 'm/a', text, rememberUntil: later, ...more }
+}
+
+export function storeContract(options: StoreContractOptions): ContractCase[] {
+  const cases: ContractCase[] = []
+  const noticeMs = options.noticeMs ?? 2_000
+  const add = (name: string, body: (database: ContractDatabase) => Promise<void>, strict = false): void => {
+    cases.push({
+      name,
+      strict,
+      async run() {
+        const database = await options.create()
+        try {
+          await body(database)
+        } finally {
+          await database.dispose()
+        }
+      },
+    })
+  }
+  const strictly = (name: string, body: (database: ContractDatabase) => Promise<void>): void => add(name, body, true)
+  const open = async (database: ContractDatabase, more: Partial<OpenOptions> = {}): Promise<Store> => {
+    const store = database.connect()
+    await store.open({ namespace: 'n', shards: 4, ...more })
+    return store
+  }
+  const claim = async (database: ContractDatabase, store: Store, shard = 1, node = 'node-1'): Promise<Shard> => {
+    const claimed = await store.claim(shard, database.node(node))
+    assert.ok('lease' in claimed, `the shard is held: ${JSON.stringify(claimed)}`)
+    return new Shard(store, claimed.lease, claimed.state)
+  }
+  const start = async (database: ContractDatabase, more: Partial<OpenOptions> = {}): Promise<Shard> => claim(database, await open(database, more))
+  const eventually = async (what: string, check: () => Promise<boolean> | boolean): Promise<void> => {
+    const until = performance.now() + noticeMs
+    while (!(await check())) {
+      assert.ok(performance.now() < until, `${what} was not noticed within ${noticeMs} ms`)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  }
+
+  // ── Namespaces ──
+
+  add('a namespace keeps its number of shards and its incarnation', async (database) => {
+    const first = await database.connect().open({ namespace: 'n', shards: 4 })
+    const second = await database.connect().open({ namespace: 'n' })
+    assert.deepEqual([second.shards, second.incarnation], [4, first.incarnation])
+    assert.ok(first.incarnation.length > 0)
+  })
+
+  add('another number of shards than stored is refused', async (database) => {
+    await open(database)
+    await assert.rejects(database.connect().open({ namespace: 'n', shards: 8 }), /shards/)
+  })
+
+  add('a new namespace has 16 shards unless told otherwise', async (database) => {
+    assert.equal((await database.connect().open({ namespace: 'n' })).shards, 16)
+  })
+
+  add('namespaces share nothing', async (database) => {
+    const a = await start(database)
+    const b = await start(database, { namespace: 'n2' })
+    await a.append(message('x'))
+    await a.commit([{ fields: new Map([['f', '1']]), life: 'created' }])
+    assert.deepEqual(await b.entries(), [])
+    assert.equal(await b.fields('m/a'), undefined)
+    assert.deepEqual(await b.store.find(1, {}), [])
+    assert.equal(b.number, 0)
+  })
+
+  add('the time is in milliseconds and does not stand behind', async (database) => {
+    const store = await open(database)
+    const first = await store.now()
+    assert.ok(Number.isFinite(first) && first > 100_000)
+    assert.ok((await store.now()) >= first)
+  })
+
+  // ── Ownership ──
+
+  add('a shard is owned by one node, and every change of owner raises the epoch', async (database) => {
+    const store = await open(database)
+    const one = await claim(database, store)
+    const refused = await store.claim(1, database.node('node-2'))
+    assert.ok('heldBy' in refused)
+    assert.equal(refused.heldBy.node, 'node-1')
+    await store.release(one.lease)
+    const two = await claim(database, store, 1, 'node-2')
+    assert.ok(two.lease.epoch > one.lease.epoch)
+  })
+
+  add('shards are owned apart from each other', async (database) => {
+    const store = await open(database)
+    await claim(database, store, 0, 'node-1')
+    await claim(database, store, 1, 'node-2')
+    assert.ok('heldBy' in (await store.claim(1, database.node('node-1'))))
+  })
+
+  add('of two nodes that claim at once, one succeeds', async (database) => {
+    const [a, b] = [await open(database), await open(database)]
+    const claims = await Promise.all([a.claim(0, database.node('node-1')), b.claim(0, database.node('node-2'))])
+    assert.equal(claims.filter((c) => 'lease' in c).length, 1)
+  })
+
+  if (options.takesOverByCounter ?? true) {
+    add('a holder is taken over only when its counter has stood still', async (database) => {
+      const store = await open(database)
+      const one = await claim(database, store)
+      const before = await store.claim(1, database.node('node-2'))
+      assert.ok('heldBy' in before)
+      assert.equal(await store.renew(one.lease), true)
+      const moved = await store.claim(1, database.node('node-2'), before.heldBy)
+      assert.ok('heldBy' in moved, 'a moving counter was ignored')
+      const still = await store.claim(1, database.node('node-2'), moved.heldBy)
+      assert.ok('lease' in still, 'a counter that stood still was not taken over')
+      assert.equal(await store.renew(one.lease), false)
+    })
+  }
+
+  add('a commit moves the counter', async (database) => {
+    const one = await start(database)
+    const before = await one.store.claim(1, database.node('node-2'))
+    await one.commit([])
+    const after = await one.store.claim(1, database.node('node-2'))
+    assert.ok('heldBy' in before && 'heldBy' in after)
+    assert.notEqual(before.heldBy.beat, after.heldBy.beat)
+  })
+
+  add('a claim tells where the shard stands, and whether its last owner stopped cleanly', async (database) => {
+    const one = await start(database)
+    assert.deepEqual([one.state.number, one.state.position, one.state.tail, one.state.clean], [0, 0, 0, true])
+    await one.append(message('x'), message('y'))
+    await one.commit([{ handled: 1 }], { position: 1, at: 5 })
+    const again = await claim(database, one.store)
+    assert.deepEqual([again.state.number, again.state.position, again.state.tail, again.state.clean], [1, 1, 2, false])
+    assert.ok(again.state.clock >= 5)
+    await one.store.release(again.lease)
+    assert.equal((await claim(database, one.store)).state.clean, true)
+  })
+
+  add('a release under an old lease does nothing', async (database) => {
+    const one = await start(database)
+    const two = await claim(database, one.store)
+    await one.store.release(one.lease)
+    await two.commit([])
+    assert.ok('heldBy' in (await one.store.claim(1, database.node('node-2'))))
+  })
+
+  // ── The log ──
+
+  strictly('messages are numbered one after the other, from 1', async (database) => {
+    const shard = await start(database)
+    const first = await shard.store.append(1, [message('a'), message('b')])
+    const second = await shard.store.append(1, [message('c')])
+    assert.deepEqual([...first, ...second], [{ seq: 1 }, { seq: 2 }, { seq: 3 }])
+  })
+
+  add('messages are read in the order of their append, from where one stands', async (database) => {
+    const shard = await start(database)
+    await shard.append(message('a'), message('b'))
+    await shard.append(message('c'))
+    assert.deepEqual(await shard.entries(), ['a', 'b', 'c'])
+    assert.deepEqual(await shard.entries(1), ['b', 'c'])
+    const [first, ...rest] = await shard.store.read(1, 0, 1, AbortSignal.abort())
+    assert.equal(first?.seq, 1)
+    assert.equal(rest.length, 0)
+    assert.ok(first.at > 0)
+  })
+
+  add('a message keeps its text, whatever is in it', async (database) => {
+    const shard = await start(database)
+    const texts = ['', 'ä€😀', '\u0000\u0001', '{"a":"\\ud800"}', 'x'.repeat(1_000_000), '\r\n"\\', '\u202e']
+    for (const text of texts) await shard.append(message(text))
+    assert.deepEqual(await shard.entries(), texts)
+  })
+
+  add('an id is accepted once', async (database) => {
+    const shard = await start(database)
+    await shard.append(message('a', { id: 'same' }))
+    await shard.append(message('b', { id: 'same' }), message('c', { id: 'other' }))
+    assert.deepEqual(await shard.entries(), ['a', 'c'])
+  })
+
+  strictly('a repeat is called a duplicate, also within one append, also after it was handled', async (database) => {
+    const shard = await start(database)
+    const appended = await shard.store.append(1, [message('a', { id: 'same' }), message('b', { id: 'same' })])
+    assert.deepEqual(appended, [{ seq: 1 }, 'duplicate'])
+    await shard.commit([{ handled: 1 }], { position: 1 })
+    assert.deepEqual(await shard.store.append(1, [message('c', { id: 'same' })]), ['duplicate'])
+  })
+
+  strictly('an id that is not to be remembered, or no longer, may come again', async (database) => {
+    const shard = await start(database)
+    const forgotten: NewEntry = { id: 'same', to: 'm/a', text: 'a' }
+    await shard.append(forgotten, forgotten)
+    await shard.append(message('b', { id: 'old', rememberUntil: 1 }))
+    await shard.append(message('c', { id: 'old', rememberUntil: 1 }))
+    assert.deepEqual(await shard.entries(), ['a', 'a', 'b', 'c'])
+  })
+
+  strictly('ids are remembered per shard', async (database) => {
+    const shard = await start(database)
+    await shard.store.append(1, [message('a', { id: 'same' })])
+    assert.deepEqual(await shard.store.append(2, [message('b', { id: 'same' })]), [{ seq: 1 }])
+  })
+
+  strictly('an actor whose backlog is full is sent nothing more, others are', async (database) => {
+    const shard = await start(database, { backlogMax: 2 })
+    const appended = await shard.store.append(1, [message('a'), message('b'), message('c', { id: 'c' }), message('d', { to: 'm/b' })])
+    assert.deepEqual(appended, [{ seq: 1 }, { seq: 2 }, 'full', { seq: 3 }])
+    await shard.commit([{ handled: 1 }], { position: 1 })
+    assert.deepEqual(await shard.store.append(1, [message('c', { id: 'c' })]), [{ seq: 4 }], 'a refused id is not remembered, and handling makes room')
+  })
+
+  strictly('a shard whose log is full takes nothing more', async (database) => {
+    const shard = await start(database, { logMax: 2 })
+    const appended = await shard.store.append(1, [message('a', { to: 'm/1' }), message('b', { to: 'm/2' }), message('c', { to: 'm/3' })])
+    assert.deepEqual(appended.map((a) => (typeof a === 'object' ? 'ok' : a)), ['ok', 'ok', 'full'])
+  })
+
+  add('concurrent appends of several connections leave no hole and lose nothing', async (database) => {
+    const stores = [await open(database), await open(database), await open(database)]
+    const texts = Array.from({ length: 150 }, (_, i) => `t${i}`)
+    await Promise.all(texts.map((text, i) => stores[i % 3]!.append(2, [message(text, { to: `m/${i % 7}` })])))
+    const entries = await stores[0]!.read(2, 0, 1_000, AbortSignal.abort())
+    assert.deepEqual(entries.map((e) => e.seq), texts.map((_, i) => i + 1))
+    assert.deepEqual(entries.map((e) => e.text).sort(), [...texts].sort())
+  })
+
+  add('a reader waits for the first message, also one of another connection', async (database) => {
+    const [a, b] = [await open(database), await open(database)]
+    const controller = new AbortController()
+    const waiting = a.read(1, 0, 10, controller.signal)
+    await b.append(1, [message('x')])
+    const late = setTimeout(() => controller.abort(), noticeMs)
+    const entries = await waiting
+    clearTimeout(late)
+    assert.deepEqual(entries.map((e) => e.text), ['x'])
+  })
+
+  add('a reader that gives up is answered with what there is', async (database) => {
+    const store = await open(database)
+    const controller = new AbortController()
+    const waiting = store.read(1, 0, 10, controller.signal)
+    controller.abort()
+    assert.deepEqual(await waiting, [])
+  })
+
+  add('readers of several shards wait side by side', async (database) => {
+    const store = await open(database)
+    const controller = new AbortController()
+    const waiting = [0, 1, 2, 3].map((shard) => store.read(shard, 0, 10, controller.signal))
+    await store.append(2, [message('x')])
+    assert.equal((await waiting[2]!)[0]?.text, 'x')
+    await store.append(0, [message('y')])
+    assert.equal((await waiting[0]!)[0]?.text, 'y')
+    controller.abort()
+    assert.deepEqual(await Promise.all([waiting[1], waiting[3]]), [[], []])
+  })
+
+  // ── Commits ──
+
+  add('a commit writes, overwrites and deletes fields, and leaves the others', async (database) => {
+    const shard = await start(database)
+    await shard.commit([{ life: 'created', fields: new Map([['a', '1'], ['b', '2'], ['c:\u0000ä', '3']]) }])
+    await shard.commit([{ fields: new Map<string, string | undefined>([['a', '4'], ['b', undefined], ['never', undefined]]) }])
+    assert.deepEqual(await shard.fields('m/a'), { a: '4', 'c:\u0000ä': '3' })
+    assert.equal(await shard.fields('m/other'), undefined)
+  })
+
+  add('a record is found under its address only', async (database) => {
+    const shard = await start(database)
+    await shard.commit([
+      { address: 'm/a', life: 'created', fields: new Map([['f', '1']]) },
+      { address: 'm/ab', life: 'created', fields: new Map([['f', '2']]) },
+      { address: 'm/a~b', life: 'created', fields: new Map([['f', '3']]) },
+    ])
+    const loaded = await shard.store.load(1, ['m/a~b', 'm/a', 'm/zz', 'm/ab'])
+    assert.deepEqual(loaded.map((r) => r?.fields.get('f')), ['3', '1', undefined, '2'])
+  })
+
+  add('large values are kept', async (database) => {
+    const shard = await start(database)
+    const value = 'ä'.repeat(500_000)
+    await shard.commit([{ life: 'created', fields: new Map([['big', value]]) }])
+    assert.equal((await shard.fields('m/a'))?.['big'], value)
+  })
+
+  add('handled messages are trimmed, unhandled ones stay', async (database) => {
+    const shard = await start(database)
+    await shard.append(message('a'), message('b'), message('c'))
+    await shard.commit([{ handled: 2 }], { position: 2 })
+    assert.deepEqual(await shard.entries(), ['c'])
+    await shard.append(message('d'))
+    assert.deepEqual((await shard.store.read(1, 0, 10, AbortSignal.abort())).map((e) => e.seq), [3, 4])
+  })
+
+  add('a commit under an old epoch is fenced and writes nothing', async (database) => {
+    const old = await start(database)
+    const now = await claim(database, old.store)
+    const result = await old.store.commit(old.commitOf([{ life: 'created', fields: new Map([['f', 'old']]) }]))
+    assert.ok(!result.ok)
+    assert.equal(result.why, 'fenced')
+    assert.equal(await now.fields('m/a'), undefined)
+    await now.commit([{ life: 'created', fields: new Map([['f', 'new']]) }])
+    const late = await old.store.commit(old.commitOf([{ fields: new Map([['f', 'late']]) }], { number: 2 }))
+    assert.equal(!late.ok && late.why, 'fenced')
+    assert.deepEqual(await now.fields('m/a'), { f: 'new' })
+  })
+
+  add('a commit whose number leaves a gap writes nothing', async (database) => {
+    const shard = await start(database)
+    const result = await shard.store.commit(shard.commitOf([{ life: 'created', fields: new Map([['f', '1']]) }], { number: 2 }))
+    assert.equal(!result.ok && result.why, 'gap')
+    assert.equal(await shard.fields('m/a'), undefined)
+  })
+
+  add('a repeated commit is answered ok and written once', async (database) => {
+    const shard = await start(database)
+    await shard.append(message('in', { to: 'm/a' }))
+    const commit = shard.commitOf(
+      [{ life: 'created', handled: 1, fields: new Map([['f', '1']]), entries: [message('out')], logs: [{ stream: 's', text: 'l', max: 10 }], park: ['p'] }],
+      { position: 1 },
+    )
+    const first = await shard.store.commit(commit)
+    const second = await shard.store.commit(commit)
+    assert.ok(first.ok && second.ok)
+    assert.deepEqual(await shard.entries(), ['out'])
+    assert.equal((await shard.store.log(1, 's', 0, 10)).length, 1)
+    assert.deepEqual(await shard.store.parked(1, 'm/a', 10), ['p'])
+    // Also when a later one has been written since.
+    shard.number = 1
+    await shard.commit([{ fields: new Map([['f', '2']]) }], { position: 1 })
+    assert.ok((await shard.store.commit(commit)).ok)
+    assert.deepEqual(await shard.fields('m/a'), { f: '2' })
+  })
+
+  const faulty: readonly [string, Partial<Part>][] = [
+    ['a timer that is due at NaN', { timers: new Map([['t', Number.NaN]]) }],
+    ['a timer that is due at Infinity', { timers: new Map([['t', Number.POSITIVE_INFINITY]]) }],
+    ['a field without a name', { fields: new Map([['', 'x']]) }],
+    ['a field with an endless name', { fields: new Map([['f'.repeat(3_000), 'x']]) }],
+    ['a count that is no number', { handled: Number.NaN }],
+  ]
+  for (const [what, part] of faulty) {
+    add(`${what} is refused by name before anything is written, and the rest can be committed without it`, async (database) => {
+      const shard = await start(database)
+      const good: Partial<Part> = { address: 'm/good', life: 'created', fields: new Map([['f', '1']]), timers: new Map([['g', 7]]), entries: [message('out')], logs: [{ stream: 's', text: 'l', max: 10 }] }
+      const result = await shard.store.commit(shard.commitOf([good, { address: 'm/bad', life: 'created', ...part }, { ...good, address: 'm/good2' }]))
+      assert.ok(!result.ok)
+      assert.deepEqual([result.why, result.address], ['refused', 'm/bad'])
+      assert.equal(await shard.fields('m/good'), undefined)
+      assert.deepEqual(await shard.entries(), [])
+      assert.deepEqual(await shard.store.timers(1, 1e15, 10), [])
+      assert.deepEqual(await shard.store.log(1, 's', 0, 10), [])
+      await shard.commit([good])
+      assert.deepEqual(await shard.fields('m/good'), { f: '1' })
+    })
+  }
+
+  add('commits on their way at the same time are applied in order', async (database) => {
+    const shard = await start(database)
+    const commits = Array.from({ length: 20 }, (_, i) => ({ ...shard.commitOf([{ life: 'created', fields: new Map([['f', String(i)]]) }]), number: i + 1 }))
+    const results = await Promise.all(commits.map((commit) => shard.store.commit(commit)))
+    assert.ok(results.every((r) => r.ok))
+    assert.deepEqual(await shard.fields('m/a'), { f: '19' })
+  })
+
+  add('if one of several commits on their way is refused, those built on it are gaps', async (database) => {
+    const shard = await start(database)
+    const bad = shard.commitOf([{ timers: new Map([['t', Number.NaN]]) }])
+    const next = { ...shard.commitOf([{ life: 'created' as const, fields: new Map([['f', '1']]) }]), number: 2 }
+    const [first, second] = await Promise.all([shard.store.commit(bad), shard.store.commit(next)])
+    assert.equal(!first.ok && first.why, 'refused')
+    assert.equal(!second.ok && second.why, 'gap')
+    assert.equal(await shard.fields('m/a'), undefined)
+  })
+
+  add('the time of a commit never goes back, and is never behind the runtime', async (database) => {
+    const shard = await start(database)
+    const now = await shard.store.now()
+    const first = await shard.commit([], { at: now + 5_000 })
+    assert.ok(first.at >= now + 5_000)
+    const second = await shard.commit([], { at: 1 })
+    assert.ok(second.at >= first.at)
+    assert.ok((await claim(database, shard.store)).state.clock >= first.at)
+  })
+
+  add('messages of a commit follow those that stand in the log', async (database) => {
+    const shard = await start(database)
+    await shard.append(message('a'))
+    const result = await shard.commit([
+      { address: 'm/a', entries: [message('b'), message('c', { to: 'm/b' })] },
+      { address: 'm/b', entries: [message('d')] },
+    ])
+    assert.deepEqual(await shard.entries(), ['a', 'b', 'c', 'd'])
+    assert.equal(result.tail, 4)
+  })
+
+  add('messages of a commit count towards the backlog and are kept as dead letters beyond it', async (database) => {
+    const shard = await start(database, { backlogMax: 2 })
+    await shard.commit([{ entries: [message('a'), message('b'), message('c'), message('d', { to: 'm/b' })] }])
+    assert.deepEqual(await shard.entries(), ['a', 'b', 'd'])
+    const dead = await shard.store.log(1, 'dead', 0, 10)
+    assert.deepEqual(dead.map((entry) => (JSON.parse(entry.text) as { text: string; reason: string; to: string })).map(({ text, reason, to }) => [text, reason, to]), [['c', 'overflow', 'm/a']])
+    assert.deepEqual(await shard.store.append(1, [message('e')]), ['full'])
+  })
+
+  add('an id that a commit accepted without the log is a duplicate afterwards', async (database) => {
+    const shard = await start(database)
+    await shard.commit([], { accepted: [{ id: 'own', until: later }] })
+    await shard.append(message('again', { id: 'own' }))
+    assert.deepEqual(await shard.entries(), [])
+  })
+
+  // ── Timers, effects, actions, suspects ──
+
+  add('timers come in the order of their due time, ties by name, up to a time and a number', async (database) => {
+    const shard = await start(database)
+    await shard.commit([{ timers: new Map([['b', 10], ['a', 10], ['c', 5], ['d', 2.5], ['e', 4_000_000_000_000]]) }])
+    const members = async (until: number, max: number): Promise<string[]> => (await shard.store.timers(1, until, max)).map((t) => t.member)
+    assert.deepEqual(await members(10, 10), ['d', 'c', 'a', 'b'])
+    assert.deepEqual(await members(9, 10), ['d', 'c'])
+    assert.deepEqual(await members(10, 3), ['d', 'c', 'a'])
+    assert.deepEqual((await shard.store.timers(1, 1e15, 10)).at(-1), { member: 'e', dueAt: 4_000_000_000_000 })
+    assert.equal(await shard.store.nextTimer(1), 2.5)
+    await shard.commit([{ timers: new Map<string, number | undefined>([['d', undefined], ['c', 50], ['never', undefined]]) }])
+    assert.deepEqual(await members(100, 10), ['a', 'b', 'c'])
+    assert.equal(await shard.store.nextTimer(2), undefined)
+  })
+
+  add('effects are recovered until they end or their outcome is accepted', async (database) => {
+    const shard = await start(database)
+    await shard.commit([{ effects: new Map([['e1', 'one'], ['e2', 'two'], ['e3', 'three']]) }])
+    await shard.commit([{ effects: new Map<string, string | undefined>([['e1', undefined], ['e3', 'three again']]) }])
+    await shard.append(message('outcome', { id: 'e2' }))
+    assert.deepEqual((await shard.store.recover(1)).effects, [['e3', 'three again']])
+  })
+
+  add('actions are recovered until they are confirmed', async (database) => {
+    const shard = await start(database)
+    await shard.commit([{ actions: new Map([['a1', 'one'], ['a2', 'two']]) }, { address: 'm/b', actions: new Map([['a3', 'three']]) }])
+    await shard.commit([], { confirmed: ['a2', 'unknown'] })
+    assert.deepEqual([...(await shard.store.recover(1)).actions].sort(), [['a1', 'one'], ['a3', 'three']])
+  })
+
+  add('suspects are counted until they are cleared', async (database) => {
+    const shard = await start(database)
+    await shard.commit([], { suspects: new Map([['m1', 1], ['m2', 1]]) })
+    await shard.commit([], { suspects: new Map<string, number | undefined>([['m1', 2], ['m2', undefined]]) })
+    assert.deepEqual((await shard.store.recover(1)).suspects, [['m1', 2]])
+  })
+
+  // ── Between shards ──
+
+  add('the outbox is kept in order until it is delivered', async (database) => {
+    const shard = await start(database)
+    const entry = (number: number, to: number): Part['outbox'][number] => ({ number, to, entry: message(`o${number}`, { to: 'm/x' }) })
+    await shard.commit([{ outbox: [entry(1, 2), entry(2, 3)] }, { address: 'm/b', outbox: [entry(3, 2)] }])
+    await shard.commit([{ outbox: [entry(10, 2)] }])
+    assert.deepEqual((await shard.store.recover(1)).outbox.map((o) => [o.number, o.to, o.entry.text]), [[1, 2, 'o1'], [2, 3, 'o2'], [3, 2, 'o3'], [10, 2, 'o10']])
+    await shard.commit([], { delivered: [{ to: 2, through: 3 }] })
+    assert.deepEqual((await shard.store.recover(1)).outbox.map((o) => o.number), [2, 10])
+  })
+
+  add('deliveries are appended once and in order, whatever is repeated', async (database) => {
+    const shard = await start(database)
+    const entry = (number: number): Part['outbox'][number] => ({ number, to: 3, entry: { id: `d${number}`, to: 'm/x', text: `t${number}` } })
+    await shard.store.deliver(3, 1, [entry(5), entry(7)])
+    await shard.store.deliver(3, 1, [entry(5), entry(7), entry(9)])
+    await shard.store.deliver(3, 2, [entry(6)])
+    const texts = (await shard.store.read(3, 0, 10, AbortSignal.abort())).map((e) => e.text)
+    assert.deepEqual(texts, ['t5', 't7', 't9', 't6'])
+  })
+
+  // ── Parked messages, streams, answers, index ──
+
+  add('parked messages are kept in order and taken off the front', async (database) => {
+    const shard = await start(database)
+    await shard.commit([{ park: ['a', 'b'] }, { address: 'm/b', park: ['x'] }])
+    await shard.commit([{ unpark: 1, park: ['c'] }])
+    assert.deepEqual(await shard.store.parked(1, 'm/a', 10), ['b', 'c'])
+    assert.deepEqual(await shard.store.parked(1, 'm/a', 1), ['b'])
+    const [loaded] = await shard.store.load(1, ['m/a'])
+    assert.equal(loaded?.parked, 2)
+    assert.deepEqual([...(await shard.store.recover(1)).parked].sort(), ['m/a', 'm/b'])
+    await shard.commit([{ unpark: 2 }])
+    assert.deepEqual((await shard.store.recover(1)).parked, ['m/b'])
+    assert.deepEqual(await shard.store.load(1, ['m/a']), [undefined])
+  })
+
+  add('streams are numbered from 1, read on from where one stands, bounded and trimmed', async (database) => {
+    const shard = await start(database)
+    const line = (text: string): Part['logs'][number] => ({ stream: 's', text, max: 3 })
+    await shard.commit([{ logs: [line('a'), line('b'), { stream: 'other', text: 'z', max: 3 }] }])
+    await shard.commit([{ logs: [line('c')] }])
+    assert.deepEqual(await shard.store.log(1, 's', 0, 10), [{ seq: 1, text: 'a' }, { seq: 2, text: 'b' }, { seq: 3, text: 'c' }])
+    assert.deepEqual(await shard.store.log(1, 's', 1, 1), [{ seq: 2, text: 'b' }])
+    await shard.commit([{ logs: [line('d')] }])
+    assert.deepEqual((await shard.store.log(1, 's', 0, 10)).map((e) => e.text), ['b', 'c', 'd'])
+    await shard.store.trim(1, 's', 3)
+    assert.deepEqual(await shard.store.log(1, 's', 0, 10), [{ seq: 4, text: 'd' }])
+    assert.deepEqual(await shard.store.log(1, 'none', 0, 10), [])
+  })
+
+  add('an answer is found under the id of its question', async (database) => {
+    const shard = await start(database)
+    assert.equal(await shard.store.reply(1, 'q1'), undefined)
+    await shard.commit([{ replies: new Map([['q1', { text: '{"value":1}', until: later }]]) }])
+    assert.equal(await shard.store.reply(1, 'q1'), '{"value":1}')
+    assert.equal(await shard.store.reply(2, 'q1'), undefined)
+  })
+
+  add('actors are found by machine and key, in order, page by page', async (database) => {
+    const shard = await start(database)
+    const addresses = ['m/a', 'm/b', 'n/a', 'n/a~x', 'n/a~y', 'mm/a', 'n/ab']
+    await shard.commit(addresses.map((address) => ({ address, life: 'created' as const, fields: new Map([['f', '1']]) })))
+    assert.deepEqual(await shard.store.find(1, {}), [...addresses].sort())
+    assert.deepEqual(await shard.store.find(1, { machine: 'm' }), ['m/a', 'm/b'])
+    assert.deepEqual(await shard.store.find(1, { key: 'a' }), ['m/a', 'mm/a', 'n/a', 'n/a~x', 'n/a~y'])
+    assert.deepEqual(await shard.store.find(1, { machine: 'n', key: 'a' }), ['n/a', 'n/a~x', 'n/a~y'])
+    assert.deepEqual(await shard.store.find(1, { limit: 2 }), ['m/a', 'm/b'])
+    assert.deepEqual(await shard.store.find(1, { after: 'm/b', limit: 2 }), ['mm/a', 'n/a'])
+    assert.deepEqual(await shard.store.find(2, {}), [])
+  })
+
+  add('an erased record leaves nothing behind', async (database) => {
+    const shard = await start(database)
+    await shard.commit([
+      { life: 'created', fields: new Map([['f', '1']]), park: ['p'], logs: [{ stream: 'm/a/own', text: 'l', max: 10 }] },
+      { address: 'm/ab', life: 'created', fields: new Map([['f', '2']]), logs: [{ stream: 'm/ab/own', text: 'l', max: 10 }] },
+    ])
+    await shard.commit([{ life: 'erased' }])
+    assert.deepEqual(await shard.store.load(1, ['m/a']), [undefined])
+    assert.deepEqual(await shard.store.find(1, {}), ['m/ab'])
+    assert.deepEqual(await shard.store.log(1, 'm/a/own', 0, 10), [])
+    assert.equal((await shard.store.log(1, 'm/ab/own', 0, 10)).length, 1)
+    assert.deepEqual((await shard.store.recover(1)).parked, [])
+    await shard.commit([{ life: 'created', fields: new Map([['g', '3']]) }])
+    assert.deepEqual(await shard.fields('m/a'), { g: '3' })
+  })
+
+  add('those who watch a shard are told of commits of other connections', async (database) => {
+    const shard = await start(database)
+    const other = await open(database)
+    let told = 0
+    const stop = other.watch(1, () => told++)
+    await shard.commit([{ life: 'created', fields: new Map([['f', '1']]) }])
+    await eventually('a commit', () => told > 0)
+    stop()
+  })
+
+  // ── Durability ──
+
+  add('another connection reads what was acknowledged', async (database) => {
+    const shard = await start(database)
+    await shard.append(message('a'), message('b'))
+    await shard.commit([{ life: 'created', handled: 1, fields: new Map([['f', '1']]), timers: new Map([['t', 9]]) }], { position: 1 })
+    const other = await open(database)
+    assert.deepEqual((await other.read(1, 0, 10, AbortSignal.abort())).map((e) => e.text), ['b'])
+    const [record] = await other.load(1, ['m/a'])
+    assert.deepEqual(record && Object.fromEntries(record.fields), { f: '1' })
+    assert.equal(await other.nextTimer(1), 9)
+  })
+
+  return cases
+}

@@ -1,0 +1,14 @@
+import { describe, expect, test } from 'vitest'
+import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
+import { storeContract, type ContractDatabase } from '../../src/testing/store-contract.js'
+
+async function create(): Promise<ContractDatabase> {
+  const database = new MemoryDatabase()
+  return { connect: () => new MemoryStore({ database }), node: (id) => ({ id }), dispose: async () => {} }
+}
+
+describe('the store contract on memory', () => {
+  const cases = storeContract({ create })
+  for (const { name, run } of cases) test(name, run)
+  test('all cases ran', () => expect(cases.length).toBeGreaterThan(50))
+})
