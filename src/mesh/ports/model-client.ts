@@ -1,0 +1,96 @@
+/**
+ * The model port: one attempt at one completion. Retries, fallbacks, prices and limits are the mesh's; an adapter turns
+ * one request into one call and every way a call can end into a typed answer.
+ */
+
+export interface ModelMessage {
+  readonly role: 'user' | 'assistant'
+  readonly content: string
+}
+
+export interface ModelRequest {
+  /** The provider's id of the model. */
+  readonly model: string
+  readonly system?: string
+  readonly messages: readonly ModelMessage[]
+  /** Bound of the completion, in tokens. */
+  readonly maxTokens: number
+  /** JSON Schema that the answer must fit, if structured output is wanted. */
+  readonly schema?: Readonly<Record<string, unknown>>
+  /** The agent that asks and what it was given: what a model that is no LLM works from. */
+  readonly task: { readonly agent: string; readonly input: unknown }
+}
+
+/** Tokens of one attempt, as the provider counts them. All whole numbers. */
+export interface ModelUsage {
+  /** Prompt tokens that were neither read from nor written to a cache. */
+  readonly inputTokens: number
+  readonly outputTokens: number
+  readonly cacheReadTokens: number
+  readonly cacheWriteTokens: number
+}
+
+export interface ModelResponse {
+  /** The completion as it came. */
+  readonly text: string
+  /** The answer read as JSON, if a schema was asked for and the text is JSON; not yet checked against the agent's own schema. */
+  readonly parsed?: unknown
+  /** end: it said all it wanted. length: it was cut off at `maxTokens` and must not be read as whole. refusal: it declined. */
+  readonly stopReason: 'end' | 'length' | 'refusal'
+  readonly usage: ModelUsage
+  /** The model that answered, as the provider names it. */
+  readonly model: string
+  /** The provider's id of the call, if it gives one. */
+  readonly requestId?: string
+}
+
+export type ModelFailureKind =
+  /** The request is wrong and will be wrong again (400, 413 …). */
+  | 'invalid-request'
+  /** The key is missing, wrong or may not do this (401, 403). */
+  | 'authentication'
+  /** The account cannot pay (402). */
+  | 'payment'
+  /** Too many requests or tokens (429). */
+  | 'rate-limit'
+  /** The provider is overloaded (529, also inside a stream). */
+  | 'overloaded'
+  /** The provider failed (5xx). */
+  | 'server'
+  /** No answer, a cut connection, a timeout of ours. */
+  | 'connection'
+  /** The answer could not be read. */
+  | 'malformed'
+  /** The caller gave up. */
+  | 'aborted'
+
+/** One attempt that brought no completion. Holds no key and no prompt. */
+export class ModelError extends Error {
+  readonly code = 'MODEL'
+  readonly kind: ModelFailureKind
+  /** Whether the same request may succeed later. */
+  readonly retryable: boolean
+  /** When the provider says to try again, ms from now. */
+  readonly retryAfterMs: number | undefined
+  /** What was used up all the same, if the provider said. */
+  readonly usage: ModelUsage | undefined
+  constructor(kind: ModelFailureKind, message: string, options: { retryable: boolean; retryAfterMs?: number; usage?: ModelUsage; cause?: unknown }) {
+    super(message, { cause: options.cause })
+    this.name = 'ModelError'
+    this.kind = kind
+    this.retryable = options.retryable
+    this.retryAfterMs = options.retryAfterMs
+    this.usage = options.usage
+  }
+}
+
+export interface ModelClient {
+  /** `anthropic`, `offline` …; part of a model's full name `provider/model`. */
+  readonly provider: string
+  /**
+   * One attempt.
+   *
+   * @throws ModelError for every way in which a call can fail
+   */
+  complete(request: ModelRequest, options: { readonly signal: AbortSignal; readonly idempotencyKey: string }): Promise<ModelResponse>
+}
