@@ -15,6 +15,7 @@ export {
   durableChild,
   external,
   fromAsk,
+  refTo,
   repeatable,
   reply,
   restartDurableChild,

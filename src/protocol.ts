@@ -8,9 +8,10 @@
  * setup({ actions: { hire: durableChild(({ event }) => ({ machine: 'worker', id: event.name, input: event.task })) } })
  * ```
  */
-import { fromPromise, type ActionArgs, type EventObject, type MachineContext, type ParameterizedObject, type PromiseActorLogic } from 'xstate'
-import type { Address } from './runtime/identity.js'
+import { fromPromise, type AnyActorRef, type EventObject, type MachineContext, type ParameterizedObject, type PromiseActorLogic } from 'xstate'
+import { parseAddress, type Address } from './runtime/identity.js'
 import type { Json } from './runtime/json.js'
+import { RemoteRef } from './runtime/xstate/refs.js'
 import type { StoredError } from './errors.js'
 
 /** Marks an action function whose return value is a {@link Command}. */
@@ -73,6 +74,16 @@ function declare<TOutput, TInput>(declaration: EffectDeclaration): PromiseActorL
   // Under plain createActor, in a unit test, the action simply runs, once.
   const logic = fromPromise<TOutput, TInput>(async ({ input, signal }) => (await declaration.run({ input: input as never, signal, idempotencyKey: 'test', attempt: 1 })) as TOutput)
   return Object.assign(logic, { [EFFECT]: declaration })
+}
+
+/**
+ * A reference to the actor at an address, to send to: `sendTo(({ context }) => refTo(context.boss), { type: 'hello' })`.
+ * Kept in context it is stored as its address.
+ *
+ * @throws InvalidIdError for what is no address
+ */
+export function refTo(address: string): AnyActorRef {
+  return new RemoteRef(parseAddress(address)) as unknown as AnyActorRef
 }
 
 /** A question to another actor. */
@@ -142,8 +153,15 @@ interface FactCommon {
   readonly chance: number
 }
 
-type Expression<C extends MachineContext, E extends EventObject, P, T> = (args: ActionArgs<C, E, E>, params: P) => T
-type CommandAction<C extends MachineContext, E extends EventObject, P> = (args: ActionArgs<C, E, E>, params: P) => void
+/** What an expression of a command is given. */
+export interface CommandArgs<C extends MachineContext, E extends EventObject> {
+  readonly context: C
+  readonly event: E
+  readonly self: AnyActorRef
+}
+
+type Expression<C extends MachineContext, E extends EventObject, P, T> = (args: CommandArgs<C, E>, params: P) => T
+type CommandAction<C extends MachineContext, E extends EventObject, P> = (args: CommandArgs<C, E>, params: P) => void
 type Params = ParameterizedObject['params'] | undefined
 
 function command<C extends MachineContext, E extends EventObject, P extends Params, T>(
@@ -154,7 +172,7 @@ function command<C extends MachineContext, E extends EventObject, P extends Para
   const action = (): void => {}
   Object.defineProperty(action, 'name', { value: name })
   return Object.assign(action, {
-    [COMMAND]: (args: ActionArgs<C, E, E>, params: P): Command => make(evaluate(args, params)),
+    [COMMAND]: (args: CommandArgs<C, E>, params: P): Command => make(evaluate(args, params)),
   })
 }
 
@@ -189,7 +207,7 @@ export function reply<C extends MachineContext, E extends EventObject, P extends
 ): CommandAction<C, E, P> {
   return command(
     'reply',
-    (args: ActionArgs<C, E, E>, params: P) => ({ value: evaluate(args, params), token: token?.(args, params) }),
+    (args: CommandArgs<C, E>, params: P) => ({ value: evaluate(args, params), token: token?.(args, params) }),
     ({ value, token: to }) => ({ type: 'reply', value, ...(to ? { token: to } : {}) }),
   )
 }

@@ -64,7 +64,7 @@ export class Dispatcher {
     }
     if (resident.blocked) {
       this.park(batch, part, resident, message, resident.blocked.reason, resident.blocked.detail)
-    } else if (resident.parked > 0 && !unparked) {
+    } else if (resident.parked > 0 && !unparked && envelope.kind !== 'restart' && envelope.kind !== 'stop') {
       this.park(batch, part, resident, message, 'behind', 'earlier messages are parked')
     } else if (!resident.record) {
       this.toAbsent(batch, part, resident, message)
@@ -123,6 +123,7 @@ export class Dispatcher {
     resident.record = record
     batch.part(resident.address).life = 'created'
     if (meta.parent) this.tell(batch, record, { type: 'child.started' })
+    if (first.event) this.noticeUnknown(record, first.event.type)
     this.turn(batch, resident, record, { kind: 'start', input: first.input, ...(first.event ? { event: first.event } : {}) }, message)
   }
 
@@ -149,7 +150,7 @@ export class Dispatcher {
       case 'event':
       case 'fact': {
         const event = this.eventOf(envelope)
-        if (envelope.cell === undefined && !knowsEvent(record.definition.machine, event.type)) this.unknownEvent(record, event.type)
+        if (envelope.cell === undefined) this.noticeUnknown(record, event.type)
         this.turn(batch, resident, record, { kind: 'event', cell: envelope.cell ?? 0, event }, message)
         return
       }
@@ -424,7 +425,8 @@ export class Dispatcher {
     })
   }
 
-  private unknownEvent(record: DurableRecord, type: string): void {
+  private noticeUnknown(record: DurableRecord, type: string): void {
+    if (knowsEvent(record.definition.machine, type)) return
     this.context.counters.unknownEvents++
     this.context.logger.warn({ actor: record.address, machine: record.meta.machine, event: type }, 'an event of a type that the machine has nowhere')
   }

@@ -19,6 +19,9 @@ export interface JsonLimits {
 
 export const defaultJsonLimits: JsonLimits = { payloadBytesMax: 1_048_576, depthMax: 64, keysMax: 10_000 }
 
+/** For what has been checked before. */
+export const noJsonLimits: JsonLimits = { payloadBytesMax: Infinity, depthMax: Infinity, keysMax: Infinity }
+
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined }
 
 /** The key by which XState marks a stored actor reference; data of users that has it is escaped. */

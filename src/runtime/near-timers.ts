@@ -16,8 +16,8 @@ export class NearTimers {
     return this.live.size
   }
 
-  /** Due later than this, a timer stays in the store. */
-  horizon = 0
+  /** Due later than this, a timer stays in the store only, ms. */
+  horizon = Infinity
 
   add(timer: NearTimer): void {
     if (timer.dueAt > this.horizon || this.live.has(timer.member)) return
@@ -37,6 +37,14 @@ export class NearTimers {
       if (!top || this.live.get(top.member) === top) return top
       this.dropTop()
     }
+  }
+
+  /** Drops all but the earliest; the rest is in the store. */
+  keepEarliest(max: number): void {
+    const sorted = [...this.live.values()].sort((a, b) => (before(a, b) ? -1 : 1)).slice(0, max)
+    this.clear()
+    this.horizon = sorted.at(-1)?.dueAt ?? Infinity
+    for (const timer of sorted) this.add(timer)
   }
 
   /** Some timers due by then, in no order: whose records had better be at hand. */

@@ -22,7 +22,7 @@
 import { crc32 } from 'node:zlib'
 import { SnapshotError, toStoredError, type StoredError } from '../errors.js'
 import type { Command } from '../protocol.js'
-import { checkJson, decodeJson, encodeJson, type JsonLimits, type StoredRef } from './json.js'
+import { checkJson, decodeJson, encodeJson, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
 import type { Address } from './identity.js'
 import type { MachineDefinition } from './machines.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
@@ -244,7 +244,7 @@ export class DurableRecord implements TreeHost {
         return true
       case 'outcome':
         if (tree.cells.get(input.cell)?._snapshot.status !== 'active') return false
-        tree.receive(input.cell, input.event)
+        tree.receiveOutcome(input.cell, input.event)
         return true
       case 'emission':
         if (tree.cells.get(input.cell)?._snapshot.status !== 'active') return false
@@ -391,7 +391,7 @@ export class DurableRecord implements TreeHost {
   /** Counts the turn, adds what every turn writes, and seals the fields. */
   private finish(fields: FieldChanges): TurnResult {
     this.turns++
-    if (!this.introduced) fields.set('m', encodeJson(this.meta, 'the input', this.host.limits))
+    if (!this.introduced) fields.set('m', encodeJson(this.meta, 'the input', noJsonLimits))
     this.introduced = true
     fields.set('z', `${this.turns} ${this.countFields()} ${this.tree.nextNumber} ${this.status} ${this.endedAt}`)
     for (const [name, value] of fields) if (value !== undefined) fields.set(name, this.sum(name, value) + value)
@@ -537,7 +537,7 @@ export class DurableRecord implements TreeHost {
    */
   static decode(host: RecordHost, address: Address, stored: StoredFields, definition: MachineDefinition): DurableRecord {
     const values = open(address, stored)
-    const record = new DurableRecord(host, address, definition, JSON.parse(values.get('m')!) as RecordMeta)
+    const record = new DurableRecord(host, address, definition, decodeJson(values.get('m')!, (ref) => host.remote(ref.address ?? ref.id, ref.n)) as RecordMeta)
     try {
       record.fill(values)
     } catch (error) {

@@ -30,6 +30,8 @@ export interface Resident {
 export class Residents {
   /** Least recently used first. */
   private readonly byAddress = new Map<Address, Resident>()
+  /** Actors over which the runtime itself stumbled twice, and how: set aside as long as this process lives. */
+  readonly broken = new Map<Address, string>()
   private readonly context: RuntimeContext
   private readonly shard: number
   private readonly residentMax: number
@@ -89,6 +91,8 @@ export class Residents {
       if (!(error instanceof SnapshotError)) throw error
       resident.blocked = { reason: error.reason === 'newer-format' ? 'newer-format' : 'corrupted', detail: error.message }
     }
+    const broken = this.broken.get(address)
+    if (broken !== undefined) resident.blocked = { reason: 'quarantined', detail: `the runtime stumbled over it: ${broken}` }
     if (resident.blocked) this.context.logger.warn({ actor: address, reason: resident.blocked.reason }, `an actor cannot take messages: ${resident.blocked.detail}`)
     return resident
   }

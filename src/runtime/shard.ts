@@ -45,8 +45,7 @@ interface Input {
   readonly parked?: true
 }
 
-/** Timers due further ahead than this stay in the store, ms. */
-const horizonMs = 60_000
+/** Timers kept in memory, those that fire first; up to twice as many between two sweeps. */
 const timersMax = 10_000
 /** Entries read ahead of the turns. */
 const readAheadMax = 1_024
@@ -82,14 +81,14 @@ export class Shard {
   private scheduled = false
   private pumping = false
 
-  constructor(context: RuntimeContext, node: NodeIdentity, lease: Lease, state: ShardState, onLost: (shard: Shard, why: string) => void) {
+  constructor(context: RuntimeContext, node: NodeIdentity, lease: Lease, state: ShardState, storeTime: number, onLost: (shard: Shard, why: string) => void) {
     this.context = context
     this.node = node
     this.number = lease.shard
     this.lease = lease
     this.onLost = onLost
     this.residents = new Residents(context, this.number)
-    this.clock = new NamespaceClock(context.clock, context.logger, state.clock)
+    this.clock = new NamespaceClock(context.clock, context.logger, state.clock, storeTime)
     this.acts = new Acts(context, {
       confirm: (id) => this.confirm(id),
       fault: (record, cell, error, id) => this.context.tellFault(record.address, cell.number, error, id),
@@ -111,7 +110,6 @@ export class Shard {
 
   /** Takes up what the last owner left, then begins to work. */
   async start(state: ShardState): Promise<void> {
-    this.clock.sync(await this.context.store.now())
     this.suspects.begin(state, this.context.options)
     await this.loadTimers()
     const recovery = await this.context.store.recover(this.number)
@@ -165,7 +163,11 @@ export class Shard {
     const { store } = this.context
     const held = await store.renew(this.lease)
     if (!held) this.lost('its lease was taken over')
-    else this.clock.sync(await store.now())
+    else {
+      this.clock.sync(await store.now())
+      // What is due by it is due now.
+      this.wake()
+    }
   }
 
   private lost(why: string): void {
@@ -224,10 +226,10 @@ export class Shard {
     }
   }
 
+  /** The timers that fire next; what is due later than the last of them stays in the store. */
   private async loadTimers(): Promise<void> {
-    const until = this.clock.now() + horizonMs
-    const due = await this.context.store.timers(this.number, until, timersMax)
-    this.timers.horizon = due.length === timersMax ? due.at(-1)!.dueAt : until
+    const due = await this.context.store.timers(this.number, Number.MAX_SAFE_INTEGER, timersMax)
+    this.timers.horizon = due.length === timersMax ? due.at(-1)!.dueAt : Infinity
     for (const timer of due) this.timers.add(timer)
   }
 
@@ -332,7 +334,7 @@ export class Shard {
         if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `timer ${timer.member}`, this.context.options.suspectMax)
         // A blocked actor's timers stay in the store for whoever can run it.
         if (resident.blocked) this.timers.remove(timer.member)
-        else dispatcher.timer(batch, resident, timer.member)
+        else if (!this.guarded(batch, resident, () => dispatcher.timer(batch, resident, timer.member))) return undefined
         this.afterInput(resident)
         if (suspicion !== 'clear') break
       } else if (input) {
@@ -343,7 +345,7 @@ export class Shard {
         if (suspicion === 'wait') break
         this.take()
         if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `${input.message.envelope.kind} ${input.message.envelope.id}`, this.context.options.suspectMax, input.message)
-        else this.handle(batch, resident, input)
+        else if (!this.guarded(batch, resident, () => this.handle(batch, resident, input))) return undefined
         if (seq !== undefined) batch.position = seq
         this.afterInput(resident)
         if (suspicion !== 'clear') break
@@ -352,7 +354,7 @@ export class Shard {
         const resident = this.residents.get(message.envelope.to)
         if (!resident) break
         produced++
-        dispatcher.message(batch, resident, message)
+        if (!this.guarded(batch, resident, () => dispatcher.message(batch, resident, message))) return undefined
         this.afterInput(resident)
       } else break
     }
@@ -361,6 +363,27 @@ export class Shard {
     }
     dispatcher.produced = []
     return batch.isEmpty && batch.position === this.lanes.position ? undefined : batch
+  }
+
+  /**
+   * Nothing that handles an input should throw: machines are caught where they run. If it does all the same, one actor
+   * must not stop its shard (I9): the shard is read again, and the actor's next turn fails it; if even that throws, the
+   * actor is set aside.
+   */
+  private guarded(batch: Batch, resident: Resident, handle: () => void): boolean {
+    try {
+      handle()
+      return true
+    } catch (error) {
+      const { address } = resident
+      const { message } = error as Error
+      this.context.logger.error({ shard: this.number, actor: address, error: message }, 'handling an input threw where nothing should')
+      if (this.dispatcher.refusals.has(address)) this.residents.broken.set(address, message)
+      this.dispatcher.refusals.set(address, message)
+      this.state = 'resetting'
+      void this.lanes.idle().then(() => this.reset(batch.own))
+      return false
+    }
   }
 
   private handle(batch: Batch, resident: Resident, input: Input): void {
@@ -409,7 +432,7 @@ export class Shard {
   async submit(batch: Batch): Promise<boolean> {
     const result = await this.lanes.submit(batch)
     if (result === undefined) return false
-    this.clock.sync(result.at)
+    this.clock.committed(result.at)
     this.knows(result.tail)
     this.context.counters.commits++
     for (const own of batch.own) own.resolve({ seq: 0 })
@@ -480,14 +503,14 @@ export class Shard {
   private arm(): void {
     this.cancelTimer?.()
     if (this.state !== 'running' || !this.lanes.free) return
-    const now = this.clock.now()
-    // Look ahead again half-way to the horizon, or when a horizon cut short by many timers is reached.
-    const lookAt = this.timers.size > 0 ? this.timers.horizon : this.timers.horizon - horizonMs / 2
-    const next = Math.min(this.timers.peek()?.dueAt ?? Infinity, lookAt)
-    this.cancelTimer = this.context.clock.after(Math.max(1, next - now), () => {
-      if (lookAt <= this.clock.now()) this.loadTimers().then(() => this.pump(), () => this.pump())
-      else void this.pump()
-    })
+    if (this.timers.size > 2 * timersMax) this.timers.keepEarliest(timersMax)
+    const next = this.timers.peek()
+    if (next) {
+      this.cancelTimer = this.context.clock.after(Math.max(1, next.dueAt - this.clock.now()), () => void this.pump())
+    } else if (this.timers.horizon !== Infinity) {
+      // All that were near have fired: look further ahead.
+      this.cancelTimer = this.context.clock.after(1, () => void this.loadTimers().then(() => this.pump(), () => this.arm()))
+    }
   }
 
   confirm(actionId: string): void {
@@ -528,9 +551,8 @@ export class Shard {
   // ── For those who watch ──
 
   /** An actor as it stands after its last acknowledged commit; undefined if memory is ahead of the store, or has nothing. */
-  async look(address: Address): Promise<Sight | undefined> {
+  look(address: Address): Sight | undefined {
     if (this.state !== 'running') return undefined
-    await this.residents.load([address])
     const resident = this.residents.get(address)
     const record = resident?.pins === 0 ? resident.record : undefined
     return record && { status: record.status, turns: record.turns, snapshot: record.begun ? record.snapshot : undefined, failure: record.failure, input: record.meta.input }

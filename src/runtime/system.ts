@@ -312,7 +312,7 @@ export class ActorSystem {
     for (;;) {
       const claim = await context.store.claim(number, this.node, seen)
       if ('lease' in claim) {
-        const shard = new Shard(context, this.node, claim.lease, claim.state, (lost, why) => this.lost(lost, why))
+        const shard = new Shard(context, this.node, claim.lease, claim.state, await context.store.now(), (lost, why) => this.lost(lost, why))
         this.shards.set(number, shard)
         this.starting.push(() => shard.start(claim.state))
         return 'owner'
@@ -359,7 +359,7 @@ export class ActorSystem {
         if (refused && (refused.code === 'ACTOR_EXISTS' || refused.code === 'ACTOR_NOT_STARTED')) throw refused
         return appended
       },
-      look: async (address) => (await shardFor(address)?.look(address)) ?? store.look(address),
+      look: async (address) => shardFor(address)?.look(address) ?? store.look(address),
       read: (address) => store.read(address),
       watch: (address, onTurn) => this.subscriptions.onTurn(address, onTurn),
       onEmitted: (address, listener) => this.subscriptions.onEmitted(address, listener),

@@ -110,7 +110,7 @@ export class FaultyStore implements Store {
     return this.write('commit', () => this.inner.commit(commit), { commit })
   }
   deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void> {
-    return this.write('deliver', () => this.inner.deliver(to, from, entries))
+    return this.write('deliver', () => this.inner.deliver(to, from, entries), { entries: entries.map(({ entry }) => entry) })
   }
   load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
     return this.look(this.inner.load(shard, addresses))

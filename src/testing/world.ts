@@ -34,6 +34,7 @@ interface Process {
   readonly store: FaultyStore
   system: ActorSystem | undefined
   readonly died: Promise<void>
+  readonly onDeath: () => void
   alive: boolean
 }
 
@@ -98,13 +99,15 @@ export class World {
         clock: this.time,
         onWrite: (write) => this.options.onWrite?.({ ...write, index: this.writes++ }),
         ...(this.options.onWritten ? { onWritten: this.options.onWritten } : {}),
-        onDeath: () => this.kill(process, onDeath),
+        onDeath: () => this.kill(process),
       },
     )
-    const process: Process = { id, clock, store, system: undefined, died, alive: true }
+    const process: Process = { id, clock, store, system: undefined, died, onDeath, alive: true }
     this.process = process
     const { seed = 1 } = this.options
     process.system = createActorSystem({
+      // A heartbeat every few seconds would make long virtual times long.
+      leaseMs: 10 * 86_400_000,
       ...systemOptions(this.options),
       store,
       clock,
@@ -117,16 +120,16 @@ export class World {
 
   /** Kills the process, as SIGKILL would. */
   crash(): void {
-    if (this.process) this.kill(this.process, () => {})
+    if (this.process) this.kill(this.process)
   }
 
-  private kill(process: Process, onDeath: () => void): void {
+  private kill(process: Process): void {
     if (!process.alive) return
     process.alive = false
     process.store.dead = true
     process.clock.dead = true
     process.system?.abandon()
-    onDeath()
+    process.onDeath()
   }
 
   /** Waits until nothing is left to do now. False if the process died over it. */

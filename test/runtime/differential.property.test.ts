@@ -122,6 +122,8 @@ function check(at: string, native: NativeDriver, ours: RecordDriver): End {
   if (orphaned) return 'orphans'
   expect(ours.side.log, at).toEqual(native.side.log)
   expect(ours.emitted, at).toEqual(native.emitted)
+  expect(ours.inspected, at).toEqual(native.inspected)
+  ours.inspected.length = native.inspected.length = 0
   expect(recordTimers(ours), at).toEqual(nativeTimers(native))
   ours.side.log.length = native.side.log.length = 0
   return snapshot.status

@@ -21,6 +21,7 @@ export class RecordDriver implements RecordHost {
   readonly freeze = true
   readonly side = new Side()
   readonly emitted: unknown[] = []
+  readonly inspected: string[] = []
   readonly definition: MachineDefinition
   record: DurableRecord
   /** The record as a store would hold it: changed only by what turns write. */
@@ -51,7 +52,8 @@ export class RecordDriver implements RecordHost {
   run(input: RecordInput): void {
     if (this.record.status !== 'active') return
     now.side = this.side
-    const result = this.record.run(input, this.at, `${String(this.turns++).padStart(8, '0')}.`, false)
+    const result = this.record.run(input, this.at, `${String(this.turns++).padStart(8, '0')}.`, true)
+    this.inspected.push(...result.inspections.map((event) => inspectionLine(event as never)))
     for (const [name, value] of result.fields) {
       if (value === undefined) this.fields.delete(name)
       else this.fields.set(name, value)
@@ -144,6 +146,7 @@ export class RecordDriver implements RecordHost {
 export class NativeDriver {
   readonly side = new Side()
   readonly emitted: unknown[] = []
+  readonly inspected: string[] = []
   readonly clock = new SimulatedClock()
   readonly actor: AnyActor
 
@@ -153,6 +156,7 @@ export class NativeDriver {
       id: 'a-1',
       input,
       clock: this.clock,
+      inspect: (event: unknown) => void this.inspected.push(inspectionLine(event as never)),
       logger: (...args: unknown[]) => void this.side.log.push(['log', ...args]),
     } as Any)
     this.actor.on('*', (event: unknown) => void this.emitted.push(event))
@@ -170,6 +174,16 @@ export class NativeDriver {
     now.side = this.side
     this.clock.set(at)
   }
+}
+
+/** An inspection event without what is only this side's: ids of sessions, and what it holds by reference. */
+function inspectionLine(event: { type: string; actorRef: AnyActorRef; sourceRef?: AnyActorRef; event?: { type: string }; action?: { type: string }; snapshot?: { status: string; value?: unknown } }): string {
+  const parts = [event.type, pathOf(event.actorRef as Any) || '(root)']
+  if (event.event) parts.push(event.event.type)
+  if (event.type === '@xstate.event') parts.push(`from ${event.sourceRef ? pathOf(event.sourceRef as Any) || '(root)' : 'outside'}`)
+  if (event.action) parts.push(event.action.type)
+  if (event.type === '@xstate.snapshot') parts.push(event.snapshot!.status, JSON.stringify(event.snapshot!.value ?? null))
+  return parts.join(' ')
 }
 
 /** A snapshot tree in a form in which both sides must be equal. */

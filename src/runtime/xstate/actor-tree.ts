@@ -132,6 +132,12 @@ export class ActorTree {
     else this.turn!.dropped++
   }
 
+  /** What an effect tells its own cell: a promise settled, an observable went on. */
+  receiveOutcome(number: number, event: XEvent): void {
+    const cell = this.cells.get(number)!
+    this._relay(cell, cell, event)
+  }
+
   /** An event that an effect cell sends to its parent: `sendBack` and event observables. */
   receiveFrom(number: number, event: XEvent): void {
     const cell = this.cells.get(number)
