@@ -17,6 +17,7 @@ import { DurableRecord, formatVersion, type RecordInput, type RecordMeta, type T
 import type { Resident } from './residents.js'
 import { knowsEvent } from './machines.js'
 import type { XEvent } from './xstate/insides.js'
+import type { Cell } from './xstate/refs.js'
 
 /** A message as it comes to be handled. */
 export interface Message {
@@ -95,9 +96,9 @@ export class Dispatcher {
     const { envelope } = message
     const definition = this.context.registry.newest(machineOf(resident.address))!
     if (envelope.kind === 'start') {
-      this.begin(batch, resident, { input: envelope.body.input, parent: envelope.body.parent, event: undefined }, message)
+      this.begin(batch, resident, { ...envelope.body, event: undefined }, message)
     } else if (envelope.kind === 'event' && !definition.needsInput) {
-      this.begin(batch, resident, { input: undefined, parent: undefined, event: this.eventOf(envelope) }, message)
+      this.begin(batch, resident, { event: this.eventOf(envelope) }, message)
     } else if (envelope.kind === 'event' || envelope.kind === 'fact') {
       this.refuse(batch, part, message, 'not-started', new ActorNotStartedError(resident.address))
     } else {
@@ -106,7 +107,7 @@ export class Dispatcher {
     }
   }
 
-  private begin(batch: Batch, resident: Resident, first: { input: unknown; parent: Address | undefined; event: XEvent | undefined }, message: Message): void {
+  private begin(batch: Batch, resident: Resident, first: { input?: unknown; parent?: Address; parentCell?: number; event: XEvent | undefined }, message: Message): void {
     const definition = this.context.registry.newest(machineOf(resident.address))!
     const meta: RecordMeta = {
       format: formatVersion,
@@ -115,6 +116,7 @@ export class Dispatcher {
       hash: definition.hash,
       incarnation: batch.number,
       ...(first.parent ? { parent: first.parent } : {}),
+      ...(first.parentCell === undefined ? {} : { parentCell: first.parentCell }),
       ...(first.input === undefined ? {} : { input: first.input }),
       startedAt: batch.at,
       ...(message.envelope.run === undefined ? {} : { run: message.envelope.run }),
@@ -287,7 +289,7 @@ export class Dispatcher {
           this.send(batch, part, { ...this.headFrom(record, i, act.to as Address, message), kind: 'event', replyTo: { to: address, cell: act.cell.number, effect: effectIdOf(record, act.cell) } }, text)
           break
         case 'command':
-          this.command(batch, part, record, act.command, text, i, message)
+          this.command(batch, part, record, act.cell, act.command, text, i, message)
           break
         default:
       }
@@ -318,22 +320,22 @@ export class Dispatcher {
 
   /** Tells the parent, if there is one. */
   private tell(batch: Batch, record: DurableRecord, fact: { readonly type: string; readonly [key: string]: unknown }): void {
-    const { parent, run } = record.meta
+    const { parent, parentCell, run } = record.meta
     if (!parent) return
     const body = JSON.stringify({ ...fact, id: childIdOf(record.address), machine: record.meta.machine, address: record.address, at: batch.at })
     this.send(
       batch,
       batch.part(record.address),
-      { id: `${record.address}@${record.meta.incarnation}:${record.turns}/${fact.type}`, kind: 'fact', to: parent, from: record.address, ...(run === undefined ? {} : { run }) },
+      { id: `${record.address}@${record.meta.incarnation}:${record.turns}/${fact.type}`, kind: 'fact', to: parent, ...(parentCell === undefined ? {} : { cell: parentCell }), from: record.address, ...(run === undefined ? {} : { run }) },
       body,
     )
   }
 
-  private command(batch: Batch, part: PartBuilder, record: DurableRecord, command: Command, text: string | undefined, index: number, message: Message | undefined): void {
+  private command(batch: Batch, part: PartBuilder, record: DurableRecord, cell: Cell, command: Command, text: string | undefined, index: number, message: Message | undefined): void {
     const { address } = record
     switch (command.type) {
       case 'child.start': {
-        const body = `{"parent":"${address}"${text === undefined ? '' : `,"input":${text}`}}`
+        const body = `{"parent":"${address}"${cell.number === 0 ? '' : `,"parentCell":${cell.number}`}${text === undefined ? '' : `,"input":${text}`}}`
         this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), kind: 'start' }, body)
         return
       }

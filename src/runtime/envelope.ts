@@ -24,7 +24,7 @@ export type Envelope = {
   readonly trace?: string
 } & (
   | { readonly kind: 'event'; readonly body: { readonly type: string; readonly [key: string]: unknown } }
-  | { readonly kind: 'start'; readonly body: { readonly input?: unknown; readonly parent?: Address } }
+  | { readonly kind: 'start'; readonly body: { readonly input?: unknown; readonly parent?: Address; readonly parentCell?: number } }
   | { readonly kind: 'stop'; readonly body?: undefined }
   | { readonly kind: 'restart'; readonly body: { readonly from: 'snapshot' | 'input' } }
   /** An effect tells its own cell; `id` is the effect's. */

@@ -50,6 +50,8 @@ export interface RecordMeta {
   readonly incarnation: number
   /** The supervisor that is told how this actor ends. */
   readonly parent?: Address
+  /** The child inside the parent's record that started it; absent: the parent's root. */
+  readonly parentCell?: number
   /** The input it was started with, to restart from and to tell a repeated start from a conflicting one. */
   readonly input?: unknown
   readonly startedAt: number
@@ -179,6 +181,8 @@ export class DurableRecord implements TreeHost {
     this.meta = meta
     this.addressSum = crc32(address)
     this.tree = new ActorTree(this, definition.machine)
+    // To its machine a durable child has a parent like any other: sendParent reaches it.
+    if (meta.parent) this.tree.root._parent = host.remote(meta.parent, meta.parentCell) as unknown as Cell
   }
 
   sendLater(cell: Cell, event: XEvent): void {
@@ -678,7 +682,7 @@ const none: readonly never[] = []
 /** The ids from the root's child down to the cell: how an effect is named in keys. */
 export function idPath(cell: Cell): string {
   let path = encodeURIComponent(cell.id)
-  for (let parent = cell._parent; parent?._parent; parent = parent._parent) path = `${encodeURIComponent(parent.id)}/${path}`
+  for (let parent = cell._parent; parent && parent.number !== 0; parent = parent._parent) path = `${encodeURIComponent(parent.id)}/${path}`
   return path
 }
 
@@ -695,7 +699,7 @@ function toStoredCell(cell: Cell): StoredCell {
   const snapshot = cell._snapshot
   const common = {
     id: cell.id,
-    ...(cell._parent ? { parent: cell._parent.number, src: cell.src as string } : {}),
+    ...(cell.number === 0 ? {} : { parent: cell._parent!.number, src: cell.src as string }),
     ...(cell.systemId === undefined ? {} : { systemId: cell.systemId }),
     ...(cell._syncSnapshot ? { sync: true as const } : {}),
     kind: cell.kind,

@@ -1,6 +1,6 @@
 /** Messages between actors: sends, questions and answers, durable children, within a shard and across shards. */
 import { expect, test } from 'vitest'
-import { assign, sendTo, setup } from 'xstate'
+import { assign, sendTo, sendParent, setup } from 'xstate'
 import { append, durableChild, fromAsk, refTo, reply, restartDurableChild, stopDurableChild, type ChildFact, type ReplyToken } from '../../src/index.js'
 import { World } from '../../src/testing/index.js'
 import { aWorld, counter } from '../support/worlds.js'
@@ -307,4 +307,27 @@ test('events that nobody takes are counted', async () => {
   await world.system.actorAt('counter/x').send({ type: 'end' } as never)
   await world.settled()
   expect(world.system.stats()).toMatchObject({ deadLetters: 1 })
+})
+
+test('a durable child started by a child inside a record tells and answers that child, not the root', async () => {
+  const kid = setup({ types: { events: {} as { type: 'greet' } } }).createMachine({ id: 'kid', on: { greet: { actions: sendParent({ type: 'greeting' }) } } })
+  const crew = setup({
+    types: { context: {} as { heard: string[] }, events: {} as { type: 'greeting' } | ChildFact },
+    actions: { hire: durableChild(() => ({ machine: 'kid', id: 'k' })), hear: assign({ heard: ({ context, event }) => [...context.heard, event.type] }) },
+  }).createMachine({ id: 'crew', context: { heard: [] }, entry: 'hire', on: { '*': { actions: 'hear' } } })
+  const boss = setup({
+    types: { context: {} as { heard: string[] }, children: {} as { crew: 'crew' } },
+    actors: { crew },
+    actions: { hear: assign({ heard: ({ context, event }) => [...context.heard, event.type] }) },
+  }).createMachine({ id: 'boss', context: { heard: [] }, invoke: { id: 'crew', src: 'crew' }, on: { 'child.*': { actions: 'hear' }, greeting: { actions: 'hear' } } })
+  const world = await aWorld({ machines: [boss, kid] })
+  await world.system.actor(boss, 'b').start({})
+  await world.settled()
+  world.crash()
+  await world.start()
+  await world.system.actorAt('kid/b~k').send({ type: 'greet' } as never)
+  await world.settled()
+  const persisted = (await world.system.actor(boss, 'b').persisted()) as { context: { heard: string[] }; children: { crew: { snapshot: { context: { heard: string[] } } } } }
+  expect(persisted.context.heard).toEqual([])
+  expect(persisted.children.crew.snapshot.context.heard).toEqual(['child.started', 'greeting'])
 })

@@ -197,7 +197,7 @@ export class ActorTree {
     if (cell.systemId) this._set(cell.systemId, cell)
     cell._processingStatus = RUNNING
     const event: XEvent = { type: 'xstate.init', input: cell.options?.input }
-    this.inspect({ type: '@xstate.event', sourceRef: cell._parent, actorRef: cell, event })
+    this.inspect({ type: '@xstate.event', sourceRef: cell === this.root ? undefined : cell._parent, actorRef: cell, event })
     switch (cell._snapshot.status) {
       case 'done':
         this.update(cell, cell._snapshot, event)
@@ -313,8 +313,8 @@ export class ActorTree {
         break
       case 'done':
         this.close(cell)
-        if (cell._parent) {
-          this._relay(cell, cell._parent, { type: `xstate.done.actor.${cell.id}`, output: cell._snapshot.output, actorId: cell.id })
+        if (cell !== this.root) {
+          this._relay(cell, cell._parent!, { type: `xstate.done.actor.${cell.id}`, output: cell._snapshot.output, actorId: cell.id })
         }
         break
       case 'error':
@@ -331,8 +331,8 @@ export class ActorTree {
       this.close(cell)
       this.stopDescendants(cell)
     }
-    if (cell._parent) {
-      this._relay(cell, cell._parent, { type: `xstate.error.actor.${cell.id}`, error: error instanceof Error ? toStoredError(error) : error, actorId: cell.id })
+    if (cell !== this.root) {
+      this._relay(cell, cell._parent!, { type: `xstate.error.actor.${cell.id}`, error: error instanceof Error ? toStoredError(error) : error, actorId: cell.id })
     }
   }
 

@@ -64,6 +64,7 @@ export class Cell {
   systemId: string | undefined
   ref: Cell
   send: (event: XEvent) => void
+  /** For the root of a durable child: a reference to the actor that started it. */
   _parent: Cell | undefined
   _snapshot: XSnapshot
   _processingStatus: ProcessingStatus
