@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
-import { FaultyStore, storeContract, type ContractDatabase, type Fault } from '../../src/testing/index.js'
-import { insistent } from '../support/insistent-store.js'
+import { storeContract, type ContractDatabase } from '../../src/testing/index.js'
+import { faults, insistent } from '../support/insistent-store.js'
 
 async function create(): Promise<ContractDatabase> {
   const database = new MemoryDatabase()
@@ -14,13 +14,11 @@ describe('the store contract on memory', () => {
   test('all cases ran', () => expect(cases.length).toBeGreaterThan(50))
 })
 
-describe.each(['fail', 'lose-reply'] as const)('the store contract on memory behind a wrapper that lets every third write %s', (fault) => {
-  let count = 0
-  const onWrite = (): Fault | undefined => (count++ % 3 === 1 ? fault : undefined)
+describe.each(faults)('the store contract on memory where every third write %s', (_, fault) => {
   const cases = storeContract({
     create: async () => {
       const database = await create()
-      return { ...database, connect: () => insistent(new FaultyStore(database.connect(), { onWrite })) }
+      return { ...database, connect: () => insistent(database.connect, fault) }
     },
   })
   for (const { name, strict, run } of cases) if (!strict) test(name, run)

@@ -1,0 +1,290 @@
+/**
+ * The store in LMDB: a folder on this host, for any number of processes on it. No server, and what was acknowledged is
+ * on disk (D2). Not for network file systems. See `keys.ts` for what stands where.
+ *
+ * Several processes may have the folder open. One owns a shard as long as it lives, whatever its counter says; of a
+ * dead one the shards are free at once.
+ *
+ * The data file grows as needed and does not shrink; room that becomes free in it is used again. LMDB has no bound of
+ * its own for it: when the disk is full a write fails and leaves everything as it was.
+ */
+import { randomUUID } from 'node:crypto'
+import { ConfigError, StoreError } from '../../errors.js'
+import {
+  faultOf,
+  type Appended,
+  type Claim,
+  type Commit,
+  type CommitResult,
+  type Entry,
+  type FindQuery,
+  type Holder,
+  type Lease,
+  type LogEntry,
+  type NewEntry,
+  type NodeIdentity,
+  type OpenOptions,
+  type OutboxEntry,
+  type Recovery,
+  type Store,
+  type StoredRecord,
+  type StoredTimer,
+  type StoreInfo,
+} from '../../runtime/ports/store.js'
+import type { Draft } from './draft.js'
+import { Environment } from './environment.js'
+import { limitError } from './failures.js'
+import { folderKey, namespaceKey, Refusal, ShardKeys } from './keys.js'
+import { processIdentity } from './process-identity.js'
+import { ShardDraft, type Bounds } from './shard-draft.js'
+import { decodeHead } from './shard-head.js'
+import { findRecords, readLog, readParked, readRecord, readRecovery, readStreamEntries, readTimers } from './shard-reads.js'
+import type { Reader } from './tree.js'
+import { decodeTimed } from './values.js'
+
+export interface LmdbStoreOptions {
+  /**
+   * Address space to reserve for the data file, bytes: no limit, only what LMDB can map without moving. Not used where
+   * the address space of the process is limited. The first store of a process on a folder decides. Default 64 GiB.
+   */
+  readonly mapSize?: number
+  /** How long a write may take, ms, before it fails with a StoreError. The first store of a process on a folder decides. Default 30,000. */
+  readonly writeTimeoutMs?: number
+  /**
+   * Records this process with each claim whose node does not name one, so that other processes know whether the owner
+   * lives. Without it they go by its counter alone. Default true.
+   */
+  readonly identify?: boolean
+}
+
+/** Number of the stored format. A higher one in the folder is refused. */
+const formatVersion = 1
+const shardsDefault = 16
+const namespacesMax = 65_535
+
+interface Namespace {
+  readonly number: number
+  readonly incarnation: string
+  readonly shards: number
+}
+
+interface Opened {
+  readonly environment: Environment
+  readonly keys: readonly ShardKeys[]
+  readonly bounds: Bounds
+}
+
+export class LmdbStore implements Store {
+  private readonly path: string
+  private readonly options: Required<LmdbStoreOptions>
+  private opened: Opened | undefined
+  /** Ends what waits on this store. */
+  private readonly waits = new Set<() => void>()
+
+  /** @param path a folder; it is created if it does not exist */
+  constructor(path: string, options: LmdbStoreOptions = {}) {
+    this.path = path
+    this.options = { mapSize: options.mapSize ?? 64 * 2 ** 30, writeTimeoutMs: options.writeTimeoutMs ?? 30_000, identify: options.identify ?? true }
+  }
+
+  /** @throws ConfigError if the folder cannot be used, is damaged or loses data, or was made with another number of shards */
+  async open(options: OpenOptions): Promise<StoreInfo> {
+    const { shards } = options
+    if (shards !== undefined && !(Number.isSafeInteger(shards) && shards >= 1 && shards <= 1_024)) throw new ConfigError(`shards: expected 1 to 1024, got ${shards}.`)
+    await this.close()
+    const environment = await Environment.enter(this.path, this.options)
+    try {
+      const { path, medium } = environment.folder
+      const warnings = [...environment.warnings]
+      if (medium === 'network') {
+        const why = `${path} is on a network file system, where LMDB's locks and mapped pages are not safe: data will be lost.`
+        if (!options.unsafe) throw new ConfigError(`lmdb: ${why} Give lmdbStore a folder on a disk of this host, or set "unsafe".`)
+        warnings.push(why)
+      }
+      if (medium === 'memory') warnings.push(`${path} is in memory: everything is lost when the host stops. Give lmdbStore a folder on a disk.`)
+      const namespace = await environment.write((draft) => enterNamespace(draft, path, options.namespace, shards))
+      this.opened = {
+        environment,
+        keys: Array.from({ length: namespace.shards }, (_, shard) => new ShardKeys(namespace.number, shard)),
+        bounds: { backlogMax: options.backlogMax ?? 1_000, logMax: options.logMax ?? 100_000 },
+      }
+      return { durability: medium === 'disk' ? 'D2' : 'D0', incarnation: namespace.incarnation, shards: namespace.shards, warnings }
+    } catch (error) {
+      await environment.leave()
+      throw error
+    }
+  }
+
+  now(): Promise<number> {
+    return Promise.resolve(Date.now())
+  }
+
+  claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
+    const known = node.process || !this.options.identify ? node : { id: node.id, process: processIdentity() }
+    return this.write(shard, (draft) => draft.claim(shard, known, seen))
+  }
+
+  renew(lease: Lease): Promise<boolean> {
+    return this.write(lease.shard, (draft) => draft.renew(lease))
+  }
+
+  release(lease: Lease): Promise<void> {
+    return this.write(lease.shard, (draft) => draft.release(lease))
+  }
+
+  /** @throws LimitError if an id or an address is longer than LMDB's keys allow */
+  append(shard: number, entries: readonly NewEntry[]): Promise<readonly Appended[]> {
+    return this.write(shard, (draft) => draft.append(entries))
+  }
+
+  commit(commit: Commit): Promise<CommitResult> {
+    const fault = faultOf(commit)
+    return this.write(commit.lease.shard, (draft) => draft.commit(commit, fault))
+  }
+
+  deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void> {
+    return this.write(to, (draft) => draft.deliver(from, entries))
+  }
+
+  async trim(shard: number, stream: string, through: number): Promise<void> {
+    for (let isDone = false; !isDone; ) isDone = await this.write(shard, (draft) => draft.trim(stream, through))
+  }
+
+  async read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]> {
+    const { environment, keys } = this.at(shard)
+    const take = (): Entry[] => environment.read((reader) => readLog(reader, keys, after, max))
+    const there = take()
+    if (there.length > 0 || max <= 0 || signal.aborted) return there
+    return new Promise((resolve, reject) => {
+      const stop = (): void => {
+        stopListening()
+        signal.removeEventListener('abort', answer)
+        this.waits.delete(leave)
+      }
+      const answer = (): void => {
+        try {
+          const entries = take()
+          if (entries.length === 0 && !signal.aborted) return
+          resolve(entries)
+        } catch (error) {
+          reject(error as Error)
+        }
+        stop()
+      }
+      const leave = (): void => {
+        stop()
+        resolve([])
+      }
+      const stopListening = environment.watcher.listen(keys.head, (head) => {
+        if (decodeHead(head).tail > after) answer()
+      })
+      signal.addEventListener('abort', answer)
+      this.waits.add(leave)
+    })
+  }
+
+  load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
+    return this.look(shard, (reader, keys) => addresses.map((address) => readRecord(reader, keys, address)))
+  }
+
+  parked(shard: number, address: string, max: number): Promise<readonly string[]> {
+    return this.look(shard, (reader, keys) => readParked(reader, keys, address, max))
+  }
+
+  recover(shard: number): Promise<Recovery> {
+    return this.look(shard, readRecovery)
+  }
+
+  timers(shard: number, until: number, max: number): Promise<readonly StoredTimer[]> {
+    return this.look(shard, (reader, keys) => readTimers(reader, keys, until, max))
+  }
+
+  nextTimer(shard: number): Promise<number | undefined> {
+    return this.look(shard, (reader, keys) => readTimers(reader, keys, Number.POSITIVE_INFINITY, 1)[0]?.dueAt)
+  }
+
+  log(shard: number, stream: string, after: number, max: number): Promise<readonly LogEntry[]> {
+    return this.look(shard, (reader, keys) => readStreamEntries(reader, keys, stream, after, max))
+  }
+
+  reply(shard: number, id: string): Promise<string | undefined> {
+    return this.look(shard, (reader, keys) => {
+      const value = reader.get(keys.reply(id))
+      return value === undefined ? undefined : decodeTimed(value).text
+    })
+  }
+
+  find(shard: number, query: FindQuery): Promise<readonly string[]> {
+    return this.look(shard, (reader, keys) => findRecords(reader, keys, query))
+  }
+
+  watch(shard: number, onChange: () => void): () => void {
+    const { environment, keys } = this.at(shard)
+    let seen = environment.read((reader) => decodeHead(reader.get(keys.head)).number)
+    const stopListening = environment.watcher.listen(keys.head, (head) => {
+      // Appends and heartbeats change no record.
+      const { number } = decodeHead(head)
+      if (number === seen) return
+      seen = number
+      onChange()
+    })
+    const stop = (): void => {
+      stopListening()
+      this.waits.delete(stop)
+    }
+    this.waits.add(stop)
+    return stop
+  }
+
+  /** Answers those who wait, and resolves when what was written is on disk and the folder is closed. */
+  async close(): Promise<void> {
+    const { opened } = this
+    this.opened = undefined
+    for (const stop of this.waits) stop()
+    await opened?.environment.leave()
+  }
+
+  private at(shard: number): { environment: Environment; keys: ShardKeys; bounds: Bounds } {
+    const { opened } = this
+    if (!opened) throw new StoreError(`lmdb at ${this.path}: the store is not open.`, 'failed')
+    const keys = opened.keys[shard]
+    if (!keys) throw new ConfigError(`shard ${shard}: this namespace has the shards 0 to ${opened.keys.length - 1}.`)
+    return { ...opened, keys }
+  }
+
+  private async write<T>(shard: number, change: (draft: ShardDraft) => T): Promise<T> {
+    const { environment, keys, bounds } = this.at(shard)
+    try {
+      return await environment.write((draft) => change(new ShardDraft(draft, keys, bounds, Date.now())))
+    } catch (error) {
+      throw error instanceof Refusal ? limitError(`shard ${shard}`, error) : error
+    } finally {
+      environment.watcher.changed(keys.head)
+    }
+  }
+
+  private async look<T>(shard: number, read: (reader: Reader, keys: ShardKeys) => T): Promise<T> {
+    const { environment, keys } = this.at(shard)
+    return environment.read((reader) => read(reader, keys))
+  }
+}
+
+/** Finds the namespace or drafts a new one. */
+function enterNamespace(draft: Draft, path: string, name: string, shards: number | undefined): Namespace {
+  const text = draft.get(folderKey)
+  if (text === undefined && [...draft.keys({ start: '\u0000', end: '\u00ff' }, 1)].length > 0) throw new ConfigError(`lmdb: ${path} holds another program's database. Give lmdbStore a folder of its own.`)
+  const folder = text === undefined ? { format: formatVersion, namespaces: 0 } : (JSON.parse(text) as { format: number; namespaces: number })
+  if (folder.format > formatVersion) throw new ConfigError(`lmdb: ${path} was written in format ${folder.format} by a newer version, this one reads up to ${formatVersion}. Update this process.`)
+  const stored = draft.get(namespaceKey(name))
+  if (stored !== undefined) {
+    const namespace = JSON.parse(stored) as Namespace
+    if (shards === undefined || shards === namespace.shards) return namespace
+    throw new ConfigError(`shards: namespace "${name}" has ${namespace.shards} shards, not ${shards}. The number is fixed when a namespace is created.`)
+  }
+  const number = folder.namespaces + 1
+  if (number > namespacesMax) throw new ConfigError(`lmdb: ${path} holds ${folder.namespaces} namespaces and has no room for another. Use another folder.`)
+  const namespace: Namespace = { number, incarnation: randomUUID(), shards: shards ?? shardsDefault }
+  draft.put(folderKey, JSON.stringify({ ...folder, namespaces: number }))
+  draft.put(namespaceKey(name), JSON.stringify(namespace))
+  return namespace
+}

@@ -1,0 +1,304 @@
+/**
+ * What the writes of the port mean for the keys of one shard. Nothing here touches LMDB: it drafts, and whatever is
+ * refused or throws leaves no trace (P1).
+ */
+import {
+  deadOverflowMax,
+  overflowLetter,
+  type Appended,
+  type Claim,
+  type Commit,
+  type CommitResult,
+  type Holder,
+  type Lease,
+  type NewEntry,
+  type NodeIdentity,
+  type OutboxEntry,
+  type Part,
+} from '../../runtime/ports/store.js'
+import type { Draft } from './draft.js'
+import { Refusal, type ShardKeys } from './keys.js'
+import { isProcessAlive } from './process-identity.js'
+import { encodeHead, readHead, type ShardHead } from './shard-head.js'
+import { StreamDraft } from './stream-draft.js'
+import { encodeMessage, encodeTimed, join } from './values.js'
+
+export interface Bounds {
+  readonly backlogMax: number
+  readonly logMax: number
+}
+
+/** Ends looked at in each commit: more than a commit adds, so that none are left behind for long. */
+const expiriesMin = 256
+
+export class ShardDraft {
+  private readonly draft: Draft
+  private readonly keys: ShardKeys
+  private readonly bounds: Bounds
+  private readonly now: number
+  private readonly head: ShardHead
+  private readonly streams: StreamDraft
+  /** Fields written by this commit, in case a later part erases the record. */
+  private readonly written = new Map<string, ReadonlyMap<string, unknown>>()
+  private remembered = 0
+
+  constructor(draft: Draft, keys: ShardKeys, bounds: Bounds, now: number) {
+    this.draft = draft
+    this.keys = keys
+    this.bounds = bounds
+    this.now = now
+    this.head = readHead(draft, keys.head)
+    this.streams = new StreamDraft(draft, keys, this.head)
+  }
+
+  private save(): void {
+    this.draft.put(this.keys.head, encodeHead(this.head))
+  }
+
+  // ── Ownership ──
+
+  claim(shard: number, node: NodeIdentity, seen: Holder | undefined): Claim {
+    const { head } = this
+    const { owner, beat } = head
+    if (owner && owner.id !== node.id) {
+      const alive = owner.process && isProcessAlive(owner.process)
+      const stoodStill = seen?.node === owner.id && seen.beat === beat
+      // A living process is not overtaken, however long it takes: on one host nobody else needs to go on for it.
+      if (alive || (alive === undefined && !stoodStill)) return { heldBy: { node: owner.id, beat, ...(alive ? { alive } : {}) } }
+    }
+    const state = { number: head.number, position: head.position, tail: head.tail, clock: head.clock, clean: head.clean }
+    head.epoch++
+    head.beat++
+    head.owner = { id: node.id, ...(node.process === undefined ? {} : { process: node.process }) }
+    head.clean = false
+    this.save()
+    return { lease: { shard, epoch: head.epoch, node: node.id }, state }
+  }
+
+  renew(lease: Lease): boolean {
+    if (this.head.epoch !== lease.epoch) return false
+    this.head.beat++
+    this.save()
+    return true
+  }
+
+  release(lease: Lease): void {
+    if (this.head.epoch !== lease.epoch) return
+    delete this.head.owner
+    this.head.clean = true
+    this.save()
+  }
+
+  // ── The log ──
+
+  append(entries: readonly NewEntry[]): readonly Appended[] {
+    const { tail, clock } = this.head
+    const at = Math.max(this.now, clock)
+    const appended = entries.map((entry): Appended => {
+      if (Number(this.draft.get(this.keys.id(entry.id)) ?? 0) > at) return 'duplicate'
+      if (this.isFull(entry)) return 'full'
+      return { seq: this.push(entry, at) }
+    })
+    if (this.head.tail > tail) this.save()
+    return appended
+  }
+
+  deliver(from: number, entries: readonly OutboxEntry[]): void {
+    const at = Math.max(this.now, this.head.clock)
+    const key = this.keys.delivered(from)
+    const before = Number(this.draft.get(key) ?? 0)
+    let delivered = before
+    for (const { number, entry } of entries) {
+      if (number <= delivered) continue
+      delivered = number
+      this.take(entry, at)
+    }
+    if (delivered === before) return
+    this.draft.put(key, String(delivered))
+    this.save()
+  }
+
+  private isFull({ to }: NewEntry): boolean {
+    return this.backlogOf(to) >= this.bounds.backlogMax || this.head.tail - this.head.trimmed >= this.bounds.logMax
+  }
+
+  private backlogOf(address: string): number {
+    return Number(this.draft.get(this.keys.backlog(address)) ?? 0)
+  }
+
+  /** Takes a message that cannot be refused: into the log, or as a dead letter. */
+  private take(entry: NewEntry, at: number): void {
+    if (this.isFull(entry)) this.streams.append('dead', overflowLetter(entry, at), deadOverflowMax)
+    else this.push(entry, at)
+  }
+
+  private push(entry: NewEntry, at: number): number {
+    if (entry.rememberUntil !== undefined) this.remember(entry.id, entry.rememberUntil)
+    const seq = ++this.head.tail
+    this.draft.put(this.keys.logEntry(seq), encodeTimed(at, entry.text))
+    this.draft.put(this.keys.backlog(entry.to), String(this.backlogOf(entry.to) + 1))
+    return seq
+  }
+
+  private remember(id: string, until: number): void {
+    this.draft.put(this.keys.id(id), String(until))
+    this.draft.put(this.keys.expiry(until, 'i', id), '')
+    this.remembered++
+  }
+
+  /** Removes a stream's entries up to and including `through`. False if some are left for another time. */
+  trim(stream: string, through: number): boolean {
+    return this.streams.trim(stream, through)
+  }
+
+  // ── Commits ──
+
+  commit(commit: Commit, fault: { readonly address?: string; readonly detail: string } | undefined): CommitResult {
+    const { head } = this
+    if (head.epoch !== commit.lease.epoch) return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${head.epoch}` }
+    if (commit.number <= head.number) return { ok: true, at: head.clock, tail: head.tail }
+    if (commit.number !== head.number + 1) return { ok: false, why: 'gap', detail: `commit ${commit.number} does not follow ${head.number}` }
+    if (fault) return { ok: false, why: 'refused', ...fault }
+    head.number = commit.number
+    head.position = commit.position
+    head.beat++
+    head.clock = Math.max(head.clock, commit.at, this.now)
+    let address: string | undefined
+    try {
+      for (const part of commit.parts) {
+        address = part.address
+        this.apply(part)
+      }
+      address = undefined
+      this.close(commit)
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      this.draft.discard()
+      return { ok: false, why: 'refused', detail: error.message, ...(address === undefined ? {} : { address }) }
+    }
+    this.trimLog()
+    this.sweep()
+    this.streams.sweep()
+    this.save()
+    return { ok: true, at: head.clock, tail: head.tail }
+  }
+
+  private apply(part: Part): void {
+    const { draft, keys } = this
+    const { address } = part
+    if (part.life === 'created') {
+      draft.put(keys.record(address), '')
+      draft.put(keys.recordByKey(address), address)
+    }
+    if (part.life === 'erased') this.erase(address)
+    else {
+      for (const [name, value] of part.fields) {
+        if (value === undefined) draft.remove(keys.field(address, name))
+        else draft.put(keys.field(address, name), value)
+      }
+      this.written.set(address, part.fields)
+    }
+    if (part.handled > 0) {
+      const left = this.backlogOf(address) - part.handled
+      if (left > 0) draft.put(keys.backlog(address), String(left))
+      else draft.remove(keys.backlog(address))
+    }
+    for (const [member, due] of part.timers) this.setTimer(member, due)
+    for (const [id, text] of part.effects) {
+      if (text === undefined) draft.remove(keys.effect(id))
+      else draft.put(keys.effect(id), text)
+    }
+    for (const [id, text] of part.actions) {
+      const order = Number(draft.get(keys.action(id)) ?? ++this.head.actions)
+      draft.put(keys.action(id), String(order))
+      draft.put(keys.actionInOrder(order), join(id, text))
+    }
+    for (const entry of part.entries) this.take(entry, this.head.clock)
+    for (const { to, number, entry } of part.outbox) {
+      // Refused here, because there is nobody to refuse it to when it is delivered.
+      draft.check(keys.id(entry.id))
+      draft.check(keys.backlog(entry.to))
+      draft.put(keys.outbox(to, number), encodeMessage(entry))
+    }
+    for (const [id, { text, until }] of part.replies) {
+      draft.put(keys.reply(id), encodeTimed(until, text))
+      draft.put(keys.expiry(until, 'r', id), '')
+      this.remembered++
+    }
+    for (const { stream, text, max } of part.logs) this.streams.append(stream, text, max)
+    if (part.unpark > 0 || part.park.length > 0) this.repark(address, part.unpark, part.park)
+  }
+
+  private erase(address: string): void {
+    const { draft, keys } = this
+    for (const key of draft.keys(keys.fields(address))) draft.remove(key)
+    for (const name of this.written.get(address)?.keys() ?? []) draft.remove(keys.field(address, name))
+    draft.remove(keys.record(address))
+    draft.remove(keys.recordByKey(address))
+    this.repark(address, Number.POSITIVE_INFINITY, [])
+    this.streams.endAll(`${address}/`)
+  }
+
+  private setTimer(member: string, due: number | undefined): void {
+    const { draft, keys } = this
+    const key = keys.timer(member)
+    const before = draft.get(key)
+    if (before !== undefined) draft.remove(keys.due(Number(before), member))
+    if (due === undefined) draft.remove(key)
+    else {
+      draft.put(key, String(due))
+      draft.put(keys.due(due, member), '')
+    }
+  }
+
+  /** Takes parked messages off the front and puts others behind. */
+  private repark(address: string, unpark: number, park: readonly string[]): void {
+    const { draft, keys } = this
+    const key = keys.parked(address)
+    let [first, last] = (draft.get(key) ?? '0 0').split(' ').map(Number) as [number, number]
+    for (const through = Math.min(first + unpark, last); first < through; ) draft.remove(keys.parkedMessage(address, ++first))
+    for (const text of park) draft.put(keys.parkedMessage(address, ++last), text)
+    if (first < last) draft.put(key, `${first} ${last}`)
+    else draft.remove(key)
+  }
+
+  /** What a commit does beside its parts. */
+  private close(commit: Commit): void {
+    const { draft, keys } = this
+    for (const { id, until } of commit.accepted) this.remember(id, until)
+    for (const id of commit.confirmed) {
+      const order = draft.get(keys.action(id))
+      if (order === undefined) continue
+      draft.remove(keys.action(id))
+      draft.remove(keys.actionInOrder(Number(order)))
+    }
+    for (const { to, through } of commit.delivered) {
+      for (const key of draft.keys(keys.outboxUpTo(to, through))) draft.remove(key)
+      for (const part of commit.parts) {
+        for (const entry of part.outbox) if (entry.to === to && entry.number <= through) draft.remove(keys.outbox(to, entry.number))
+      }
+    }
+    for (const [id, attempts] of commit.suspects) {
+      if (attempts === undefined) draft.remove(keys.suspect(id))
+      else draft.put(keys.suspect(id), String(attempts))
+    }
+  }
+
+  private trimLog(): void {
+    const { head } = this
+    const through = Math.min(head.position, head.tail)
+    while (head.trimmed < through) this.draft.remove(this.keys.logEntry(++head.trimmed))
+  }
+
+  /** Forgets ids and answers whose time has passed. */
+  private sweep(): void {
+    const { draft, keys, head } = this
+    for (const key of draft.keys(keys.expiriesUpTo(head.clock), expiriesMin + 2 * this.remembered)) {
+      draft.remove(key)
+      const expiring = keys.expiring(key)
+      const value = draft.get(expiring)
+      // It may have been put off since; then it stands once more, later.
+      if (value !== undefined && Number.parseFloat(value) <= head.clock) draft.remove(expiring)
+    }
+  }
+}

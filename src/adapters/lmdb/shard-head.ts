@@ -1,0 +1,35 @@
+/** What every write of a shard changes, kept in one value so that it costs one key. */
+import type { NodeIdentity } from '../../runtime/ports/store.js'
+import type { Key } from './keys.js'
+import type { Reader } from './tree.js'
+
+export interface ShardHead {
+  owner?: NodeIdentity
+  epoch: number
+  beat: number
+  /** Whether the last owner released the shard by itself. */
+  clean: boolean
+  /** Number of the last commit. */
+  number: number
+  position: number
+  /** Sequence number of the last entry of the log, and up to which the log has been trimmed. */
+  tail: number
+  trimmed: number
+  clock: number
+  /** Last number given to an action and to a stream. */
+  actions: number
+  streams: number
+}
+
+export function readHead(reader: Reader, key: Key): ShardHead {
+  return decodeHead(reader.get(key))
+}
+
+export function decodeHead(text: string | undefined): ShardHead {
+  if (text !== undefined) return JSON.parse(text) as ShardHead
+  return { epoch: 0, beat: 0, clean: true, number: 0, position: 0, tail: 0, trimmed: 0, clock: 0, actions: 0, streams: 0 }
+}
+
+export function encodeHead(head: ShardHead): string {
+  return JSON.stringify(head)
+}
