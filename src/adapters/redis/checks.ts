@@ -1,0 +1,129 @@
+/**
+ * What a server does with what it is given: asked of it before anything is written, and again whenever the connection
+ * is made, because a failover or a restart may have put another server there. Where CONFIG is denied, as on many
+ * managed services, INFO tells most of it; what it does not tell is called unknown, never fine.
+ */
+import { ConfigError } from '../../errors.js'
+import type { Durability } from '../../runtime/ports/store.js'
+
+export interface ServerFacts {
+  readonly version: string
+  /** Changes with every start of a server process. */
+  readonly runId: string
+  readonly role: string
+  readonly cluster: boolean
+  readonly evictionPolicy: string
+  /** Bytes; 0 is no limit. */
+  readonly memoryMax: number
+  readonly memoryUsed: number
+  readonly replicas: number
+  readonly appendOnly: boolean
+  readonly lastAppendFailed: boolean
+  /** The following are undefined where CONFIG is denied. */
+  readonly fsync: string | undefined
+  readonly noFsyncOnRewrite: boolean | undefined
+  readonly minReplicasToWrite: number | undefined
+}
+
+export interface Verdict {
+  readonly durability: Durability
+  readonly warnings: readonly string[]
+}
+
+const settings = ['appendfsync', 'no-appendfsync-on-rewrite', 'min-replicas-to-write', 'maxmemory-policy']
+const memoryShareMax = 0.75
+
+export async function readFacts(send: (name: string, args: readonly string[]) => Promise<unknown>): Promise<ServerFacts> {
+  const [info, config] = await Promise.all([send('INFO', []) as Promise<string>, send('CONFIG', ['GET', ...settings]).catch(() => []) as Promise<string[]>])
+  return factsOf(info, config)
+}
+
+/** @param config names and values by turns, as CONFIG GET answers; empty where it is denied */
+export function factsOf(info: string, config: readonly string[]): ServerFacts {
+  const told = new Map(info.split(/\r?\n/).map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)] as const))
+  const set = new Map<string, string>()
+  for (let i = 0; i + 1 < config.length; i += 2) set.set(config[i]!, config[i + 1]!)
+  const noFsyncOnRewrite = set.get('no-appendfsync-on-rewrite')
+  const minReplicas = set.get('min-replicas-to-write')
+  return {
+    version: told.get('redis_version') ?? '0',
+    runId: told.get('run_id') ?? '',
+    role: told.get('role') ?? 'unknown',
+    cluster: told.get('cluster_enabled') === '1',
+    evictionPolicy: set.get('maxmemory-policy') ?? told.get('maxmemory_policy') ?? 'unknown',
+    memoryMax: Number(told.get('maxmemory') ?? 0),
+    memoryUsed: Number(told.get('used_memory') ?? 0),
+    replicas: Number(told.get('connected_slaves') ?? 0),
+    appendOnly: told.get('aof_enabled') === '1',
+    lastAppendFailed: told.get('aof_last_write_status') === 'err',
+    fsync: set.get('appendfsync'),
+    noFsyncOnRewrite: noFsyncOnRewrite === undefined ? undefined : noFsyncOnRewrite === 'yes',
+    minReplicasToWrite: minReplicas === undefined ? undefined : Number(minReplicas),
+  }
+}
+
+/**
+ * @param unsafe turns the refusals of a server that loses data into warnings
+ * @throws ConfigError for a server that cannot be written to, or loses what it has acknowledged
+ */
+export function judge(facts: ServerFacts, endpoint: string, unsafe: boolean): Verdict {
+  const server = `Redis at ${endpoint}`
+  if (Number.parseInt(facts.version, 10) < 7) {
+    throw new ConfigError(`${server} has version ${facts.version}. Use 7.0 or newer: older ones cannot refuse a script before its first write.`)
+  }
+  if (facts.role !== 'master') {
+    throw new ConfigError(`${server} has role ${facts.role}. Point the store at the primary, or connect through Sentinel.`)
+  }
+  if (facts.cluster) {
+    throw new ConfigError(`${server} has cluster-enabled yes. Redis Cluster is not supported yet: use a single primary, with replicas and Sentinel if you like.`)
+  }
+  if (facts.lastAppendFailed) {
+    throw new ConfigError(`${server} has aof_last_write_status err: it could not write to its disk. Make room or mend the disk, and wait until INFO persistence says ok.`)
+  }
+  const warnings: string[] = []
+  const refuse = (sentence: string): void => {
+    if (!unsafe) throw new ConfigError(`${sentence} Or set unsafe: true to run on data that may be lost.`)
+    warnings.push(sentence)
+  }
+  if (facts.evictionPolicy !== 'noeviction') {
+    refuse(`${server} has maxmemory-policy ${facts.evictionPolicy}: when memory is full it removes messages, timers and records. Set maxmemory-policy noeviction.`)
+  }
+  const durability = durabilityOf(facts, server, refuse, warnings)
+  warnAboutMemory(facts, server, warnings)
+  if (facts.replicas > 0 && facts.minReplicasToWrite === 0) {
+    warnings.push(`${server} has ${facts.replicas} replicas and min-replicas-to-write 0: a failover loses what they had not received. Set min-replicas-to-write 1 to bound it.`)
+  }
+  return { durability, warnings }
+}
+
+function durabilityOf(facts: ServerFacts, server: string, refuse: (sentence: string) => void, warnings: string[]): Durability {
+  if (!facts.appendOnly) {
+    refuse(`${server} has appendonly no: a crash loses everything since the last snapshot (D0). Set appendonly yes, and appendfsync always for D2.`)
+    return 'D0'
+  }
+  if (facts.noFsyncOnRewrite) {
+    warnings.push(`${server} has no-appendfsync-on-rewrite yes: while it rewrites its log nothing is flushed. Set no-appendfsync-on-rewrite no.`)
+  }
+  switch (facts.fsync) {
+    case 'always':
+      return 'D2'
+    case 'no':
+      warnings.push(`${server} has appendfsync no: a power cut loses what the operating system has not written, about 30 s (D0). Set appendfsync always, or everysec.`)
+      return 'D0'
+    case 'everysec':
+      warnings.push(`${server} has appendfsync everysec: a power cut loses up to about 2 s of acknowledged work, a kill of the server rarely some (D1). Set appendfsync always where that is too much.`)
+      return 'D1'
+    default:
+      warnings.push(`${server} does not let this user run CONFIG GET, so appendfsync is unknown; everysec is assumed (D1). Allow CONFIG GET, or ask whoever runs the server.`)
+      return 'D1'
+  }
+}
+
+function warnAboutMemory(facts: ServerFacts, server: string, warnings: string[]): void {
+  if (facts.memoryMax === 0) {
+    warnings.push(`${server} has maxmemory 0: a full machine kills it instead of it refusing writes. Set maxmemory below the memory of the machine.`)
+  } else if (facts.memoryUsed > memoryShareMax * facts.memoryMax) {
+    const share = Math.round((100 * facts.memoryUsed) / facts.memoryMax)
+    warnings.push(`${server} uses ${share} % of its maxmemory ${facts.memoryMax}; at 100 % it refuses every commit. Raise maxmemory or remove data.`)
+  }
+}

@@ -1,0 +1,279 @@
+#!lua
+-- Writes the turns of one batch: whole or not at all. Redis does not roll back, so the first half of this script only
+-- looks: fence, number, the type of every key and every value that could make a command fail. Without the flag
+-- allow-oom a server whose memory is full refuses the script before its first line.
+--
+-- KEYS
+--   1-5   the mailbox, see mailbox.lua
+--   6     timers          zset
+--   7     effects         hash
+--   8     actions         hash
+--   9     suspects        hash
+--   10    replies         hash
+--   11    reply-expiry    zset
+--   12    outboxes        set
+--   13    parked          set
+--   14    index           zset
+--   15    index-by-key    zset
+--   16    streams         zset
+--   17…   keys of records, parked messages, streams and outboxes; the changes name them by their place in KEYS
+-- ARGV
+--   1-3   the mailbox, see mailbox.lua
+--   4     epoch of the lease
+--   5     number of the commit
+--   6     position: the log is trimmed up to it
+--   7     namespace time of the runtime, ms
+--   8     channel that tells of the commit
+--   9     what a stream's key begins with, to remove those of an erased record
+--   10…   the folded changes, as many lists as FOLDED names, each after its length; then to the end the changes of
+--         single keys in their order, each a word of CHECK with its arguments
+-- Returns
+--   {'ok', namespace time, tail}                 written now, or by an earlier call
+--   {'fenced', epoch} or {'gap', last number}    nothing was written
+--   {'refused', address or '', detail}           nothing was written
+--@include mailbox
+
+local FOLDED = {
+  { 'ZADD', KEYS[6] }, { 'ZREM', KEYS[6] },
+  { 'HSET', KEYS[7] }, { 'HDEL', KEYS[7] },
+  { 'HSET', KEYS[8] }, { 'HDEL', KEYS[8] },
+  { 'HSET', KEYS[9] }, { 'HDEL', KEYS[9] },
+  { 'HSET', KEYS[10] }, { 'ZADD', KEYS[11] },
+  { 'ZADD', IDS },
+}
+local SIZES = {
+  XLEN = { LOG, DEAD },
+  HLEN = { BACKLOG, KEYS[7], KEYS[8], KEYS[9], KEYS[10] },
+  ZCARD = { IDS, KEYS[6], KEYS[11], KEYS[14], KEYS[15], KEYS[16] },
+  SCARD = { KEYS[12], KEYS[13] },
+}
+local OUTBOXES, PARKED, INDEX, INDEX_BY_KEY, STREAMS = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
+
+-- ── Look ──
+
+local stored = redis.call('HMGET', META, 'epoch', 'number', 'position', 'seq', 'clock', 'beat')
+local epoch, number = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
+local seq, clock = stored[4] or '0', stored[5] or '0'
+if tonumber(ARGV[4]) ~= epoch then return { 'fenced', stored[1] or '0' } end
+local next = finite(ARGV[5])
+if not next then return { 'refused', '', 'the number is ' .. ARGV[5] } end
+if next <= number then return { 'ok', clock, seq } end
+if next ~= number + 1 then return { 'gap', plain(number) } end
+local position, at = finite(ARGV[6]), finite(ARGV[7])
+if not position or not at then return { 'refused', '', 'position or time is not a finite number' } end
+
+-- Whether a key is absent or of the type that the command counts. pcall, so that the answer can name the record.
+local function fits(size, key)
+  return type(redis.pcall(size, key)) == 'number'
+end
+
+for size, keys in pairs(SIZES) do
+  for _, key in ipairs(keys) do
+    if not fits(size, key) then return redis.error_reply('WRONGTYPE ' .. key) end
+  end
+end
+
+-- The whole number that a text stands for, or nil.
+local function count(text)
+  local number = finite(text)
+  if number and number >= 0 and number == math.floor(number) then return number end
+  return nil
+end
+
+local address = ''
+local addresses, listed = {}, {}
+
+local function willTouch(to)
+  if not listed[to] then
+    listed[to] = true
+    addresses[#addresses + 1] = to
+  end
+end
+
+-- Each takes the place of its first argument and returns the place after its last, or nil and what is wrong.
+local function listOf(i, size)
+  local key, n = KEYS[tonumber(ARGV[i])], count(ARGV[i + 1])
+  if not key or not n then return nil, 'a list has no key or no length' end
+  if not fits(size, key) then return nil, 'the key ' .. key .. ' holds another type' end
+  return i + 2 + n
+end
+
+local CHECK = {
+  -- address
+  part = function(i)
+    address = ARGV[i]
+    return i + 1
+  end,
+  -- key of the record, length, name, value, …
+  set = function(i) return listOf(i, 'HLEN') end,
+  -- key of the record, length, name, …
+  unset = function(i) return listOf(i, 'HLEN') end,
+  -- the address as it stands in index-by-key
+  create = function(i) return i + 1 end,
+  -- the address as it stands in index-by-key, key of the record, key of its parked messages
+  erase = function(i) return i + 3 end,
+  -- how many messages
+  handled = function(i)
+    if not count(ARGV[i]) then return nil, 'handled is ' .. ARGV[i] end
+    willTouch(address)
+    return i + 1
+  end,
+  -- id, address, remembered until or '', text
+  entry = function(i)
+    if ARGV[i + 2] ~= '' and not finite(ARGV[i + 2]) then return nil, 'a message is remembered until ' .. ARGV[i + 2] end
+    willTouch(ARGV[i + 1])
+    return i + 4
+  end,
+  -- key of the stream, its name, '=' or '~', most entries, text
+  log = function(i)
+    if not fits('XLEN', KEYS[tonumber(ARGV[i])]) then return nil, 'the stream ' .. ARGV[i + 1] .. ' holds another type' end
+    if not count(ARGV[i + 3]) then return nil, 'a stream keeps ' .. ARGV[i + 3] .. ' entries' end
+    return i + 5
+  end,
+  -- key of the list, how many come off its front, length, text, …
+  park = function(i)
+    if not count(ARGV[i + 1]) then return nil, 'unpark is ' .. ARGV[i + 1] end
+    if not fits('LLEN', KEYS[tonumber(ARGV[i])]) then return nil, 'the parked messages hold another type' end
+    return i + 3 + tonumber(ARGV[i + 2])
+  end,
+  -- key of the outbox, target shard, length, number, entry, …
+  outbox = function(i)
+    if not fits('ZCARD', KEYS[tonumber(ARGV[i])]) then return nil, 'the outbox to shard ' .. ARGV[i + 1] .. ' holds another type' end
+    local last = i + 2 + tonumber(ARGV[i + 2])
+    for k = i + 3, last, 2 do
+      if not finite(ARGV[k]) then return nil, 'an outbox entry has the number ' .. ARGV[k] end
+    end
+    return last + 1
+  end,
+  -- key of the outbox, target shard, number up to which it was delivered
+  delivered = function(i)
+    if not finite(ARGV[i + 2]) then return nil, 'delivered through ' .. ARGV[i + 2] end
+    if not fits('ZCARD', KEYS[tonumber(ARGV[i])]) then return nil, 'the outbox to shard ' .. ARGV[i + 1] .. ' holds another type' end
+    return i + 3
+  end,
+}
+
+local i = 10
+for _, change in ipairs(FOLDED) do
+  local n = tonumber(ARGV[i])
+  if change[1] == 'ZADD' then
+    for k = i + 1, i + n, 2 do
+      if not finite(ARGV[k]) then return { 'refused', '', ARGV[k + 1] .. ' has the time ' .. ARGV[k] } end
+    end
+  end
+  i = i + n + 1
+end
+local changes = i
+while i <= #ARGV do
+  local check = CHECK[ARGV[i]]
+  if not check then return { 'refused', address, 'there is no change ' .. ARGV[i] } end
+  local after, detail = check(i + 1)
+  if not after then return { 'refused', address, detail } end
+  i = after
+end
+
+openMailbox(tonumber(seq), addresses)
+-- An entry above the counter would make XADD fail after other writes.
+if #redis.call('XRANGE', LOG, '(' .. plain(tail), '+', 'COUNT', 1) > 0 then
+  return redis.error_reply('ERR the log ' .. LOG .. ' is ahead of its counter ' .. seq)
+end
+
+-- ── Write ──
+
+-- First, because a user may lack the right to a channel.
+redis.call('PUBLISH', ARGV[8], plain(next))
+
+local server = serverTime()
+local now, nowText = tonumber(clock), clock
+if at > now then now, nowText = at, ARGV[7] end
+if server > now then now, nowText = server, plain(server) end
+
+local function isEmpty(key)
+  return redis.call('EXISTS', key) == 0
+end
+
+local APPLY = {
+  part = function(i)
+    address = ARGV[i]
+    return i + 1
+  end,
+  set = function(i)
+    local last = i + 1 + tonumber(ARGV[i + 1])
+    each('HSET', KEYS[tonumber(ARGV[i])], ARGV, i + 2, last)
+    return last + 1
+  end,
+  unset = function(i)
+    local last = i + 1 + tonumber(ARGV[i + 1])
+    each('HDEL', KEYS[tonumber(ARGV[i])], ARGV, i + 2, last)
+    return last + 1
+  end,
+  create = function(i)
+    redis.call('ZADD', INDEX, '0', address)
+    redis.call('ZADD', INDEX_BY_KEY, '0', ARGV[i])
+    return i + 1
+  end,
+  erase = function(i)
+    redis.call('UNLINK', KEYS[tonumber(ARGV[i + 1])], KEYS[tonumber(ARGV[i + 2])])
+    redis.call('SREM', PARKED, address)
+    redis.call('ZREM', INDEX, address)
+    redis.call('ZREM', INDEX_BY_KEY, ARGV[i])
+    -- '0' is the character after '/'. These keys stand in no argument, but in the slot of those that do.
+    local own = redis.call('ZRANGEBYLEX', STREAMS, '[' .. address .. '/', '(' .. address .. '0')
+    for _, name in ipairs(own) do redis.call('UNLINK', ARGV[9] .. name) end
+    each('ZREM', STREAMS, own, 1, #own)
+    return i + 3
+  end,
+  handled = function(i)
+    counts[address] = math.max(0, counts[address] - tonumber(ARGV[i]))
+    moved[address] = true
+    return i + 1
+  end,
+  entry = function(i)
+    take(nowText, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+    return i + 4
+  end,
+  log = function(i)
+    local id = redis.call('XADD', KEYS[tonumber(ARGV[i])], 'MAXLEN', ARGV[i + 2], ARGV[i + 3], '0-*', 't', ARGV[i + 4])
+    if id == '0-1' then redis.call('ZADD', STREAMS, '0', ARGV[i + 1]) end
+    return i + 5
+  end,
+  park = function(i)
+    local key, last = KEYS[tonumber(ARGV[i])], i + 2 + tonumber(ARGV[i + 2])
+    if tonumber(ARGV[i + 1]) > 0 then redis.call('LTRIM', key, ARGV[i + 1], -1) end
+    each('RPUSH', key, ARGV, i + 3, last)
+    redis.call(isEmpty(key) and 'SREM' or 'SADD', PARKED, address)
+    return last + 1
+  end,
+  outbox = function(i)
+    local last = i + 2 + tonumber(ARGV[i + 2])
+    each('ZADD', KEYS[tonumber(ARGV[i])], ARGV, i + 3, last)
+    redis.call('SADD', OUTBOXES, ARGV[i + 1])
+    return last + 1
+  end,
+  delivered = function(i)
+    local key = KEYS[tonumber(ARGV[i])]
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', ARGV[i + 2])
+    if isEmpty(key) then redis.call('SREM', OUTBOXES, ARGV[i + 1]) end
+    return i + 3
+  end,
+}
+
+i = changes
+while i <= #ARGV do i = APPLY[ARGV[i]](i + 1) end
+-- Before the folded changes, whose ids are to win over those of messages.
+closeMailbox()
+i = 10
+for _, change in ipairs(FOLDED) do
+  local n = tonumber(ARGV[i])
+  each(change[1], change[2], ARGV, i + 1, i + n)
+  i = i + n + 1
+end
+if position > (tonumber(stored[3]) or 0) then redis.call('XTRIM', LOG, 'MINID', plain(position + 1)) end
+
+sweep(IDS, now, 1000 + #remembered)
+local forgotten = sweep(KEYS[11], now, 1000)
+each('HDEL', KEYS[10], forgotten, 1, #forgotten)
+
+redis.call('HSET', META,
+  'number', ARGV[5], 'position', ARGV[6], 'seq', plain(tail), 'clock', nowText, 'beat', plain((tonumber(stored[6]) or 0) + 1))
+return { 'ok', nowText, plain(tail) }

@@ -1,0 +1,51 @@
+#!lua
+-- Appends entries of another shard's outbox to the log of this shard, dropping those delivered before. One that finds
+-- no room is kept as a dead letter.
+--
+-- KEYS
+--   1-5  the mailbox, see mailbox.lua
+--   6    delivered   hash of the highest number seen of each source shard
+-- ARGV
+--   1-3  the mailbox, see mailbox.lua
+--   4    the source shard
+--   5…   for each entry: number, id, address, namespace time until which the id is remembered or '', text
+-- Returns
+--   how many were not delivered before
+--@include mailbox
+
+local DELIVERED = KEYS[6]
+local from = ARGV[4]
+local stored = redis.call('HMGET', META, 'seq', 'clock')
+local highest = tonumber(redis.call('HGET', DELIVERED, from)) or 0
+local at = plain(serverTime())
+if stored[2] and tonumber(stored[2]) > tonumber(at) then at = stored[2] end
+
+local addresses, listed = {}, {}
+for i = 5, #ARGV, 5 do
+  if not finite(ARGV[i]) or (ARGV[i + 3] ~= '' and not finite(ARGV[i + 3])) then
+    return redis.error_reply('ERR delivery ' .. ARGV[i] .. ' is to be remembered until ' .. ARGV[i + 3])
+  end
+  local to = ARGV[i + 2]
+  if not listed[to] then
+    listed[to] = true
+    addresses[#addresses + 1] = to
+  end
+end
+openMailbox(tonumber(stored[1]) or 0, addresses)
+redis.call('XLEN', DEAD)
+
+local before, taken = tail, 0
+for i = 5, #ARGV, 5 do
+  local number = tonumber(ARGV[i])
+  if number > highest then
+    highest = number
+    taken = taken + 1
+    take(at, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+  end
+end
+
+if taken > 0 then redis.call('HSET', DELIVERED, from, plain(highest)) end
+if tail > before then redis.call('HSET', META, 'seq', plain(tail)) end
+closeMailbox()
+sweep(IDS, tonumber(at), #addresses + 64)
+return taken

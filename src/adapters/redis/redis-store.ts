@@ -1,0 +1,309 @@
+/**
+ * The store on Redis: Streams, hashes and sorted sets, and one script call a commit. keys.ts has the layout of the
+ * data, commit.lua the commit; connection.ts says how a lost answer is told from a failure.
+ */
+import type { RedisOptions } from 'ioredis'
+import { ConfigError, StoreError } from '../../errors.js'
+import {
+  overflowLetter,
+  type Appended,
+  type Claim,
+  type Commit,
+  type CommitResult,
+  type Entry,
+  type FindQuery,
+  type Holder,
+  type Lease,
+  type LogEntry,
+  type NewEntry,
+  type NodeIdentity,
+  type OpenOptions,
+  type OutboxEntry,
+  type Recovery,
+  type Store,
+  type StoredRecord,
+  type StoredTimer,
+  type StoreInfo,
+} from '../../runtime/ports/store.js'
+import { decodeInOrder, decodeOutboxEntry, encodeCommit, faultOfCommit, mailboxArgs, untilArg } from './commit-encoding.js'
+import { parseTarget, type Command, type Target } from './connection.js'
+import { checkPrefix, fromKeyMember, type ShardKeys } from './keys.js'
+import { scripts, type Script } from './scripts.js'
+import { Session } from './session.js'
+
+export interface RedisStoreOptions {
+  /** What all keys begin with, 1 to 64 of `A-Z a-z 0-9 . _ : -`. Default `hf`. */
+  readonly keyPrefix?: string
+  /**
+   * How long a command may take, ms, at least 1. One that takes longer is rejected with {@link StoreError} of outcome
+   * `unknown`, and its connection is made anew. Default 5,000.
+   */
+  readonly commandDeadlineMs?: number
+}
+
+const findDefault = 1_000
+/** Ids asked for in one command. */
+const idsMax = 1_000
+
+/**
+ * A {@link Store} on a Redis server of version 7.0 or newer, a single primary with or without replicas and Sentinel.
+ * Every method rejects with {@link StoreError} when the server cannot be reached or refuses: `failed` if it did nothing,
+ * `unknown` if it may have done what was asked.
+ */
+export class RedisStore implements Store {
+  private readonly target: Target
+  private readonly prefix: string
+  private readonly deadlineMs: number
+  private session: Session | undefined
+
+  /**
+   * @param target a `redis://`, `rediss://` or socket address, or the options of ioredis (for Sentinel, TLS …). Options
+   *   that decide what is sent when, such as queues and retries, are the store's own and not taken from it.
+   * @throws ConfigError for an address or option that cannot be used
+   */
+  constructor(target: string | RedisOptions, options: RedisStoreOptions = {}) {
+    this.target = parseTarget(target)
+    this.prefix = checkPrefix(options.keyPrefix ?? 'hf')
+    this.deadlineMs = options.commandDeadlineMs ?? 5_000
+    if (!Number.isFinite(this.deadlineMs) || this.deadlineMs < 1) throw new ConfigError(`commandDeadlineMs: expected at least 1 ms, got ${this.deadlineMs}.`)
+  }
+
+  /** Sentences on what the server may lose, as of the last time a connection was made; none before {@link open}. */
+  get warnings(): readonly string[] {
+    return this.session?.verdict.warnings ?? []
+  }
+
+  async open(options: OpenOptions): Promise<StoreInfo> {
+    if (this.session && !this.session.closed) throw new ConfigError('The store is open already. Close it first, or make another one.')
+    const session = (this.session = new Session(this.target, this.prefix, this.deadlineMs, options))
+    try {
+      await session.commands.opened()
+    } catch (error) {
+      await session.close()
+      throw error
+    }
+    const { verdict, incarnation, shards } = session
+    return { ...verdict, incarnation, shards }
+  }
+
+  /** Ends all connections. Reads that wait are answered with nothing, what is in flight is rejected. */
+  async close(): Promise<void> {
+    await this.session?.close()
+  }
+
+  async now(): Promise<number> {
+    const [seconds, micros] = (await this.opened().commands.call('TIME', [])) as [string, string]
+    return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000)
+  }
+
+  // ── Ownership ──
+
+  async claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
+    const { meta, log } = this.keysOf(shard)
+    const reply = (await this.run(scripts.claim, [meta, log], [node.id, seen?.node ?? '', seen === undefined ? '' : String(seen.beat)])) as string[]
+    if (reply[0] === 'held') return { heldBy: { node: reply[1]!, beat: Number(reply[2]) } }
+    if (reply[0] === 'broken') {
+      throw new StoreError(`The log of shard ${shard} ends at ${reply[1]}, its counter at ${reply[2]}: somebody removed ${meta}. Restore the data of this namespace.`, 'failed')
+    }
+    const [, epoch, number, position, tail, clock, clean] = reply
+    return {
+      lease: { shard, epoch: Number(epoch), node: node.id },
+      state: { number: Number(number), position: Number(position), tail: Number(tail), clock: Number(clock), clean: clean === '1' },
+    }
+  }
+
+  async renew(lease: Lease): Promise<boolean> {
+    return (await this.run(scripts.renew, [this.keysOf(lease.shard).meta], [String(lease.epoch)])) === 1
+  }
+
+  async release(lease: Lease): Promise<void> {
+    await this.run(scripts.release, [this.keysOf(lease.shard).meta], [String(lease.epoch)])
+  }
+
+  // ── The log ──
+
+  async append(shard: number, entries: readonly NewEntry[]): Promise<readonly Appended[]> {
+    const keys = this.keysOf(shard)
+    if (entries.length === 0) return []
+    const args = mailboxArgs(this.opened().bounds)
+    for (const entry of entries) args.push(entry.id, entry.to, checkedUntil(entry), entry.text)
+    const reply = (await this.run(scripts.append, keys.mailbox, args)) as (number | 'duplicate' | 'full')[]
+    return reply.map((appended) => (typeof appended === 'number' ? { seq: appended } : appended))
+  }
+
+  async deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void> {
+    const keys = this.keysOf(to)
+    if (entries.length === 0) return
+    const args = [...mailboxArgs(this.opened().bounds), String(from)]
+    for (const { number, entry } of entries) args.push(String(number), entry.id, entry.to, checkedUntil(entry), entry.text)
+    await this.run(scripts.deliver, [...keys.mailbox, keys.delivered], args)
+  }
+
+  async read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]> {
+    this.keysOf(shard)
+    return this.opened().reader.read(shard, after, max, signal)
+  }
+
+  async commit(commit: Commit): Promise<CommitResult> {
+    const keys = this.keysOf(commit.lease.shard)
+    const fault = faultOfCommit(commit)
+    if (fault) return { ok: false, why: 'refused', ...fault }
+    const encoded = encodeCommit(commit, keys, this.opened().bounds)
+    const [what, first, second] = (await this.run(scripts.commit, encoded.keys, encoded.args, isGap)) as [string, string, string]
+    switch (what) {
+      case 'ok':
+        return { ok: true, at: Number(first), tail: Number(second) }
+      case 'fenced':
+        return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${first}` }
+      case 'gap':
+        return { ok: false, why: 'gap', detail: `commit ${commit.number} does not follow ${first}` }
+      default:
+        return { ok: false, why: 'refused', detail: second, ...(first === '' ? {} : { address: first }) }
+    }
+  }
+
+  // ── Looking ──
+
+  async load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
+    const keys = this.keysOf(shard)
+    const answers = await this.all(addresses.flatMap((address) => [['HGETALL', keys.record(address)], ['LLEN', keys.parked(address)]] as const))
+    return addresses.map((_, i) => {
+      const fields = toMap(answers[2 * i] as string[])
+      const parked = answers[2 * i + 1] as number
+      return fields.size > 0 || parked > 0 ? { fields, parked } : undefined
+    })
+  }
+
+  async parked(shard: number, address: string, max: number): Promise<readonly string[]> {
+    if (max < 1) return []
+    return (await this.call('LRANGE', this.keysOf(shard).parked(address), 0, max - 1)) as string[]
+  }
+
+  async recover(shard: number): Promise<Recovery> {
+    const keys = this.keysOf(shard)
+    const answers = await this.all([
+      ['HGETALL', keys.effects],
+      ['HGETALL', keys.actions],
+      ['SMEMBERS', keys.outboxes],
+      ['SMEMBERS', keys.parkedIndex],
+      ['HGETALL', keys.suspects],
+    ])
+    const [begun, actions, targets, parked, suspects] = answers as string[][]
+    const effects = decodeInOrder(begun!)
+    // After the effects: an outcome that is appended meanwhile is in the log, and its effect must not run again.
+    const accepted = await this.areAccepted(keys, effects.map(([id]) => id))
+    const outboxes = await this.all(targets!.map((to) => ['ZRANGE', keys.outbox(Number(to)), 0, -1] as const))
+    return {
+      effects: effects.filter((_, i) => !accepted[i]),
+      actions: decodeInOrder(actions!),
+      outbox: targets!.flatMap((to, i) => (outboxes[i] as string[]).map((member) => decodeOutboxEntry(Number(to), member))).sort((a, b) => a.number - b.number),
+      parked: parked!,
+      suspects: [...toMap(suspects!)].map(([id, attempts]) => [id, Number(attempts)] as const),
+    }
+  }
+
+  private async areAccepted(keys: ShardKeys, ids: readonly string[]): Promise<readonly boolean[]> {
+    const commands: Command[] = []
+    for (let i = 0; i < ids.length; i += idsMax) commands.push(['ZMSCORE', keys.ids, ...ids.slice(i, i + idsMax)])
+    const scores = (await this.all(commands)) as (string | null)[][]
+    return scores.flat().map((score) => score !== null)
+  }
+
+  async timers(shard: number, until: number, max: number): Promise<readonly StoredTimer[]> {
+    if (max < 1) return []
+    return toTimers(await this.call('ZRANGEBYSCORE', this.keysOf(shard).timers, '-inf', until === Infinity ? '+inf' : until, 'WITHSCORES', 'LIMIT', 0, max))
+  }
+
+  async nextTimer(shard: number): Promise<number | undefined> {
+    return toTimers(await this.call('ZRANGE', this.keysOf(shard).timers, 0, 0, 'WITHSCORES'))[0]?.dueAt
+  }
+
+  async log(shard: number, stream: string, after: number, max: number): Promise<readonly LogEntry[]> {
+    const key = this.keysOf(shard).stream(stream)
+    if (max < 1) return []
+    const items = (await this.call('XRANGE', key, `(0-${after}`, '+', 'COUNT', Math.min(max, Number.MAX_SAFE_INTEGER))) as [id: string, fields: string[]][]
+    return items.map(([id, fields]) => ({ seq: Number(id.slice(id.indexOf('-') + 1)), text: toLogText(toMap(fields)) }))
+  }
+
+  async trim(shard: number, stream: string, through: number): Promise<void> {
+    await this.run(scripts.trim, [this.keysOf(shard).stream(stream)], [String(through)])
+  }
+
+  async reply(shard: number, id: string): Promise<string | undefined> {
+    return ((await this.call('HGET', this.keysOf(shard).replies, id)) as string | null) ?? undefined
+  }
+
+  async find(shard: number, query: FindQuery): Promise<readonly string[]> {
+    const keys = this.keysOf(shard)
+    const { machine, key, after = '', limit = findDefault } = query
+    if (limit < 1) return []
+    if (key === undefined) {
+      // '0' is the character after '/'.
+      const [from, to] = machine === undefined ? ['', '+'] : [`${machine}/`, `(${machine}0`]
+      return (await this.call('ZRANGEBYLEX', keys.index, after >= from && after !== '' ? `(${after}` : from === '' ? '-' : `[${from}`, to, 'LIMIT', 0, limit)) as string[]
+    }
+    // The actor itself, and its children: '\x7f' is the character after '~'.
+    const answers = (await this.all([
+      ['ZRANGEBYLEX', keys.indexByKey, `[${key}/`, `(${key}0`],
+      ['ZRANGEBYLEX', keys.indexByKey, `[${key}~`, `(${key}\x7f`],
+    ])) as string[][]
+    const found = answers.flat().map(fromKeyMember)
+    return found.filter((address) => (machine === undefined || address.startsWith(`${machine}/`)) && address > after).sort().slice(0, limit)
+  }
+
+  watch(shard: number, onChange: () => void): () => void {
+    this.keysOf(shard)
+    return this.opened().watcher.watch(shard, onChange)
+  }
+
+  // ── The parts below ──
+
+  private opened(): Session {
+    if (!this.session || this.session.shards === 0) throw new ConfigError('The store is not open. Open it first.')
+    return this.session
+  }
+
+  private keysOf(shard: number): ShardKeys {
+    const { keys, shards } = this.opened()
+    if (Number.isSafeInteger(shard) && shard >= 0 && shard < shards) return keys.shard(shard)
+    throw new ConfigError(`shard ${shard}: this namespace has the shards 0 to ${shards - 1}.`)
+  }
+
+  private run(script: Script, keys: readonly string[], args: readonly string[], isBuiltOnEarlier?: (reply: unknown) => boolean): Promise<unknown> {
+    return this.opened().runner.run(script, keys, args, isBuiltOnEarlier)
+  }
+
+  private call(...[name, ...args]: Command): Promise<unknown> {
+    return this.opened().commands.call(name, args)
+  }
+
+  private all(commands: readonly Command[]): Promise<readonly unknown[]> {
+    return this.opened().commands.callAll(commands)
+  }
+}
+
+function isGap(reply: unknown): boolean {
+  return Array.isArray(reply) && reply[0] === 'gap'
+}
+
+function checkedUntil(entry: NewEntry): string {
+  if (entry.rememberUntil !== undefined && !Number.isFinite(entry.rememberUntil)) throw new ConfigError(`Message ${entry.id} is to be remembered until ${entry.rememberUntil}, which is no time.`)
+  return untilArg(entry)
+}
+
+/** Names and values by turns, as HGETALL answers. */
+function toMap(flat: readonly string[]): Map<string, string> {
+  const map = new Map<string, string>()
+  for (let i = 0; i + 1 < flat.length; i += 2) map.set(flat[i]!, flat[i + 1]!)
+  return map
+}
+
+function toTimers(flat: unknown): StoredTimer[] {
+  return [...toMap(flat as string[])].map(([member, dueAt]) => ({ member, dueAt: Number(dueAt) }))
+}
+
+function toLogText(fields: ReadonlyMap<string, string>): string {
+  const text = fields.get('t') ?? ''
+  const to = fields.get('o')
+  return to === undefined ? text : overflowLetter({ id: '', to, text }, Number(fields.get('a')))
+}
