@@ -10,6 +10,8 @@ export type { SendOptions } from './runtime/gateway.js'
 export { createClient, type Client, type ClientOptions } from './runtime/client.js'
 export type { MachineOptions } from './runtime/machines.js'
 export type { RuntimeOptions } from './runtime/options.js'
+export type { StreamRecord } from './runtime/streams.js'
+export type { DrainHandler, StreamDrain } from './runtime/stream-drain.js'
 export {
   append,
   durableChild,

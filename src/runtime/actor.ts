@@ -100,6 +100,11 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     return (await this.gateway.look(this.address))?.status
   }
 
+  /** What the actor was started with, or undefined if it does not exist or was started without input. */
+  async input(): Promise<InputFrom<M> | undefined> {
+    return (await this.gateway.look(this.address))?.input as InputFrom<M> | undefined
+  }
+
   /** Why the actor failed, or undefined if it has not. */
   async failure(): Promise<ActorFailure<M> | undefined> {
     const sight = await this.gateway.look(this.address)

@@ -42,6 +42,8 @@ export interface Listeners {
   emitted(record: DurableRecord, event: XEvent): void
   logged(record: DurableRecord, label: string | undefined, value: unknown): void
   erased(address: Address): void
+  /** A commit appended so many entries to a stream of the shard. */
+  appended(shard: number, stream: string, count: number): void
   replied(id: MessageId, text: string): void
   /** A message became a dead letter. */
   refused(id: MessageId, error: HoldfastError): void

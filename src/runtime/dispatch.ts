@@ -13,6 +13,7 @@ import { encodeEnvelope, type DeadLetter, type Envelope, type EnvelopeHead, type
 import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
 import { isJsonEqual } from './json.js'
 import type { NearTimers } from './near-timers.js'
+import { deadStream, encodeStreamEntry, ownStream, sharedStream } from './streams.js'
 import { DurableRecord, formatVersion, type RecordInput, type RecordMeta, type TurnResult } from './record.js'
 import type { Resident } from './residents.js'
 import { knowsEvent } from './machines.js'
@@ -119,7 +120,7 @@ export class Dispatcher {
       ...(first.parentCell === undefined ? {} : { parentCell: first.parentCell }),
       ...(first.input === undefined ? {} : { input: first.input }),
       startedAt: batch.at,
-      ...(message.envelope.run === undefined ? {} : { run: message.envelope.run }),
+      ...(message.envelope.belongs === undefined ? {} : { belongs: message.envelope.belongs }),
     }
     const record = new DurableRecord(this.context, resident.address, definition, meta)
     resident.record = record
@@ -309,7 +310,7 @@ export class Dispatcher {
     if (how === 'failed') {
       const { error } = record.failure!
       this.context.counters.failures++
-      this.context.logger.warn({ actor: record.address, run: record.meta.run, error: error.name, code: error.code }, 'an actor failed')
+      this.context.logger.warn({ actor: record.address, run: record.meta.belongs?.run, error: error.name, code: error.code }, 'an actor failed')
       this.tell(batch, record, { type: 'child.failed', error })
       if (message?.envelope.replyTo) this.answer(batch, part, message.envelope.replyTo, message.envelope.id, { error: { name: 'ActorFailedError', code: 'ACTOR_FAILED', message: `Actor ${record.address} failed: ${error.message}` } })
       return
@@ -320,13 +321,13 @@ export class Dispatcher {
 
   /** Tells the parent, if there is one. */
   private tell(batch: Batch, record: DurableRecord, fact: { readonly type: string; readonly [key: string]: unknown }): void {
-    const { parent, parentCell, run } = record.meta
+    const { parent, parentCell, belongs } = record.meta
     if (!parent) return
     const body = JSON.stringify({ ...fact, id: childIdOf(record.address), machine: record.meta.machine, address: record.address, at: batch.at })
     this.send(
       batch,
       batch.part(record.address),
-      { id: `${record.address}@${record.meta.incarnation}:${record.turns}/${fact.type}`, kind: 'fact', to: parent, ...(parentCell === undefined ? {} : { cell: parentCell }), from: record.address, ...(run === undefined ? {} : { run }) },
+      { id: `${record.address}@${record.meta.incarnation}:${record.turns}/${fact.type}`, kind: 'fact', to: parent, ...(parentCell === undefined ? {} : { cell: parentCell }), from: record.address, ...(belongs === undefined ? {} : { belongs }) },
       body,
     )
   }
@@ -352,18 +353,22 @@ export class Dispatcher {
         return
       }
       case 'append':
-        part.logs.push({ stream: command.shared ? command.stream : `${address}/${command.stream}`, text: text!, max: this.context.options.streamMax })
+        part.logs.push({
+          stream: command.shared ? sharedStream(command.stream) : ownStream(address, command.stream),
+          text: encodeStreamEntry(batch.at, `${address}@${record.meta.incarnation}`, text!),
+          max: this.context.options.streamMax,
+        })
     }
   }
 
   private headFrom(record: DurableRecord, index: number, to: Address, cause: Message | undefined): Omit<EnvelopeHead, 'kind'> {
-    const run = record.meta.run ?? cause?.envelope.run
+    const belongs = record.meta.belongs ?? cause?.envelope.belongs
     const trace = cause?.envelope.trace
     return {
       id: `${record.address}@${record.meta.incarnation}:${record.turns}/${index}`,
       to,
       from: record.address,
-      ...(run === undefined ? {} : { run }),
+      ...(belongs === undefined ? {} : { belongs }),
       ...(trace === undefined ? {} : { trace }),
     }
   }
@@ -413,7 +418,7 @@ export class Dispatcher {
   private refuse(batch: Batch, part: PartBuilder, message: Message, reason: DeadLetter['reason'], error: HoldfastError): void {
     const { envelope } = message
     part.logs.push({
-      stream: 'dead',
+      stream: deadStream,
       text: JSON.stringify({ reason, detail: error.message, at: batch.at, to: envelope.to, text: message.text } satisfies DeadLetter),
       max: this.context.options.deadLettersMax,
     })

@@ -47,7 +47,7 @@ export function effectIdOf(record: DurableRecord, cell: Cell): string {
 
 /** `run/step/action`; outside a run `address/-/invoke/entry`. Free of incarnations: the receiver's view. */
 export function idempotencyKeyOf(namespace: string, record: DurableRecord, cell: Cell): string {
-  const { run } = record.meta
+  const run = record.meta.belongs?.run
   if (run === undefined) return `${namespace}/${record.address}/-/${idPath(cell)}/${cell.entry}`
   const tilde = record.address.indexOf('~')
   return `${run}/${tilde === -1 ? '-' : record.address.slice(tilde + 1)}/${idPath(cell)}`

@@ -16,10 +16,7 @@ export type Envelope = {
   readonly replyTo?: ReplyTo
   /** Namespace time after which it need not be handled, ms. */
   readonly deadlineAt?: number
-  readonly run?: string
-  readonly tenant?: string
-  /** Digest of the goal of the run it belongs to. */
-  readonly goal?: string
+  readonly belongs?: Belonging
   /** W3C trace context. */
   readonly trace?: string
 } & (
@@ -36,6 +33,15 @@ export type Envelope = {
   /** A child tells its parent how it fares; `at` and `chance` are added on delivery. */
   | { readonly kind: 'fact'; readonly body: { readonly type: string; readonly [key: string]: unknown } }
 )
+
+/** What a message and an actor belong to, told by whoever starts the work and handed on to all that follows from it. */
+export interface Belonging {
+  /** Id of the run. */
+  readonly run?: string
+  /** Digest of the run's goal. */
+  readonly goal?: string
+  readonly tenant?: string
+}
 
 export type EnvelopeKind = Envelope['kind']
 

@@ -51,6 +51,10 @@ export interface SendOptions {
   readonly id?: string
   /** W3C `traceparent` to carry on. */
   readonly trace?: string
+  /** The run the message belongs to; so does the actor that it starts, and all that follows from it. `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
+  readonly run?: string
+  /** Digest of the run's goal. */
+  readonly goal?: string
   readonly tenant?: string
 }
 
@@ -67,6 +71,11 @@ export function checkEvent(event: unknown): asserts event is XEvent {
   }
 }
 
+function belonging({ run, goal, tenant }: SendOptions): Pick<EnvelopeHead, 'belongs'> {
+  if (run === undefined && goal === undefined && tenant === undefined) return {}
+  return { belongs: { ...(run === undefined ? {} : { run: checkId('run', run) }), ...(goal === undefined ? {} : { goal: checkId('goal', goal) }), ...(tenant === undefined ? {} : { tenant: checkId('tenant', tenant) }) } }
+}
+
 /** Sends one message; resolves when it is durable. */
 export async function post(
   gateway: Gateway,
@@ -77,7 +86,7 @@ export async function post(
   const given = options.id === undefined ? undefined : checkId('message id', options.id)
   const id = given ?? gateway.ids.next()
   const text = encodeEnvelope(
-    { ...head, id, ...(options.trace === undefined ? {} : { trace: options.trace }), ...(options.tenant === undefined ? {} : { tenant: options.tenant }) } as EnvelopeHead,
+    { ...head, id, ...belonging(options), ...(options.trace === undefined ? {} : { trace: options.trace }) } as EnvelopeHead,
     body === undefined ? undefined : encodeJson(body, head.kind === 'event' ? `event "${(body as XEvent).type}"` : `${head.kind} of ${head.to}`, gateway.limits),
   )
   const rememberUntil = gateway.now(head.to) + gateway.idRetentionMs

@@ -22,8 +22,9 @@
 import { crc32 } from 'node:zlib'
 import { SnapshotError, toStoredError, type StoredError } from '../errors.js'
 import type { Command } from '../protocol.js'
+import type { Belonging } from './envelope.js'
 import { checkJson, decodeJson, encodeJson, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
-import type { Address } from './identity.js'
+import { checkId, childAddress, parseAddress, type Address } from './identity.js'
 import type { MachineDefinition } from './machines.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { hasParallel, isEffectKind, type LogicKind, type XEvent, type XMachine, type XMachineSnapshot, type XSnapshot } from './xstate/insides.js'
@@ -55,8 +56,8 @@ export interface RecordMeta {
   /** The input it was started with, to restart from and to tell a repeated start from a conflicting one. */
   readonly input?: unknown
   readonly startedAt: number
-  /** The run it belongs to, if any. */
-  readonly run?: string
+  /** What it belongs to; everything it sends and starts belongs to it, too. */
+  readonly belongs?: Belonging
 }
 
 /** Why a record failed; its last good snapshot is the record itself. */
@@ -440,6 +441,7 @@ export class DurableRecord implements TreeHost {
       case '@xstate.sendTo':
         return encodeJson(act.event, `event "${act.event.type}" to ${act.to.address}`, this.host.limits, this.tree)
       case '@xstate.ask':
+        parseAddress(act.to)
         return encodeJson(act.event, `question "${act.event.type}" to ${act.to}`, this.host.limits, this.tree)
       case '@xstate.action':
         return this.encodeAction(act, original)
@@ -467,13 +469,17 @@ export class DurableRecord implements TreeHost {
   private encodeCommand(command: Command): string | undefined {
     switch (command.type) {
       case 'child.start':
+        childAddress(this.address, command.machine, command.id)
         return command.input === undefined ? undefined : encodeJson(command.input, `the input of child "${command.id}"`, this.host.limits, this.tree)
       case 'reply':
         return command.value === undefined ? undefined : encodeJson(command.value, 'the reply', this.host.limits, this.tree)
-      case 'append':
-        return encodeJson(command.value, `an entry of stream "${command.stream}"`, this.host.limits, this.tree)
-      default:
+      case 'child.stop':
+      case 'child.restart':
+        childAddress(this.address, command.machine, command.id)
         return undefined
+      case 'append':
+        checkId('stream name', command.stream)
+        return encodeJson(command.value, `an entry of stream "${command.stream}"`, this.host.limits, this.tree)
     }
   }
 

@@ -436,7 +436,10 @@ export class Shard {
     this.knows(result.tail)
     this.context.counters.commits++
     for (const own of batch.own) own.resolve({ seq: 0 })
-    for (const part of batch.parts.values()) for (const entry of part.outbox) this.relay.push(entry)
+    for (const part of batch.parts.values()) {
+      for (const entry of part.outbox) this.relay.push(entry)
+      for (const { stream } of part.logs) this.context.listeners.appended(this.number, stream, 1)
+    }
     for (const run of batch.after) run()
     this.residents.evict()
     this.wake()

@@ -46,6 +46,7 @@ export class Subscriptions implements Listeners {
   private readonly emits: ByKey<XEvent>
   private readonly replies: ByKey<string>
   private readonly inspectors: ByKey<Inspection>
+  private readonly streams: ByKey<{ readonly shard: number; readonly count: number }>
   /** Why a message of this process became a dead letter, until its sender has asked. */
   private readonly refusals = new Map<MessageId, HoldfastError>()
   private readonly logger: Logger
@@ -56,6 +57,7 @@ export class Subscriptions implements Listeners {
     this.emits = new ByKey(logger)
     this.replies = new ByKey(logger)
     this.inspectors = new ByKey(logger)
+    this.streams = new ByKey(logger)
   }
 
   onTurn(address: Address, listener: Listener<Sight>): () => void {
@@ -66,6 +68,9 @@ export class Subscriptions implements Listeners {
   }
   onReply(id: MessageId, listener: Listener<string>): () => void {
     return this.replies.add(id, listener)
+  }
+  onAppended(stream: string, listener: Listener<{ readonly shard: number; readonly count: number }>): () => void {
+    return this.streams.add(stream, listener)
   }
   inspect(listener: Listener<Inspection>): () => void {
     return this.inspectors.add('all', listener)
@@ -93,7 +98,10 @@ export class Subscriptions implements Listeners {
   }
   logged(record: DurableRecord, label: string | undefined, value: unknown): void {
     // A machine's own log(...) is what its author chose to say.
-    this.logger.info({ actor: record.address, run: record.meta.run, ...(label === undefined ? {} : { label }), value }, 'log')
+    this.logger.info({ actor: record.address, run: record.meta.belongs?.run, ...(label === undefined ? {} : { label }), value }, 'log')
+  }
+  appended(shard: number, stream: string, count: number): void {
+    this.streams.tell(stream, { shard, count })
   }
   replied(id: MessageId, text: string): void {
     this.replies.tell(id, text)

@@ -8,7 +8,7 @@ import { actingMessageId } from './acts.js'
 import { ActorHandle } from './actor.js'
 import { newCounters, type Counters, type RuntimeContext } from './context.js'
 import { Effects } from './effects.js'
-import { decodeEnvelope, encodeEnvelope, type EnvelopeHead } from './envelope.js'
+import { decodeEnvelope, encodeEnvelope, type DeadLetter, type EnvelopeHead } from './envelope.js'
 import { checkEvent, type Gateway } from './gateway.js'
 import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
@@ -19,6 +19,8 @@ import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
 import type { Appended, FindQuery, Holder, NewEntry, NodeIdentity, Store, StoreInfo } from './ports/store.js'
 import { Shard } from './shard.js'
+import { StreamDrain, type DrainHandler } from './stream-drain.js'
+import { deadStream, decodeStreamEntry, ownStream, sharedStream, type StreamRecord } from './streams.js'
 import { StoreGateway } from './store-gateway.js'
 import { Subscriptions } from './subscriptions.js'
 import type { XEvent } from './xstate/insides.js'
@@ -63,6 +65,7 @@ export class ActorSystem {
   private readonly subscriptions: Subscriptions
   private readonly counters: Counters = newCounters()
   private readonly shards = new Map<number, Shard>()
+  private readonly drains: StreamDrain[] = []
   private readonly node: NodeIdentity
   private gateway: Gateway | undefined
   private storeGateway: StoreGateway | undefined
@@ -150,6 +153,7 @@ export class ActorSystem {
     if (this.state !== 'started') return
     this.state = 'stopped'
     this.cancelHeartbeat?.()
+    await Promise.all(this.drains.map((drain) => drain.stop()))
     await Promise.all([...this.shards.values()].map((shard) => shard.stop()))
     this.effects?.stopAll()
     this.storeGateway?.stop(new StoppedError('The actor system'))
@@ -187,7 +191,7 @@ export class ActorSystem {
     this.started()
     const { store } = this.options
     const all = Array.from({ length: this.info!.shards }, (_, shard) => shard)
-    const shards = query.key === undefined ? all : [shardOf(`x/${query.key}` as Address, this.info!.shards)]
+    const shards = query.key === undefined ? all : [this.shardOfKey(query.key)]
     const found = await Promise.all(shards.map((shard) => store.find(shard, query)))
     return (found.flat() as Address[]).sort().slice(0, query.limit ?? 1_000)
   }
@@ -198,19 +202,41 @@ export class ActorSystem {
     return { unsubscribe: this.subscriptions.inspect(listener) }
   }
 
-  /** Entries of an actor's own stream, see `append`. */
-  async stream(address: string, stream: string, after = 0, max = 1_000): Promise<readonly { readonly seq: number; readonly value: unknown }[]> {
+  /** Entries of an actor's own stream, see `append`; page on with `after`. */
+  async stream(address: string, stream: string, after = 0, max = 1_000): Promise<readonly StreamRecord[]> {
     this.started()
     const at = parseAddress(address)
-    const entries = await this.options.store.log(shardOf(at, this.info!.shards), `${at}/${stream}`, after, max)
-    return entries.map(({ seq, text }) => ({ seq, value: JSON.parse(text) as unknown }))
+    return (await this.options.store.log(shardOf(at, this.info!.shards), ownStream(at, stream), after, max)).map(decodeStreamEntry)
   }
 
-  /** Entries of a stream shared by all actors of the shard of that key. */
-  async sharedStream(key: string, stream: string, after = 0, max = 1_000): Promise<readonly { readonly seq: number; readonly value: unknown }[]> {
+  /** Entries of a stream shared by all actors of the shard of that key; page on with `after`. */
+  async sharedStream(key: string, stream: string, after = 0, max = 1_000): Promise<readonly StreamRecord[]> {
     this.started()
-    const entries = await this.options.store.log(shardOf(`x/${key}` as Address, this.info!.shards), stream, after, max)
-    return entries.map(({ seq, text }) => ({ seq, value: JSON.parse(text) as unknown }))
+    return (await this.options.store.log(this.shardOfKey(key), sharedStream(stream), after, max)).map(decodeStreamEntry)
+  }
+
+  /** Messages that could not be handled, of the actors of the shard of that key, oldest first; page on with `after`. */
+  async deadLetters(key: string, after = 0, max = 1_000): Promise<readonly (DeadLetter & { readonly seq: number })[]> {
+    this.started()
+    const entries = await this.options.store.log(this.shardOfKey(key), deadStream, after, max)
+    return entries.map(({ seq, text }) => ({ seq, ...(JSON.parse(text) as DeadLetter) }))
+  }
+
+  /**
+   * Hands over what actors append to a shared stream, of every shard that this process owns, in order; what the handler
+   * has resolved for is removed from the store. At least once: `by` and what the entry holds tell a repeat.
+   */
+  drain(stream: string, handler: DrainHandler): StreamDrain {
+    this.started()
+    const drain = new StreamDrain({ store: this.options.store, clock: this.clockPort, logger: this.logger }, checkId('stream name', stream), handler)
+    this.drains.push(drain)
+    this.subscriptions.onAppended(sharedStream(stream), ({ shard, count }) => drain.wake(shard, count))
+    for (const shard of this.shards.keys()) drain.add(shard)
+    return drain
+  }
+
+  private shardOfKey(key: string): number {
+    return shardOf(toAddress('x', key), this.info!.shards)
   }
 
   /** Takes up a quarantined actor again: its parked message is handled, its effects and actions run. */
@@ -327,6 +353,7 @@ export class ActorSystem {
 
   private lost(shard: Shard, why: string): void {
     this.shards.delete(shard.number)
+    for (const drain of this.drains) drain.remove(shard.number)
     this.logger.error({ shard: shard.number, node: this.node.id }, `a shard was lost: ${why}`)
     if (this.shards.size > 0) return
     this.effects?.stopAll()
