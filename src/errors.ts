@@ -173,7 +173,7 @@ export class SnapshotError extends HoldfastError {
 
 /** A machine asked for something the runtime cannot keep durable; the turn that asked is undone. */
 export class TurnError extends HoldfastError {
-  readonly reason: 'inline-spawn' | 'delay' | 'macrosteps' | 'logic' | 'command' | 'refused'
+  readonly reason: 'inline-spawn' | 'delay' | 'macrosteps' | 'key' | 'logic' | 'command' | 'refused'
   constructor(reason: TurnError['reason'], message: string) {
     super('TURN', message)
     this.reason = reason

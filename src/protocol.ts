@@ -42,12 +42,18 @@ export type Reconciled<TOutput> =
   | { readonly happened: false }
 
 export interface ExternalAction<TInput, TOutput> {
+  /**
+   * Names the action within its step, where one invoke carries out several: the last part of the idempotency key.
+   * `[A-Za-z0-9._:-]`, with `/2` and so on behind it where a step does the same action again on purpose. Default: the invoke's id.
+   */
+  readonly name?: (input: TInput) => string
   readonly run: (args: EffectArgs<TInput>) => Promise<TOutput> | TOutput
   /** Asks the receiver by key. Without it, or if it throws, the outcome stays unknown and the effect fails with code OUTCOME_UNKNOWN. */
   readonly reconcile?: (args: EffectArgs<TInput>) => Promise<Reconciled<TOutput>> | Reconciled<TOutput>
 }
 
 export interface EffectDeclaration {
+  readonly name?: (input: never) => string
   readonly kind: 'repeatable' | 'external'
   readonly run: (args: EffectArgs<never>) => unknown
   readonly reconcile?: (args: EffectArgs<never>) => unknown
@@ -66,6 +72,7 @@ export function external<TOutput, TInput = unknown>(action: ExternalAction<TInpu
   return declare({
     kind: 'external',
     run: action.run as EffectDeclaration['run'],
+    ...(action.name ? { name: action.name as NonNullable<EffectDeclaration['name']> } : {}),
     ...(action.reconcile ? { reconcile: action.reconcile as NonNullable<EffectDeclaration['reconcile']> } : {}),
   })
 }

@@ -11,7 +11,7 @@ import { ASK, EFFECT, type EffectArgs, type EffectDeclaration, type Reconciled }
 import type { Address } from './identity.js'
 import type { Logger } from './ports/logger.js'
 import type { DurableRecord } from './record.js'
-import { idPath } from './record.js'
+import { actionNameOf, idPath } from './record.js'
 import type { XEvent } from './xstate/insides.js'
 import type { Cell } from './xstate/refs.js'
 
@@ -48,9 +48,9 @@ export function effectIdOf(record: DurableRecord, cell: Cell): string {
 /** `run/step/action`; outside a run `address/-/invoke/entry`. Free of incarnations: the receiver's view. */
 export function idempotencyKeyOf(namespace: string, record: DurableRecord, cell: Cell): string {
   const run = record.meta.belongs?.run
-  if (run === undefined) return `${namespace}/${record.address}/-/${idPath(cell)}/${cell.entry}`
+  if (run === undefined) return `${namespace}/${record.address}/-/${actionNameOf(cell)}/${cell.entry}`
   const tilde = record.address.indexOf('~')
-  return `${run}/${tilde === -1 ? '-' : record.address.slice(tilde + 1)}/${idPath(cell)}`
+  return `${run}/${tilde === -1 ? '-' : record.address.slice(tilde + 1)}/${actionNameOf(cell)}`
 }
 
 export class Effects {
@@ -76,14 +76,21 @@ export class Effects {
     if (this.running.has(id) || ASK in cell.logic) return
     const running: Running = { address: record.address, controller: new AbortController(), receivers: new Set(), dispose: undefined }
     this.running.set(id, running)
-    const { input } = cell._snapshot
+    let idempotencyKey: string
+    try {
+      idempotencyKey = idempotencyKeyOf(this.host.namespace, record, cell)
+    } catch (error) {
+      // Its name was good when it was asked for, under other code.
+      this.settle(record.address, cell.number, id, running, { type: 'xstate.promise.reject', data: toOutcomeError(error) })
+      return
+    }
     const args = {
-      input,
+      input: cell._snapshot.input,
       self: cell,
       system: cell.system,
       emit: () => {},
       signal: running.controller.signal,
-      idempotencyKey: idempotencyKeyOf(this.host.namespace, record, cell),
+      idempotencyKey,
       attempt,
     }
     switch (cell.kind) {

@@ -11,6 +11,7 @@
  * | `c<n>:<key>` | one key of the context of machine n |
  * | `t<key>` | one timer |
  * | `n` | how often each invoke has been entered, for idempotency keys |
+ * | `k` | of a run: the external actions asked for, with a digest of their arguments |
  * | `f` | why the record failed |
  *
  * Every field carries a checksum over address, name and value; the number of fields stands in `z`. What a turn leaves
@@ -19,9 +20,10 @@
  * R1  A turn that fails, also by what it wants to store, leaves the record as it was.
  * R2  What is in memory is what decoding the fields would give.
  */
+import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
-import { SnapshotError, toStoredError, type StoredError } from '../errors.js'
-import type { Command } from '../protocol.js'
+import { InvalidIdError, SnapshotError, TurnError, toStoredError, type StoredError } from '../errors.js'
+import { EFFECT, type Command, type EffectDeclaration } from '../protocol.js'
 import type { Belonging } from './envelope.js'
 import { checkJson, decodeJson, encodeJson, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
 import { checkId, childAddress, parseAddress, type Address } from './identity.js'
@@ -170,6 +172,8 @@ export class DurableRecord implements TreeHost {
   endedAt = 0
   /** Entries per invoke, by id path; undefined until the first effect starts. */
   private entries: Readonly<Record<string, number>> | undefined
+  /** External actions of a run by name, with a digest of their arguments: a restart from input does not forget them. */
+  private asked: Readonly<Record<string, string>> | undefined
   private readonly host: RecordHost
   private readonly addressSum: number
   /** Whether the store has `m`. */
@@ -308,6 +312,7 @@ export class DurableRecord implements TreeHost {
     const record = new DurableRecord(this.host, this.address, this.definition, { ...this.meta, incarnation, startedAt })
     record.turns = this.turns
     record.tree.nextNumber = this.tree.nextNumber
+    record.asked = this.asked
     return { record, cleared: new Map(this.fieldNames().map((name) => [name, undefined])) }
   }
 
@@ -328,7 +333,7 @@ export class DurableRecord implements TreeHost {
     const fields: FieldChanges = new Map()
     const effects: { cell: Cell; running: boolean }[] = []
     let encoded: (string | undefined)[] | undefined
-    let { entries } = this
+    let { entries, asked } = this
 
     // Whatever may throw comes first and changes nothing but cells that this turn created (R1).
     for (let i = 0; i < turn.acts.length; i++) {
@@ -337,6 +342,7 @@ export class DurableRecord implements TreeHost {
         const path = idPath(act.cell)
         act.cell.entry = (entries?.[path] ?? 0) + 1
         entries = { ...entries, [path]: act.cell.entry }
+        if (isExternal(act.cell)) asked = this.ask(act.cell, asked)
         effects.push({ cell: act.cell, running: true })
       } else if (act.type === '@xstate.stop') {
         effects.push({ cell: act.cell, running: false })
@@ -373,6 +379,10 @@ export class DurableRecord implements TreeHost {
     if (entries !== this.entries) {
       this.entries = entries
       fields.set('n', JSON.stringify(entries))
+    }
+    if (asked !== this.asked) {
+      this.asked = asked
+      fields.set('k', JSON.stringify(asked))
     }
     const { status } = this.snapshot
     if (status === 'done' || status === 'stopped') {
@@ -425,6 +435,7 @@ export class DurableRecord implements TreeHost {
   private countFields(): number {
     let count = 2 + this.tree.timers.size
     if (this.entries) count++
+    if (this.asked) count++
     if (this.failure) count++
     for (const cell of this.tree.cells.values()) {
       if (!cell.saved) continue
@@ -434,6 +445,20 @@ export class DurableRecord implements TreeHost {
       for (const key in context) if (context[key] !== undefined) count++
     }
     return count
+  }
+
+  /** The same key with other arguments would be taken by its receiver for the first one repeated (I4). */
+  private ask(cell: Cell, asked: Readonly<Record<string, string>> | undefined): Readonly<Record<string, string>> | undefined {
+    const name = actionNameOf(cell)
+    // Outside a run the key counts the entries of the invoke, so it never comes again.
+    if (this.meta.belongs?.run === undefined) return asked
+    const { input } = cell._snapshot
+    const digest = createHash('sha256').update(input === undefined ? '' : encodeJson(input, `the input of "${name}"`, this.host.limits, this.tree)).digest('hex').slice(0, 16)
+    const before = asked?.[name]
+    if (before !== undefined && before !== digest) {
+      throw new TurnError('key', `The external action "${name}" of ${this.address} was asked for before in this run with other arguments. If it is meant to happen again, give it a name of its own ("${name}/2") by the option "name" of external(...).`)
+    }
+    return before === undefined ? { ...asked, [name]: digest } : asked
   }
 
   private encodeAct(act: Act, original: Original | undefined): string | undefined {
@@ -569,6 +594,8 @@ export class DurableRecord implements TreeHost {
     if (failure) this.failure = JSON.parse(failure) as Failure
     const entries = values.get('n')
     if (entries) this.entries = JSON.parse(entries) as Record<string, number>
+    const asked = values.get('k')
+    if (asked) this.asked = JSON.parse(asked) as Record<string, string>
 
     // Cells first, parents before children, so that references find them; then what they hold.
     const revive = (ref: StoredRef): unknown => tree.revive(ref)
@@ -690,6 +717,18 @@ export function idPath(cell: Cell): string {
   let path = encodeURIComponent(cell.id)
   for (let parent = cell._parent; parent && parent.number !== 0; parent = parent._parent) path = `${encodeURIComponent(parent.id)}/${path}`
   return path
+}
+
+/** An external action's part of its idempotency key: the name that it gives itself, else the id path of its invoke. */
+export function actionNameOf(cell: Cell): string {
+  const given = (cell.logic as { [EFFECT]?: EffectDeclaration })[EFFECT]?.name?.(cell._snapshot.input as never)
+  if (given === undefined) return idPath(cell)
+  if (typeof given === 'string' && /^[A-Za-z0-9._:-]{1,256}(?:\/[1-9][0-9]{0,8})?$/.test(given)) return given
+  throw new InvalidIdError('name of an external action', given, 'use 1 to 256 of A-Z a-z 0-9 . _ : -, and /2 and so on behind it where it is done again')
+}
+
+function isExternal(cell: Cell): boolean {
+  return (cell.logic as { [EFFECT]?: EffectDeclaration })[EFFECT]?.kind === 'external'
 }
 
 function safeKey(key: string): boolean {

@@ -1,7 +1,7 @@
 /** Effects: after the commit, journalled by their outcome, told apart by generation, aborted when their state is left. */
 import { expect, test } from 'vitest'
 import { assign, fromCallback, fromEventObservable, fromObservable, fromPromise, sendTo, setup } from 'xstate'
-import { external, repeatable, type EffectArgs } from '../../src/index.js'
+import { external, repeatable, type EffectArgs, durableChild, restartDurableChild } from '../../src/index.js'
 import type { World } from '../../src/testing/index.js'
 import { RecordingLogger, aWorld } from '../support/worlds.js'
 
@@ -318,4 +318,55 @@ test('a finished child that stays in its state is not run again after a crash', 
   await world.advance(1_000)
   expect(runs).toBe(1)
   expect((await world.system.actor(machine, 'x').snapshot())?.context.got).toBe(1)
+})
+
+test('in a run an external action has the key run/step/name, and the same key with other arguments is an error, also after a restart from input', async () => {
+  const ran: { key: string; input: unknown }[] = []
+  const machine = setup({
+    types: { context: {} as { input: { name: string; what: unknown } }, events: {} as { type: 'do'; name: string; what: unknown } },
+    actors: {
+      act: external({
+        name: ({ name }: { name: string }) => name,
+        run: async ({ input, idempotencyKey }: EffectArgs<{ name: string; what: unknown }>) => void ran.push({ key: idempotencyKey, input: input.what }),
+      }),
+    },
+  }).createMachine({
+    id: 'doer',
+    context: { input: { name: '', what: null } },
+    initial: 'idle',
+    states: { idle: {}, acting: { invoke: { id: 'act', src: 'act', input: ({ context }) => context.input, onDone: 'idle' } } },
+    on: { do: { target: '.acting', actions: assign({ input: ({ event }) => ({ name: event.name, what: event.what }) }) } },
+  })
+  const boss = setup({
+    actions: {
+      hire: durableChild(() => ({ machine: 'doer', id: 'step-1' })),
+      again: restartDurableChild(() => ({ machine: 'doer', id: 'step-1', from: 'input' })),
+    },
+  }).createMachine({ id: 'boss', entry: 'hire', on: { again: { actions: 'again' } } })
+  const world = await aWorld({ machines: [machine, boss] })
+  await world.system.actor(boss, 'r-1').start({ run: 'r-1' })
+  await world.settled()
+  const tell = async (name: string, what: unknown): Promise<void> => {
+    await world.system.actorAt('doer/r-1~step-1').send({ type: 'do', name, what } as never)
+    await world.settled()
+  }
+  await tell('mail', { to: 'a' })
+  await tell('mail', { to: 'a' })
+  await tell('mail/2', { to: 'b' })
+  expect(ran).toEqual([
+    { key: 'r-1/step-1/mail', input: { to: 'a' } },
+    { key: 'r-1/step-1/mail', input: { to: 'a' } },
+    { key: 'r-1/step-1/mail/2', input: { to: 'b' } },
+  ])
+  await world.system.actor(boss, 'r-1').send({ type: 'again' })
+  await world.settled()
+  world.crash()
+  await world.start()
+  await tell('mail', { to: 'b' })
+  expect((await world.system.actorAt('doer/r-1~step-1').failure())?.error).toMatchObject({ code: 'TURN', message: expect.stringContaining('"mail/2"') })
+  await world.system.actor(boss, 'r-1').send({ type: 'again' })
+  await world.settled()
+  await tell('../etc', {})
+  expect((await world.system.actorAt('doer/r-1~step-1').failure())?.error).toMatchObject({ code: 'INVALID_ID' })
+  expect(ran).toHaveLength(3)
 })
