@@ -55,7 +55,7 @@ export class Acts implements ActRunner {
         }
         case '@xstate.start':
           // Stopped again by a later turn of the same commit: nobody would hear of it.
-          if (record.status === 'active' && act.cell._snapshot.status === 'active') effects.start(record, act.cell, 1)
+          if (record.status === 'active' && act.cell._snapshot.status === 'active') effects.start(record, act.cell, act.again ? 2 : 1)
           break
         case '@xstate.stop':
           effects.stop(effectIdOf(record, act.cell))

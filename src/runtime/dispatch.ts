@@ -9,14 +9,14 @@ import type { Command } from '../protocol.js'
 import type { Batch, PartBuilder } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import { effectIdOf, type StoredEffect } from './effects.js'
-import { encodeEnvelope, type DeadLetter, type Envelope, type EnvelopeHead, type Parked, type ReplyTo } from './envelope.js'
+import { encodeEnvelope, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Parked, type ReplyTo } from './envelope.js'
 import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
 import { isJsonEqual } from './json.js'
 import type { NearTimers } from './near-timers.js'
 import { deadStream, encodeStreamEntry, ownStream, sharedStream } from './streams.js'
 import { DurableRecord, formatVersion, type RecordInput, type RecordMeta, type TurnResult } from './record.js'
 import type { Resident } from './residents.js'
-import { knowsEvent } from './machines.js'
+import { knowsEvent, type MachineDefinition } from './machines.js'
 import type { XEvent } from './xstate/insides.js'
 import type { Cell } from './xstate/refs.js'
 
@@ -35,6 +35,14 @@ export interface ActRunner {
 
 /** The key of the timer that takes an ended record away. */
 const expiryKey = '!'
+
+/** What a start says of the record that begins. */
+interface Beginning {
+  readonly input?: unknown
+  readonly parent?: Address | undefined
+  readonly parentCell?: number | undefined
+  readonly belongs: Belonging | undefined
+}
 
 export class Dispatcher {
   private readonly context: RuntimeContext
@@ -110,18 +118,7 @@ export class Dispatcher {
 
   private begin(batch: Batch, resident: Resident, first: { input?: unknown; parent?: Address; parentCell?: number; event: XEvent | undefined }, message: Message): void {
     const definition = this.context.registry.newest(machineOf(resident.address))!
-    const meta: RecordMeta = {
-      format: formatVersion,
-      machine: definition.name,
-      version: definition.version,
-      hash: definition.hash,
-      incarnation: batch.number,
-      ...(first.parent ? { parent: first.parent } : {}),
-      ...(first.parentCell === undefined ? {} : { parentCell: first.parentCell }),
-      ...(first.input === undefined ? {} : { input: first.input }),
-      startedAt: batch.at,
-      ...(message.envelope.belongs === undefined ? {} : { belongs: message.envelope.belongs }),
-    }
+    const meta = this.metaOf(batch, definition, { ...first, belongs: message.envelope.belongs })
     const record = new DurableRecord(this.context, resident.address, definition, meta)
     resident.record = record
     batch.part(resident.address).life = 'created'
@@ -130,11 +127,27 @@ export class Dispatcher {
     this.turn(batch, resident, record, { kind: 'start', input: first.input, ...(first.event ? { event: first.event } : {}) }, message)
   }
 
+  private metaOf(batch: Batch, definition: MachineDefinition, { input, parent, parentCell, belongs }: Beginning): RecordMeta {
+    return {
+      format: formatVersion,
+      machine: definition.name,
+      version: definition.version,
+      hash: definition.hash,
+      incarnation: batch.number,
+      ...(parent === undefined ? {} : { parent }),
+      ...(parentCell === undefined ? {} : { parentCell }),
+      ...(input === undefined ? {} : { input }),
+      startedAt: batch.at,
+      ...(belongs === undefined ? {} : { belongs }),
+    }
+  }
+
   private toRecord(batch: Batch, part: PartBuilder, resident: Resident, record: DurableRecord, message: Message): void {
     const { envelope } = message
     switch (envelope.kind) {
       case 'start':
-        if (!isJsonEqual(record.meta.input, envelope.body.input)) this.refuse(batch, part, message, 'exists', new ActorExistsError(resident.address))
+        if (envelope.body.parent) this.startAgain(batch, resident, record, envelope.body, message)
+        else if (!isJsonEqual(record.meta.input, envelope.body.input)) this.refuse(batch, part, message, 'exists', new ActorExistsError(resident.address))
         return
       case 'restart':
         this.restart(batch, resident, record, envelope.body.from, message)
@@ -184,17 +197,32 @@ export class Dispatcher {
 
   private restart(batch: Batch, resident: Resident, record: DurableRecord, from: 'snapshot' | 'input', message: Message): void {
     if (from === 'snapshot' && record.status === 'failed' && record.begun) {
-      this.write(batch, resident, record, record.resume(), undefined)
+      this.write(batch, resident, record, record.resume(batch.number), undefined)
       this.tell(batch, record, { type: 'child.started' })
       return
     }
+    this.anew(batch, resident, record, { ...record.meta, incarnation: batch.number, startedAt: batch.at }, message)
+  }
+
+  /** A parent starts a child under an id that it has used before: as in XState the old one is stopped, and the new one begins. */
+  private startAgain(batch: Batch, resident: Resident, record: DurableRecord, { input, parent, parentCell }: (Envelope & { kind: 'start' })['body'], message: Message): void {
+    const { meta } = record
+    if (record.status === 'active' && meta.parent === parent && meta.parentCell === parentCell && isJsonEqual(meta.input, input)) {
+      this.tell(batch, record, { type: 'child.started' })
+      return
+    }
+    const { belongs } = message.envelope
+    this.anew(batch, resident, record, this.metaOf(batch, record.definition, { input, parent, parentCell, belongs: belongs ?? meta.belongs }), message)
+  }
+
+  private anew(batch: Batch, resident: Resident, record: DurableRecord, meta: RecordMeta, message: Message): void {
     if (record.status === 'active') this.turn(batch, resident, record, { kind: 'stop' }, undefined)
-    const { record: fresh, cleared } = record.anew(batch.number, batch.at)
+    const { record: fresh, cleared } = record.anew(meta)
     const part = batch.part(resident.address)
     for (const [name] of cleared) part.fields.set(name, undefined)
     resident.record = fresh
     this.tell(batch, fresh, { type: 'child.started' })
-    this.turn(batch, resident, fresh, { kind: 'start', input: fresh.meta.input }, message)
+    this.turn(batch, resident, fresh, { kind: 'start', input: meta.input }, message)
   }
 
   /** Turns an expired actor's parked messages into dead letters; the last of them takes the record with it. */
@@ -268,9 +296,9 @@ export class Dispatcher {
       part.setTimer(member, timer.dueAt)
       this.timers.add({ member, dueAt: timer.dueAt })
     }
-    for (const { cell, running } of result.effects) {
+    for (const { cell, running, again } of result.effects) {
       const id = effectIdOf(record, cell)
-      if (running) part.beginEffect(id, JSON.stringify({ address, cell: cell.number, attempt: 1 } satisfies StoredEffect))
+      if (running) part.beginEffect(id, JSON.stringify({ address, cell: cell.number, attempt: again ? 2 : 1 } satisfies StoredEffect))
       else part.endEffect(id)
     }
     let actionIds: (string | undefined)[] | undefined

@@ -49,7 +49,7 @@ export interface RecordMeta {
   readonly machine: string
   readonly version: string
   readonly hash: string
-  /** Differs at every start and restart from input; part of effect ids. */
+  /** Differs at every start and restart; part of effect ids. */
   readonly incarnation: number
   /** The supervisor that is told how this actor ends. */
   readonly parent?: Address
@@ -92,8 +92,8 @@ export interface TurnResult {
   readonly fields: FieldChanges
   readonly timersSet: readonly Timer[]
   readonly timersCancelled: readonly Timer[]
-  /** Effects that this turn started or ended, in order. */
-  readonly effects: readonly { readonly cell: Cell; readonly running: boolean }[]
+  /** Effects that this turn started, anew or `again`, or ended, in order. */
+  readonly effects: readonly { readonly cell: Cell; readonly running: boolean; readonly again?: true }[]
   /** For each act, in its place: what it sends or commands, encoded; the rest of the acts have none. */
   readonly encoded: readonly (string | undefined)[]
   readonly acts: readonly Act[]
@@ -164,7 +164,7 @@ export class DurableRecord implements TreeHost {
   readonly address: Address
   readonly definition: MachineDefinition
   readonly tree: ActorTree
-  readonly meta: RecordMeta
+  meta: RecordMeta
   status: RecordStatus = 'active'
   failure: Failure | undefined
   turns = 0
@@ -285,18 +285,21 @@ export class DurableRecord implements TreeHost {
     }
   }
 
-  /** Takes a failed record up again from its last good snapshot: its timers count on, its effects run anew. */
-  resume(): TurnResult {
+  /** Takes a failed record up again from its last good snapshot: its timers count on, its effects run again. */
+  resume(incarnation: number): TurnResult {
     const fields: FieldChanges = this.failure ? new Map([['f', undefined]]) : new Map()
     this.status = 'active'
     this.endedAt = 0
     this.failure = undefined
-    const effects = this.runningEffects().map((cell) => ({ cell, running: true }))
+    // The outcome that failed it is remembered by its id. Under a new one the effect's next outcome is not taken for it.
+    this.meta = { ...this.meta, incarnation }
+    this.introduced = false
+    const effects = this.runningEffects().map((cell) => ({ cell, running: true, again: true as const }))
     return {
       ...this.finish(fields),
       timersSet: [...this.tree.timers.values()],
       effects,
-      acts: effects.map(({ cell }) => ({ type: '@xstate.start', cell })),
+      acts: effects.map(({ cell }) => ({ type: '@xstate.start', cell, again: true })),
     }
   }
 
@@ -307,9 +310,9 @@ export class DurableRecord implements TreeHost {
     return { ...this.finish(new Map()), ended: 'stopped' }
   }
 
-  /** The same actor begun anew from its input: numbers and turns count on, so that nothing old is taken for new. */
-  anew(incarnation: number, startedAt: number): { readonly record: DurableRecord; readonly cleared: FieldChanges } {
-    const record = new DurableRecord(this.host, this.address, this.definition, { ...this.meta, incarnation, startedAt })
+  /** The same actor begun anew from an input: numbers and turns count on, so that nothing old is taken for new. */
+  anew(meta: RecordMeta): { readonly record: DurableRecord; readonly cleared: FieldChanges } {
+    const record = new DurableRecord(this.host, this.address, this.definition, meta)
     record.turns = this.turns
     record.tree.nextNumber = this.tree.nextNumber
     record.asked = this.asked

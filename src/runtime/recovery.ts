@@ -12,7 +12,7 @@ import type { Shard } from './shard.js'
 /** Records read, and effects counted, at once. */
 const pageMax = 256
 /** An effect that has run this long without killing the process is suspected no more, ms. */
-const effectSurvivedMs = 10_000
+export const effectSurvivedMs = 10_000
 
 export async function recover(shard: Shard, context: RuntimeContext, recovery: Recovery): Promise<void> {
   shard.suspects.restore(recovery.suspects)
@@ -55,7 +55,8 @@ async function startEffectsAgain(shard: Shard, context: RuntimeContext, effects:
   const rest = effects.filter((effect) => !twice(effect))
   for (let i = 0; i < rest.length; i += pageMax) pages.push(rest.slice(i, i + pageMax))
   for (const page of pages) if (!(await startPage(shard, context, page))) return
-  if (shard.suspects.counting && effects.length > 0) {
+  // Also of effects that have ended since: their counts would stand for ever.
+  if (shard.suspects.hasEffects) {
     context.clock.after(effectSurvivedMs, () => {
       shard.suspects.clearMatching((id) => id.startsWith('e'))
       shard.flushSoon()

@@ -51,6 +51,8 @@ const timersMax = 10_000
 const readAheadMax = 1_024
 /** Parked messages put back in line at once. */
 const drainMax = 128
+/** For reads that do not wait. */
+const atOnce = AbortSignal.abort()
 
 export class Shard {
   readonly number: number
@@ -581,7 +583,7 @@ export class Shard {
   /** Whether the log holds entries that have not been handled; asks the store. */
   async hasUnread(): Promise<boolean> {
     if (this.state === 'stopped') return false
-    return (await this.context.store.read(this.number, Math.max(this.lanes.position, this.readPosition), 1, AbortSignal.abort())).length > 0
+    return (await this.context.store.read(this.number, Math.max(this.lanes.position, this.readPosition), 1, atOnce)).length > 0
   }
 
   async nextDue(): Promise<number | undefined> {

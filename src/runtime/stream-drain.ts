@@ -36,6 +36,7 @@ export class StreamDrain {
   private readonly lanes = new Map<number, Lane>()
   private stopped = false
   private idlers: (() => void)[] = []
+  private readonly waiters = new Set<() => void>()
 
   constructor(host: DrainHost, stream: string, handler: DrainHandler) {
     this.host = host
@@ -88,6 +89,7 @@ export class StreamDrain {
           await this.handler(entries.map(decodeStreamEntry), shard)
           lane.taken = last.seq
           lane.waiting -= entries.length
+          for (const look of [...this.waiters]) look()
           await store.trim(shard, this.stream, last.seq)
         }
         failures = 0
@@ -111,6 +113,21 @@ export class StreamDrain {
     return new Promise((resolve) => this.idlers.push(resolve))
   }
 
+  /** Resolves when fewer entries wait than that, or the signal aborts. */
+  below(lag: number, signal: AbortSignal): Promise<void> {
+    if (this.lag < lag || signal.aborted) return Promise.resolve()
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (this.lag >= lag && !signal.aborted && !this.stopped) return
+        this.waiters.delete(look)
+        signal.removeEventListener('abort', look)
+        resolve()
+      }
+      this.waiters.add(look)
+      signal.addEventListener('abort', look)
+    })
+  }
+
   private get isIdle(): boolean {
     for (const lane of this.lanes.values()) if (lane.busy) return false
     return true
@@ -123,6 +140,7 @@ export class StreamDrain {
   /** Takes nothing more; what is being handed over is waited for. */
   async stop(): Promise<void> {
     this.stopped = true
+    for (const look of [...this.waiters]) look()
     await this.idle()
   }
 }

@@ -32,9 +32,10 @@ export class Suspects {
     this.timersThrough = this.counting ? state.clock : 0
   }
 
-  /** Attempts stored by earlier owners. */
+  /** Attempts stored by earlier owners. What a clean stop was survived by is suspected no more. */
   restore(attempts: readonly (readonly [string, number])[]): void {
     for (const [id, n] of attempts) this.attempts.set(id, n)
+    if (!this.counting) this.clearMatching(() => true)
   }
 
   attemptsAt(id: string): number {
@@ -76,6 +77,11 @@ export class Suspects {
 
   clearMatching(matches: (id: string) => boolean): void {
     for (const id of [...this.attempts.keys()]) if (matches(id)) this.clear(id)
+  }
+
+  /** Whether there are effects among them. */
+  get hasEffects(): boolean {
+    return [...this.attempts.keys()].some((id) => id.startsWith('e'))
   }
 
   get hasCleared(): boolean {

@@ -17,7 +17,7 @@ import { resolveOptions, type RuntimeOptions } from './options.js'
 import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
-import type { Appended, FindQuery, Holder, NewEntry, NodeIdentity, Store, StoreInfo } from './ports/store.js'
+import type { Appended, FindQuery, Holder, NewEntry, NodeIdentity, ShardState, Store, StoreInfo } from './ports/store.js'
 import { Shard } from './shard.js'
 import { StreamDrain, type DrainHandler } from './stream-drain.js'
 import { deadStream, decodeStreamEntry, ownStream, sharedStream, type StreamRecord } from './streams.js'
@@ -102,7 +102,6 @@ export class ActorSystem {
     this.currentRole = await this.claimAll(context)
     if (this.currentRole === 'owner') this.gateway = this.ownerGateway(this.storeGateway!)
     this.logger.info({ namespace: context.namespace, node: this.node.id, role: this.currentRole, durability: this.durability, shards: context.shards }, 'actor system started')
-    if (this.currentRole === 'owner') this.heartbeat()
     return this
   }
 
@@ -145,6 +144,8 @@ export class ActorSystem {
       if (definition.inline.length > 0) this.logger.info({ machine: definition.name, places: definition.inline }, 'a machine has inline actions or actors: an inline action runs at most once across a crash, an inline actor is known by its place only. Name them')
     }
     this.gateway = this.storeGateway
+    // Now, because taking up the shards may take longer than a lease. A client's beat keeps its process alive while it waits.
+    this.heartbeat()
     return context
   }
 
@@ -320,34 +321,33 @@ export class ActorSystem {
     }
   }
 
-  /** The shard of number 0 stands for the namespace: who has it claims the rest. */
+  /** The shard of number 0 stands for the namespace: who has it claims the rest. What another living node has stays its. */
   private async claimAll(context: RuntimeContext): Promise<SystemRole> {
-    for (let number = 0; number < context.shards; number++) {
-      const role = await this.claim(context, number)
-      if (role === 'client') return role
-    }
-    await Promise.all([...this.starting].map((start) => start()))
-    this.starting = []
+    const first = await this.claim(context, 0)
+    if (!first) return 'client'
+    const rest = await Promise.all(Array.from({ length: context.shards - 1 }, (_, i) => this.claim(context, i + 1, first.dead)))
+    await Promise.all([first, ...rest].map((claimed) => claimed?.shard.start(claimed.state)))
     return 'owner'
   }
 
-  private starting: (() => Promise<void>)[] = []
-
-  private async claim(context: RuntimeContext, number: number): Promise<SystemRole> {
+  /**
+   * A shard that is free, or whose holder is dead: its counter stands still for the length of a lease, by our own clock.
+   *
+   * @param dead a node that is known to be: its counter stood still on another shard
+   */
+  private async claim(context: RuntimeContext, number: number, dead?: string): Promise<{ readonly shard: Shard; readonly state: ShardState; readonly dead: string | undefined } | undefined> {
     let seen: Holder | undefined
     for (;;) {
       const claim = await context.store.claim(number, this.node, seen)
       if ('lease' in claim) {
         const shard = new Shard(context, this.node, claim.lease, claim.state, await context.store.now(), (lost, why) => this.lost(lost, why))
         this.shards.set(number, shard)
-        this.starting.push(() => shard.start(claim.state))
-        return 'owner'
+        return { shard, state: claim.state, dead: seen?.node }
       }
       const { heldBy } = claim
-      if (heldBy.alive || (seen && (seen.node !== heldBy.node || seen.beat !== heldBy.beat))) return 'client'
-      // Its counter must stand still for the length of a lease, by our own clock.
+      if (heldBy.alive || (seen && (seen.node !== heldBy.node || seen.beat !== heldBy.beat))) return undefined
       seen = heldBy
-      await new Promise<void>((resolve) => this.clockPort.after(this.runtime.leaseMs, resolve))
+      if (heldBy.node !== dead) await new Promise<void>((resolve) => this.clockPort.after(this.runtime.leaseMs, resolve))
     }
   }
 

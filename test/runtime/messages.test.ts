@@ -331,3 +331,39 @@ test('a durable child started by a child inside a record tells and answers that 
   expect(persisted.context.heard).toEqual([])
   expect(persisted.children.crew.snapshot.context.heard).toEqual(['child.started', 'greeting'])
 })
+
+test('a child started under an id that was used before begins anew, and the old one is stopped if it lives; its ended record is no obstacle', async () => {
+  const world = await aWorld({ machines: [boss, worker] })
+  const child = () => world.system.actorAt('worker/b~w')
+  const n = async (): Promise<unknown> => ((await child().snapshot()) as unknown as { context: unknown } | undefined)?.context
+  const hire = async (input: unknown): Promise<void> => {
+    await parent_(world).send({ type: 'hire', id: 'w', input })
+    await world.settled()
+  }
+  await hire(1)
+  await child().send({ type: 'add' } as never)
+  await hire(1)
+  expect(await n()).toEqual({ n: 1, input: 1 })
+  await hire(2)
+  expect(await n()).toEqual({ n: 0, input: 2 })
+  await child().send({ type: 'end' } as never)
+  await world.settled()
+  world.crash()
+  await world.start()
+  await hire(2)
+  expect(await child().status()).toBe('active')
+  await child().send({ type: 'bad' } as never)
+  await world.settled()
+  await hire(3)
+  expect(await n()).toEqual({ n: 0, input: 3 })
+  expect((await parent_(world).snapshot())?.context.facts.map((fact) => [fact.type, 'reason' in fact ? fact.reason : undefined])).toEqual([
+    ['child.started', undefined],
+    ['child.started', undefined],
+    ['child.stopped', 'stopped'],
+    ['child.started', undefined],
+    ['child.stopped', 'done'],
+    ['child.started', undefined],
+    ['child.failed', undefined],
+    ['child.started', undefined],
+  ])
+})

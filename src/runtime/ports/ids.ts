@@ -1,3 +1,4 @@
+/** The id port. */
 import { randomUUID } from 'node:crypto'
 
 /** Where ids come from that nobody gave: of messages, nodes, runs. */

@@ -7,7 +7,8 @@ import type { Cell, ProcessingStatus, RemoteRef } from './refs.js'
 /** What leaves the record, in XState's order. Carried out only after the commit of the turn. */
 export type Act =
   | { readonly type: '@xstate.action'; readonly cell: Cell; readonly name: string; readonly params: unknown; readonly info: XAction['info']; readonly exec: (info: unknown, params: unknown) => unknown }
-  | { readonly type: '@xstate.start'; readonly cell: Cell }
+  /** `again`: it may have run before. */
+  | { readonly type: '@xstate.start'; readonly cell: Cell; readonly again?: true }
   | { readonly type: '@xstate.stop'; readonly cell: Cell }
   | { readonly type: '@xstate.receive'; readonly cell: Cell; readonly event: XEvent }
   | { readonly type: '@xstate.sendTo'; readonly cell: Cell | undefined; readonly to: RemoteRef; readonly event: XEvent }
