@@ -1,0 +1,366 @@
+/**
+ * An agent: takes a task, gathers what it needs, asks a model, and lets nothing pass that is not accepted: by the
+ * confidence gate, by whoever verifies, by a person where one must approve. It holds no retry, no limit and no price;
+ * the call chart and the ledger do. `defineAgent` fills in what one kind of agent does; any machine that takes an
+ * {@link AgentInput} and ends with an {@link AgentOutput} can stand in its place.
+ */
+import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
+import { append, reply } from '../protocol.js'
+import { decisionAnswer, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type ResolutionEvent } from './approval.js'
+import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
+import { noConfidence, type Confidence } from './gate.js'
+import { nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
+import { traceStream, type TraceJudgement } from './trace.js'
+
+/** A piece of work for an agent. JSON. */
+export interface AgentTask {
+  /** Unique in its run. */
+  readonly id: string
+  /** The part of the plan that it goes back to, through all replanning. */
+  readonly origin: string
+  readonly input: unknown
+  /** The goal of the run, as it was given and never changed. */
+  readonly goal: Goal
+  /** What the agent may spend. */
+  readonly grant: Amounts
+  readonly run: string
+  /** `machine/id` of the run, where a verdict is asked for; absent for an agent that works alone. */
+  readonly runAddress?: string
+  /** Full names of models to use instead of the agent's own, in order. */
+  readonly models?: readonly string[]
+}
+
+export interface AgentInput {
+  readonly task?: AgentTask
+}
+
+/** What a run is for. The digest is over the canonical text; every message and trace of the run carries it. */
+export interface Goal {
+  readonly text: string
+  readonly digest: string
+}
+
+/** What whoever verifies says of an output. */
+export interface Verdict {
+  readonly accepted: boolean
+  readonly reasons: readonly string[]
+  readonly explanation: string
+  readonly confidence: Confidence
+  /** The output as far as it was accepted, if not all of it was. */
+  readonly output?: unknown
+  /** What of it was not, and why. */
+  readonly refused?: readonly { readonly finding: unknown; readonly reasons: readonly string[]; readonly explanation: string }[]
+  /** Sources that were looked at and hold what is said. */
+  readonly sourcesVerified?: readonly unknown[]
+  /** Who said so: an agent's address, `rule` or a person. */
+  readonly by: string
+}
+
+export type AgentFailure = 'gather' | 'prompt' | 'budget' | 'deadline' | 'model' | 'truncated' | 'declined' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
+
+export interface AgentOutput {
+  readonly outcome: 'done' | 'failed'
+  readonly output: unknown
+  readonly confidence: Confidence
+  readonly verdict: Verdict | null
+  readonly acted: readonly Act[]
+  readonly failure: { readonly reason: AgentFailure; readonly message: string } | null
+  /** What the agent gives back of its grant, and what it spent. */
+  readonly unspent: Amounts
+  readonly spent: Amounts
+  readonly overrun: Amounts
+}
+
+/** An action that was carried out, and what came of it. */
+export interface Act {
+  readonly name: string
+  readonly output: unknown
+}
+
+export interface AgentContext {
+  readonly task: AgentTask | null
+  readonly ledger: Ledger
+  readonly gathered: unknown
+  /** The call under way. */
+  readonly call: CallInput | null
+  /** The attempt that brought the answer. */
+  readonly attempt: string | null
+  readonly output: unknown
+  readonly confidence: Confidence
+  readonly verdict: Verdict | null
+  readonly planned: readonly PlannedAction[]
+  readonly approval: ApprovalRequest | null
+  readonly decision: Decision | null
+  readonly acted: readonly Act[]
+  readonly failure: AgentOutput['failure']
+}
+
+export type AgentEvent = { readonly type: 'task.assign'; readonly task: AgentTask } | DecisionEvent | ResolutionEvent | CallToAgent
+
+export const agentFailure = (reason: AgentFailure, message: string): AgentOutput['failure'] => ({ reason, message })
+const errorOf = (event: unknown): { code?: string; message: string } => (event as { error: { code?: string; message: string } }).error
+const outputOf = <T>(event: unknown): T => (event as { output: T }).output
+
+/** What came from whoever verifies, read so that anything but a verdict is a refusal. */
+export function toVerdict(given: unknown): Verdict {
+  const { accepted, reasons, explanation, confidence, by } = (given ?? {}) as Partial<Verdict>
+  const isVerdict = typeof accepted === 'boolean' && Array.isArray(reasons) && typeof explanation === 'string' && typeof confidence === 'object' && confidence !== null && typeof by === 'string'
+  return isVerdict ? (given as Verdict) : { accepted: false, reasons: ['malformed'], explanation: 'whoever verifies gave no verdict', confidence: noConfidence, by: typeof by === 'string' ? by : 'unknown' }
+}
+
+/** The action under way: its place among those planned, and which of those of its name it is, counted from 1. */
+export function nextAction({ planned, acted }: Pick<AgentContext, 'planned' | 'acted'>): { readonly action: PlannedAction; readonly ordinal: number } {
+  const action = planned[acted.length]!
+  return { action, ordinal: planned.slice(0, acted.length + 1).filter((other) => other.name === action.name).length }
+}
+
+export const agentMachine = setup({
+  types: {
+    context: {} as AgentContext,
+    events: {} as AgentEvent,
+    input: {} as AgentInput | undefined,
+    output: {} as AgentOutput,
+  },
+  actors: {
+    call: callMachine,
+    /** Replaced by defineAgent, as are verify and act: reads what the prompt needs. */
+    gather: fromPromise<unknown, { task: AgentTask }>(() => Promise.resolve(null)),
+    verify: fromPromise<Verdict, { task: AgentTask; output: unknown; confidence: Confidence }>(() => Promise.reject(new Error('nobody verifies'))),
+    act: fromPromise<unknown, { task: AgentTask; action: PlannedAction; ordinal: number }>(() => Promise.reject(new Error('nothing to act with'))),
+  },
+  guards: {
+    hasTask: ({ context }) => context.task !== null,
+    hasFailed: ({ context }) => context.failure !== null,
+    /** Replaced by defineAgent: whether the confidence alone suffices. */
+    passesGate: () => true,
+    /** Replaced by defineAgent: whether there is somebody to verify. */
+    canBeVerified: () => false,
+    /** Fails closed: only a plain yes is one. */
+    isAccepted: ({ event }) => toVerdict(outputOf(event)).accepted,
+    needsApproval: ({ context }) => context.approval !== null,
+    hasActions: ({ context }) => context.acted.length < context.planned.length,
+    isApproved: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest && event.approved === true,
+    isForThisRequest: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest,
+    isOutcomeUnknown: ({ event }) => errorOf(event).code === 'OUTCOME_UNKNOWN',
+    hasHappened: ({ event }) => event.type === 'action.resolve' && event.happened === true,
+  },
+  delays: {
+    /** Replaced by defineAgent: how long a person has to decide. */
+    approvalDeadline: 7 * 24 * 3_600_000,
+  },
+  actions: {
+    takeTask: assign({ task: ({ event }) => (event as AgentEvent & { type: 'task.assign' }).task }),
+    openLedger: assign({ ledger: ({ context }) => openLedger(context.task?.grant ?? nothing) }),
+    noteGathered: assign({ gathered: ({ event }) => outputOf(event) ?? null }),
+    /** Replaced by defineAgent: renders the prompt into `call`. */
+    prepareCall: assign({ failure: () => agentFailure('prompt', 'this agent has no prompt') }),
+    /** Replaced by defineAgent: reads the answer into `output` and `confidence`, or `failure`. */
+    readAnswer: assign(({ event }) => {
+      const result = outputOf<CallOutput>(event)
+      return result.ok ? { output: result.response } : { failure: agentFailure(result.reason === 'failed' ? 'model' : result.reason, result.message) }
+    }),
+    noteAnswered: assign({ call: null, attempt: ({ context, event }) => (context.call ? `${context.call.id}.${outputOf<CallOutput>(event).attempts.length}` : null) }),
+    /** Replaced by defineAgent: what the accepted output calls for, and whether a person must approve. */
+    planActions: assign({ planned: [], approval: null }),
+    answerReserve: enqueueActions(({ enqueue, context, event }) => {
+      const { id, worst } = event as CallToAgent & { type: 'call.reserve' }
+      const ledger = reserve(context.ledger, id, worst)
+      if (ledger) enqueue.assign({ ledger })
+      enqueue(sendTo('call', { type: ledger ? 'ledger.reserved' : 'ledger.refused' }))
+    }),
+    settleCall: assign({
+      ledger: ({ context, event }) => {
+        const { id, cost } = event as CallToAgent & { type: 'call.settle' }
+        return settle(context.ledger, id, cost ?? undefined)
+      },
+    }),
+    noteVerdict: assign(({ context, event }) => {
+      const verdict = toVerdict(outputOf(event))
+      return { verdict, output: verdict.accepted && verdict.output !== undefined ? verdict.output : context.output, confidence: verdict.confidence }
+    }),
+    noteDecision: assign({ decision: ({ event }) => (event.type === 'approval.decide' ? { digest: event.digest, approved: event.approved, by: event.by, note: event.note ?? '' } : null) }),
+    answerDecision: reply(({ context }) => decisionAnswer(context)),
+    noteAct: assign({ acted: ({ context, event }) => [...context.acted, { name: nextAction(context).action.name, output: outputOf(event) ?? null }] }),
+    noteResolved: assign({ acted: ({ context, event }) => [...context.acted, { name: nextAction(context).action.name, output: event.type === 'action.resolve' ? (event.output ?? null) : null }] }),
+    failGather: assign({ failure: ({ event }) => agentFailure('gather', errorOf(event).message) }),
+    failGate: assign({ failure: ({ context }) => agentFailure('gate', `confidence ${context.confidence.value ?? 'none'} (${context.confidence.source}) does not pass, and nobody verifies`) }),
+    failRefused: assign({ failure: ({ context }) => agentFailure('refused', context.verdict?.explanation ?? 'refused') }),
+    failVerification: assign({ failure: ({ event }) => agentFailure('verification', errorOf(event).message) }),
+    failRejected: assign({ failure: ({ context }) => agentFailure('rejected', `${context.decision?.by ?? 'somebody'} rejected it${context.decision?.note ? `: ${context.decision.note}` : ''}`) }),
+    failExpired: assign({ failure: () => agentFailure('expired', 'nobody decided in time; what nobody approves is denied') }),
+    failAct: assign({ failure: ({ event }) => agentFailure('action', errorOf(event).message) }),
+    traceJudgement: append(({ context }) => {
+      const { attempt, output, confidence, verdict, failure } = context
+      const value: TraceJudgement = {
+        half: 'judgement',
+        attempt: attempt ?? '',
+        output,
+        confidence,
+        goalCheck: failure?.reason === 'goal' ? 'broken' : 'intact',
+        verifiedBy: verdict?.by ?? null,
+        accepted: verdict?.accepted ?? null,
+        reasons: verdict?.reasons ?? [],
+        sourcesVerified: verdict?.sourcesVerified ?? [],
+        failure: failure?.message ?? null,
+      }
+      return { stream: traceStream, shared: true, value }
+    }),
+  },
+}).createMachine({
+  id: 'agent',
+  version: '1',
+  description: 'Takes a task, asks a model, and lets nothing pass that is not accepted.',
+  context: ({ input }) => ({
+    task: input?.task ?? null,
+    ledger: openLedger(nothing),
+    gathered: null,
+    call: null,
+    attempt: null,
+    output: null,
+    confidence: noConfidence,
+    verdict: null,
+    planned: [],
+    approval: null,
+    decision: null,
+    acted: [],
+    failure: null,
+  }),
+  output: ({ context }) => ({
+    outcome: context.failure ? 'failed' : 'done',
+    output: context.output,
+    confidence: context.confidence,
+    verdict: context.verdict,
+    acted: context.acted,
+    failure: context.failure,
+    unspent: unspent(context.ledger),
+    spent: context.ledger.spent,
+    overrun: context.ledger.overrun,
+  }),
+  initial: 'idle',
+  on: {
+    'approval.decide': { actions: 'answerDecision', description: 'Nothing to decide, or it is decided: the answer says which.' },
+  },
+  states: {
+    idle: {
+      description: 'Without a task.',
+      always: { guard: 'hasTask', target: 'working' },
+      on: { 'task.assign': { target: 'working', actions: 'takeTask' } },
+    },
+    working: {
+      description: 'On its task: reading, asking the model, reading the answer, acting on what was accepted.',
+      initial: 'gathering',
+      states: {
+        gathering: {
+          description: 'Reads what the prompt needs.',
+          entry: 'openLedger',
+          invoke: {
+            id: 'gather',
+            src: 'gather',
+            input: ({ context }) => ({ task: context.task! }),
+            onDone: { target: 'prepared', actions: ['noteGathered', 'prepareCall'] },
+            onError: { target: '#agent.failed', actions: 'failGather' },
+          },
+        },
+        prepared: {
+          description: 'The prompt is rendered, unless that failed.',
+          always: [{ guard: 'hasFailed', target: '#agent.failed' }, { target: 'calling' }],
+        },
+        calling: {
+          description: 'A model call is under way; its attempts draw on this agent’s ledger.',
+          invoke: {
+            id: 'call',
+            src: 'call',
+            input: ({ context }) => context.call!,
+            onDone: { target: 'judging', actions: ['readAnswer', 'noteAnswered', 'traceJudgement'] },
+          },
+          on: {
+            'call.reserve': { actions: 'answerReserve' },
+            'call.settle': { actions: 'settleCall' },
+          },
+        },
+        judging: {
+          description: 'Is the answer good enough by itself, or must somebody verify it?',
+          always: [
+            { guard: 'hasFailed', target: '#agent.failed' },
+            { guard: 'passesGate', target: 'concluding' },
+            { guard: 'canBeVerified', target: '#agent.awaitingVerification' },
+            { target: '#agent.failed', actions: 'failGate' },
+          ],
+        },
+        concluding: {
+          description: 'The output stands. What does it call for?',
+          entry: 'planActions',
+          always: [
+            { guard: 'hasFailed', target: '#agent.failed' },
+            { guard: 'needsApproval', target: '#agent.approvalPending' },
+            { guard: 'hasActions', target: '#agent.acting' },
+            { target: '#agent.done' },
+          ],
+        },
+      },
+    },
+    awaitingVerification: {
+      description: 'Somebody else judges the output.',
+      invoke: {
+        id: 'verify',
+        src: 'verify',
+        input: ({ context }) => ({ task: context.task!, output: context.output, confidence: context.confidence }),
+        onDone: [
+          { guard: 'isAccepted', target: 'working.concluding', actions: ['noteVerdict', 'traceJudgement'] },
+          { target: 'failed', actions: ['noteVerdict', 'failRefused', 'traceJudgement'] },
+        ],
+        onError: { target: 'failed', actions: 'failVerification' },
+      },
+    },
+    approvalPending: {
+      description: 'A person must approve exactly these actions; silence is a no.',
+      on: {
+        'approval.decide': [
+          { guard: 'isApproved', target: 'acting', actions: ['noteDecision', 'answerDecision'] },
+          { guard: 'isForThisRequest', target: 'failed', actions: ['noteDecision', 'failRejected', 'answerDecision'] },
+        ],
+      },
+      after: { approvalDeadline: { target: 'failed', actions: 'failExpired' } },
+    },
+    acting: {
+      description: 'The outside world is being changed, one action after the other, each under its key.',
+      initial: 'choosing',
+      states: {
+        choosing: {
+          description: 'Is there another action?',
+          always: [{ guard: 'hasActions', target: 'running' }, { target: '#agent.done' }],
+        },
+        running: {
+          description: 'One action is under way.',
+          invoke: {
+            id: 'act',
+            src: 'act',
+            input: ({ context }) => ({ task: context.task!, ...nextAction(context) }),
+            onDone: { target: 'choosing', actions: 'noteAct' },
+            onError: [
+              { guard: 'isOutcomeUnknown', target: 'unsure' },
+              { target: '#agent.failed', actions: 'failAct' },
+            ],
+          },
+        },
+        unsure: {
+          description: 'Nobody knows whether the action happened; a person finds out.',
+          on: {
+            'action.resolve': [
+              { guard: 'hasHappened', target: 'choosing', actions: 'noteResolved' },
+              { target: 'running', description: 'It has not: it may be run.' },
+            ],
+          },
+        },
+      },
+    },
+    done: {
+      description: 'The task is done, and the output stands.',
+      type: 'final',
+    },
+    failed: {
+      description: 'The task could not be done; the reason is part of the output.',
+      type: 'final',
+    },
+  },
+})

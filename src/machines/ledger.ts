@@ -1,0 +1,108 @@
+/**
+ * A ledger of what an actor may spend. Budgets are allotments: amounts are moved from ledger to ledger by message and
+ * never copied, so in every ledger, at every commit (I7):
+ *
+ *     received = free + granted and open + reserved + spent
+ *
+ * Pure; all amounts are whole numbers. A ledger is part of its actor's context, so that a reservation and the intent it
+ * pays for are one commit.
+ */
+
+export interface Amounts {
+  /** Tokens in and out together. */
+  readonly tokens: number
+  readonly calls: number
+  /** Money, in billionths of a US dollar, rounded up. */
+  readonly nanoDollars: number
+}
+
+export interface Ledger {
+  readonly received: Amounts
+  readonly free: Amounts
+  /** Given to children that have not ended, by the child's id. */
+  readonly granted: Readonly<Record<string, Amounts>>
+  /** Held for calls under way, by the call's attempt: the worst they can cost. */
+  readonly reserved: Readonly<Record<string, Amounts>>
+  readonly spent: Amounts
+  /** What calls cost beyond their reservation. Part of nobody's budget; shown, and must be zero. */
+  readonly overrun: Amounts
+}
+
+export const nothing: Amounts = { tokens: 0, calls: 0, nanoDollars: 0 }
+
+export function plus(a: Amounts, b: Amounts): Amounts {
+  return { tokens: a.tokens + b.tokens, calls: a.calls + b.calls, nanoDollars: a.nanoDollars + b.nanoDollars }
+}
+
+export function minus(a: Amounts, b: Amounts): Amounts {
+  return { tokens: a.tokens - b.tokens, calls: a.calls - b.calls, nanoDollars: a.nanoDollars - b.nanoDollars }
+}
+
+/** Of each kind the smaller amount. */
+export function lesser(a: Amounts, b: Amounts): Amounts {
+  return { tokens: Math.min(a.tokens, b.tokens), calls: Math.min(a.calls, b.calls), nanoDollars: Math.min(a.nanoDollars, b.nanoDollars) }
+}
+
+/** Whether `a` covers `b` in every kind. */
+export function covers(a: Amounts, b: Amounts): boolean {
+  return a.tokens >= b.tokens && a.calls >= b.calls && a.nanoDollars >= b.nanoDollars
+}
+
+export function sum(amounts: Iterable<Amounts>): Amounts {
+  let total = nothing
+  for (const amount of amounts) total = plus(total, amount)
+  return total
+}
+
+export function openLedger(received: Amounts): Ledger {
+  return { received, free: received, granted: {}, reserved: {}, spent: nothing, overrun: nothing }
+}
+
+/** Gives part of what is free to a child. Undefined if it does not suffice; the same id again changes nothing. */
+export function grant(ledger: Ledger, id: string, amounts: Amounts): Ledger | undefined {
+  if (ledger.granted[id]) return ledger
+  if (!covers(ledger.free, amounts)) return undefined
+  return { ...ledger, free: minus(ledger.free, amounts), granted: { ...ledger.granted, [id]: amounts } }
+}
+
+/** The child has ended and returns what is left; without an account of it, all of it counts as spent. */
+export function closeGrant(ledger: Ledger, id: string, unspent: Amounts = nothing): Ledger {
+  const { [id]: given, ...granted } = ledger.granted
+  if (!given) return ledger
+  const back = lesser(unspent, given)
+  return { ...ledger, granted, free: plus(ledger.free, back), spent: plus(ledger.spent, minus(given, back)) }
+}
+
+/** Holds the worst case of a call. Undefined if it does not suffice; the same id again changes nothing. */
+export function reserve(ledger: Ledger, id: string, worst: Amounts): Ledger | undefined {
+  if (ledger.reserved[id]) return ledger
+  if (!covers(ledger.free, worst)) return undefined
+  return { ...ledger, free: minus(ledger.free, worst), reserved: { ...ledger.reserved, [id]: worst } }
+}
+
+/** The call has ended and cost this much; without an account of it, all that was held counts as spent. */
+export function settle(ledger: Ledger, id: string, actual?: Amounts): Ledger {
+  const { [id]: held, ...reserved } = ledger.reserved
+  if (!held) return ledger
+  const charged = actual ? lesser(actual, held) : held
+  return {
+    ...ledger,
+    reserved,
+    free: plus(ledger.free, minus(held, charged)),
+    spent: plus(ledger.spent, charged),
+    overrun: actual ? plus(ledger.overrun, minus(actual, charged)) : ledger.overrun,
+  }
+}
+
+/** What an ending actor gives back: all that is free. Open grants and reservations stay charged to it. */
+export function unspent(ledger: Ledger): Amounts {
+  return ledger.free
+}
+
+/** I7, and nothing below zero. */
+export function isBalanced(ledger: Ledger): boolean {
+  const parts = sum([ledger.free, ledger.spent, ...Object.values(ledger.granted), ...Object.values(ledger.reserved)])
+  const { received } = ledger
+  const equal = parts.tokens === received.tokens && parts.calls === received.calls && parts.nanoDollars === received.nanoDollars
+  return equal && covers(ledger.free, nothing) && covers(ledger.spent, nothing)
+}

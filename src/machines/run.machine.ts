@@ -1,0 +1,509 @@
+/**
+ * A run: one piece of work with one goal, from plan to result. A planner splits the goal into steps, workers take them
+ * in parallel under a supervisor, a checker judges what they bring, a step that fails is planned anew (bounded), a
+ * writer puts it together, a person approves, and one action in the outside world ends it. `defineRun` says who takes
+ * the roles, what each may spend and what the action is.
+ *
+ * The agents are durable children of the run's record and share its key, so they share its shard. What a run brings
+ * does not depend on which agent was faster: steps are judged in the order of the plan.
+ */
+import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
+import { append, reply, type ReplyToken } from '../protocol.js'
+import type { AgentInput, AgentOutput, Goal, Verdict } from './agent.machine.js'
+import { decisionAnswer, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type ResolutionEvent } from './approval.js'
+import type { Confidence } from './gate.js'
+import { closeGrant, grant, minus, nothing, openLedger, type Amounts, type Ledger } from './ledger.js'
+import { supervisorMachine, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './supervisor.machine.js'
+
+export type RunRole = 'planner' | 'worker' | 'checker' | 'writer'
+
+export interface RunInput {
+  readonly run: string
+  /** `machine/id` of the run itself, where its agents ask. */
+  readonly address: string
+  readonly goal: Goal
+  /** What the run as a whole may spend. */
+  readonly ceiling: Amounts
+  /** Machine names of the agents that take the roles. */
+  readonly crew: Readonly<Record<RunRole, string>>
+  /** What an agent of a role is granted of the ceiling, where the run says so; what it does not spend comes back. */
+  readonly grants: Readonly<Partial<Record<RunRole, Amounts>>>
+  /** What an agent is granted that works beside others. */
+  readonly share: Amounts
+  readonly supervisor: Partial<SupervisorOptions>
+  /** Steps a plan may have, inclusive. */
+  readonly stepsMax: number
+  /** How often one step may be planned anew, inclusive. */
+  readonly replansMax: number
+  /** Full names of models that the run's agents use instead of their own; null: their own. */
+  readonly models: readonly string[] | null
+  /** What the run works on; its agents read it from here. JSON. */
+  readonly material: unknown
+}
+
+/** A part of the plan. */
+export interface Step {
+  readonly id: string
+  /** What its worker is asked; JSON. */
+  readonly task: unknown
+  /** The plan's step this one stands for: itself, or the one planned anew. */
+  readonly origin: string
+  readonly state: 'working' | 'checking' | 'replanning' | 'done' | 'unanswered'
+  readonly output: unknown
+  readonly confidence: Confidence | null
+  readonly verdict: Verdict | null
+  /** Why it is unanswered. */
+  readonly reason: string | null
+}
+
+/** A worker's output that waits to be judged. */
+interface Request {
+  /** Machine name of the agent that is to judge it. */
+  readonly by: string
+  readonly output: unknown
+  readonly confidence: Confidence
+  readonly token: ReplyToken
+}
+
+/** An agent of the run, for those who watch. */
+export interface Member {
+  readonly id: string
+  readonly role: RunRole
+  readonly machine: string
+  readonly startedAt: number | null
+  readonly endedAt: number | null
+  readonly restarts: number
+  readonly outcome: 'done' | 'failed' | 'stopped' | 'refused' | null
+  readonly spent: Amounts
+}
+
+export interface RunContext {
+  readonly input: RunInput
+  readonly ledger: Ledger
+  /** In the order in which they were engaged. */
+  readonly members: readonly Member[]
+  readonly steps: readonly Step[]
+  readonly requests: Readonly<Record<string, Request>>
+  /** The step being judged. */
+  readonly checking: string | null
+  readonly report: unknown
+  readonly approval: ApprovalRequest | null
+  readonly planned: PlannedAction | null
+  readonly decision: Decision | null
+  readonly published: unknown
+  readonly failure: { readonly reason: string; readonly message: string } | null
+}
+
+export type RunEvent =
+  | SupervisorReport
+  | { readonly type: 'verification.request'; readonly step: string; readonly by: string; readonly output: unknown; readonly confidence: Confidence; readonly replyToken?: ReplyToken }
+  | { readonly type: 'run.cancel'; readonly by: string }
+  | DecisionEvent
+  | ResolutionEvent
+
+export interface RunOutput {
+  readonly outcome: 'done' | 'failed'
+  readonly report: unknown
+  readonly published: unknown
+  readonly failure: RunContext['failure']
+  readonly spent: Amounts
+  readonly overrun: Amounts
+}
+
+const planId = 'plan'
+const reportId = 'report'
+const checkOf = (step: string): string => `${step}.check`
+const replanOf = (step: string): string => `${step}.replan`
+
+/** The step whose worker the event tells of. */
+const atWork = (context: RunContext, event: RunEvent): Step | undefined => context.steps.find((step) => step.id === endedId(event) && (step.state === 'working' || step.state === 'checking'))
+const stepById = (context: RunContext, id: string): Step | undefined => context.steps.find((step) => step.id === id)
+const endedId = (event: RunEvent): string => ('id' in event ? event.id : '')
+const endedOutput = (event: RunEvent): AgentOutput | undefined => (event.type === 'supervisor.ended' ? (event.output as AgentOutput | undefined) : undefined)
+const succeeded = (event: RunEvent): boolean => endedOutput(event)?.outcome === 'done'
+const isSettled = (step: Step): boolean => step.state === 'done' || step.state === 'unanswered'
+const change = (context: RunContext, id: string, to: Partial<Step>): readonly Step[] => context.steps.map((step) => (step.id === id ? { ...step, ...to } : step))
+const plannedSteps = (event: RunEvent): readonly unknown[] => {
+  const output = endedOutput(event)?.output as { steps?: readonly unknown[] } | null | undefined
+  return Array.isArray(output?.steps) ? output.steps : []
+}
+const changeMember = (context: RunContext, id: string, to: (member: Member) => Partial<Member>): readonly Member[] => context.members.map((member) => (member.id === id ? { ...member, ...to(member) } : member))
+const newStep = (id: string, origin: string, task: unknown): Step => ({ id, task, origin, state: 'working', output: null, confidence: null, verdict: null, reason: null })
+/** The step whose replanning has ended. */
+const replanned = (context: RunContext, event: RunEvent): Step | undefined => context.steps.find((step) => step.state === 'replanning' && replanOf(step.id) === endedId(event))
+const whyFailed = (event: RunEvent): string => endedOutput(event)?.failure?.message ?? (event.type === 'supervisor.refused' ? `refused: ${event.reason}` : 'stopped')
+
+/** All findings that stand, in the order of the plan. */
+export function acceptedFindings(context: Pick<RunContext, 'steps'>): readonly unknown[] {
+  return context.steps.flatMap((step) => (step.state === 'done' ? ((step.output as { findings?: readonly unknown[] } | null)?.findings ?? []) : []))
+}
+
+interface Enqueue {
+  (action: never): void
+  assign(partial: Partial<RunContext>): void
+  sendTo(to: 'crew', event: SupervisorEvent): void
+}
+
+/** Ledger and members after an agent has been asked for. */
+type Engaged = Pick<RunContext, 'ledger' | 'members'>
+
+/** Asks the supervisor for an agent, with its grant; undefined if the budget does not cover it. */
+function engage(enqueue: Enqueue, context: RunContext, role: RunRole, id: string, origin: string, input: unknown, machine = context.input.crew[role]): Engaged | undefined {
+  // The planner of the plan and the writer work alone: all that is free is theirs, unless the run says how much.
+  const amounts = context.input.grants[role] ?? (id === planId || id === reportId ? context.ledger.free : context.input.share)
+  const ledger = grant(context.ledger, id, amounts)
+  if (!ledger) return undefined
+  const { goal, run, address, models } = context.input
+  const task: AgentInput = { task: { id, origin, input, goal, grant: amounts, run, runAddress: address, ...(models ? { models } : {}) } }
+  enqueue.sendTo('crew', { type: 'child.request', child: { id, machine, input: task } })
+  const member: Member = { id, role, machine, startedAt: null, endedAt: null, restarts: 0, outcome: null, spent: nothing }
+  return { ledger, members: [...context.members, member] }
+}
+
+export const runMachine = setup({
+  types: {
+    context: {} as RunContext,
+    events: {} as RunEvent,
+    input: {} as RunInput,
+    output: {} as RunOutput,
+  },
+  actors: {
+    crew: supervisorMachine,
+    /** Replaced by defineRun: changes the outside world, once, under the run's key. */
+    publish: fromPromise<unknown, { action: PlannedAction; ordinal: number }>(() => Promise.reject(new Error('nowhere to publish'))),
+  },
+  guards: {
+    isPlan: ({ context, event }) => endedId(event) === planId && succeeded(event) && plannedSteps(event).length > 0 && plannedSteps(event).length <= context.input.stepsMax,
+    isPlanFailure: ({ event }) => endedId(event) === planId,
+    isStepDone: ({ context, event }) => atWork(context, event) !== undefined && succeeded(event),
+    /** The step may be planned anew: not too often already. */
+    mayReplan: ({ context, event }) => {
+      const step = atWork(context, event)
+      return step !== undefined && context.steps.filter((other) => other.origin === step.origin).length <= context.input.replansMax
+    },
+    isStep: ({ context, event }) => atWork(context, event) !== undefined,
+    isReplan: ({ context, event }) => replanned(context, event) !== undefined && succeeded(event) && plannedSteps(event).length > 0,
+    isReplanFailure: ({ context, event }) => replanned(context, event) !== undefined,
+    isCheck: ({ context, event }) => context.checking !== null && endedId(event) === checkOf(context.checking),
+    allSettled: ({ context }) => context.steps.length > 0 && context.steps.every(isSettled),
+    isReport: ({ event }) => endedId(event) === reportId && succeeded(event),
+    isReportFailure: ({ event }) => endedId(event) === reportId,
+    needsApproval: ({ context }) => context.approval !== null,
+    hasAction: ({ context }) => context.planned !== null,
+    hasFailed: ({ context }) => context.failure !== null,
+    isForThisRequest: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest,
+    isApproved: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest && event.approved === true,
+    isActionApproved: ({ context, event }) => context.planned !== null && event.type === 'approval.decide' && event.digest === context.approval?.digest && event.approved === true,
+    isOutcomeUnknown: ({ event }) => (event as unknown as { error: { code?: string } }).error.code === 'OUTCOME_UNKNOWN',
+    hasHappened: ({ event }) => event.type === 'action.resolve' && event.happened === true,
+    isEscalated: ({ event }) => (event as unknown as { output: SupervisorOutput }).output.escalated,
+  },
+  delays: {
+    /** Replaced by defineRun: how long a person has to decide. */
+    approvalDeadline: 7 * 24 * 3_600_000,
+  },
+  actions: {
+    askPlanner: enqueueActions(({ enqueue, context }) => {
+      const { goal, stepsMax } = context.input
+      const engaged = engage(enqueue as never, context, 'planner', planId, planId, { kind: 'plan', question: goal.text, stepsMax })
+      enqueue.assign(engaged ?? { failure: { reason: 'budget', message: 'the ceiling does not cover a planner' } })
+    }),
+    notePlan: assign({ steps: ({ event }) => plannedSteps(event).map((task, i) => newStep(`step-${i + 1}`, `step-${i + 1}`, task)) }),
+    failPlan: assign({ failure: ({ event }) => ({ reason: 'plan', message: endedOutput(event)?.outcome === 'done' ? 'the plan has no step, or too many' : whyFailed(event) }) }),
+    /** Workers for all steps that have none yet. */
+    startSteps: enqueueActions(({ enqueue, context }) => {
+      let now: RunContext = context
+      const steps = context.steps.map((step): Step => {
+        const engaged = engage(enqueue as never, now, 'worker', step.id, step.origin, { step: step.id, task: step.task })
+        if (engaged) now = { ...now, ...engaged }
+        return engaged ? step : { ...step, state: 'unanswered', reason: 'the budget does not cover another worker' }
+      })
+      enqueue.assign({ ledger: now.ledger, members: now.members, steps })
+    }),
+    /** What an agent did not spend comes back, however it ended. */
+    closeGrant: assign(({ context, event }) => {
+      const id = endedId(event)
+      const given = context.ledger.granted[id] ?? nothing
+      const unspent = event.type === 'supervisor.refused' ? given : (endedOutput(event)?.unspent ?? nothing)
+      const outcome = event.type === 'supervisor.refused' ? ('refused' as const) : (endedOutput(event)?.outcome ?? ('stopped' as const))
+      const endedAt = event.type === 'supervisor.ended' ? event.at : null
+      // Nobody waits for a verdict on what it brought any more.
+      const { [id]: _, ...requests } = context.requests
+      return { requests, ledger: closeGrant(context.ledger, id, unspent), members: changeMember(context, id, () => ({ outcome, endedAt, spent: minus(given, unspent) })) }
+    }),
+    noteStarted: assign({ members: ({ context, event }) => changeMember(context, endedId(event), ({ startedAt }) => ({ startedAt: startedAt ?? (event as SupervisorReport & { type: 'supervisor.started' }).at })) }),
+    noteRestarting: assign({ members: ({ context, event }) => changeMember(context, endedId(event), ({ restarts }) => ({ restarts: restarts + 1 })) }),
+    noteStep: assign({
+      steps: ({ context, event }) => {
+        const { output, confidence, verdict } = endedOutput(event)!
+        return change(context, endedId(event), { state: 'done', output, confidence, verdict })
+      },
+    }),
+    /** Every finding, accepted or refused, is on record with who made it and who judged it. */
+    recordFindings: enqueueActions(({ enqueue, context, event }) => {
+      const step = stepById(context, endedId(event))!
+      const result = endedOutput(event)
+      const worker = context.input.crew.worker
+      const entry = (finding: unknown, accepted: boolean, reasons: readonly string[]): void =>
+        enqueue(append(() => ({ stream: 'findings', value: { step: step.id, origin: step.origin, agent: `${worker}/${context.input.run}~${step.id}`, finding, accepted, reasons, judgedBy: result?.verdict?.by ?? null, goal: context.input.goal.digest } })))
+      const findings = result?.outcome === 'done' ? (result.output as { findings?: readonly unknown[] } | null)?.findings : undefined
+      for (const finding of findings ?? []) entry(finding, true, [])
+      for (const refused of result?.verdict?.refused ?? []) entry(refused.finding, false, [...refused.reasons, refused.explanation])
+    }),
+    askReplan: enqueueActions(({ enqueue, context, event }) => {
+      const step = stepById(context, endedId(event))!
+      const result = endedOutput(event)
+      const reason = whyFailed(event)
+      const engaged = engage(enqueue as never, context, 'planner', replanOf(step.id), step.origin, {
+        kind: 'replan',
+        question: context.input.goal.text,
+        task: step.task,
+        reason,
+        refused: result?.verdict?.refused ?? [],
+        accepted: acceptedFindings(context),
+        tried: context.steps.filter((other) => other.origin === step.origin).map((other) => other.task),
+      })
+      const verdict = result?.verdict ?? null
+      enqueue.assign(
+        engaged
+          ? { ...engaged, steps: change(context, step.id, { state: 'replanning', verdict, reason }) }
+          : { steps: change(context, step.id, { state: 'unanswered', verdict, reason: 'the budget does not cover planning it anew' }) },
+      )
+    }),
+    startReplanned: enqueueActions(({ enqueue, context, event }) => {
+      const failed = replanned(context, event)!
+      const tries = context.steps.filter((step) => step.origin === failed.origin).length
+      const step = newStep(`${failed.origin}.${tries}`, failed.origin, plannedSteps(event)[0])
+      const engaged = engage(enqueue as never, context, 'worker', step.id, step.origin, { step: step.id, task: step.task })
+      // In the plan it stands where the step stood that it replaces.
+      const steps = change(context, failed.id, { state: 'unanswered' }).flatMap((other) =>
+        other.id === failed.id ? [other, engaged ? step : { ...step, state: 'unanswered' as const, reason: 'the budget does not cover another worker' }] : [other],
+      )
+      enqueue.assign({ steps, ...engaged })
+    }),
+    giveUpStep: assign({ steps: ({ context, event }) => change(context, endedId(event), { state: 'unanswered', verdict: endedOutput(event)?.verdict ?? null, reason: whyFailed(event) }) }),
+    giveUpReplan: assign({ steps: ({ context, event }) => change(context, replanned(context, event)!.id, { state: 'unanswered' }) }),
+    noteRequest: enqueueActions(({ enqueue, context, event }) => {
+      const { step, by, output, confidence, replyToken } = event as RunEvent & { type: 'verification.request' }
+      if (!replyToken || stepById(context, step)?.state !== 'working') return
+      enqueue.assign({ requests: { ...context.requests, [step]: { by, output, confidence, token: replyToken } }, steps: change(context, step, { state: 'checking' }) })
+      enqueue.sendTo('crew', { type: 'child.yield', id: step })
+    }),
+    /** A worker that was restarted while it waited for its verdict still waits. */
+    yieldAgain: enqueueActions(({ enqueue, context, event }) => {
+      if (context.requests[endedId(event)]) enqueue.sendTo('crew', { type: 'child.yield', id: endedId(event) })
+    }),
+    /** Judges the first step of the plan that is not settled, once its worker has brought something. */
+    startNextCheck: enqueueActions(({ enqueue, context }) => {
+      if (context.checking !== null) return
+      const step = context.steps.find((other) => !isSettled(other))
+      const request = step && context.requests[step.id]
+      if (!step || !request) return
+      const engaged = engage(enqueue as never, context, 'checker', checkOf(step.id), step.origin, { step: step.id, task: step.task, output: request.output, accepted: acceptedFindings(context) }, request.by)
+      if (engaged) {
+        enqueue.assign({ ...engaged, checking: step.id })
+        return
+      }
+      const { [step.id]: _, ...requests } = context.requests
+      enqueue.assign({ requests })
+      enqueue(reply(() => refusal('the budget does not cover a checker', checkOf(step.id)), () => request.token))
+    }),
+    answerRequest: enqueueActions(({ enqueue, context, event }) => {
+      const step = context.checking!
+      const { [step]: request, ...requests } = context.requests
+      const result = endedOutput(event)
+      enqueue.assign({ checking: null, requests })
+      if (!request) return
+      const by = `${request.by}/${context.input.run}~${checkOf(step)}`
+      const verdict = result?.outcome === 'done' ? { ...(result.output as Verdict), by } : refusal(`not judged: ${whyFailed(event)}`, by)
+      enqueue(reply(() => verdict, () => request.token))
+    }),
+    askWriter: enqueueActions(({ enqueue, context }) => {
+      const engaged = engage(enqueue as never, context, 'writer', reportId, reportId, {
+        question: context.input.goal.text,
+        steps: context.steps.filter((step) => step.state === 'done').map(({ id, task, output }) => ({ id, task, output })),
+        unanswered: unanswered(context),
+      })
+      enqueue.assign(engaged ?? { failure: { reason: 'budget', message: 'the ceiling does not cover a writer' } })
+    }),
+    noteReport: assign({ report: ({ event }) => endedOutput(event)!.output }),
+    failReport: assign({ failure: ({ event }) => ({ reason: 'report', message: whyFailed(event) }) }),
+    /** Replaced by defineRun: the action that ends the run, and whether a person must approve it. */
+    planAction: assign({ planned: null, approval: null }),
+    noteDecision: assign({ decision: ({ event }) => (event.type === 'approval.decide' ? { digest: event.digest, approved: event.approved, by: event.by, note: event.note ?? '' } : null) }),
+    answerDecision: reply(({ context }) => decisionAnswer(context)),
+    failRejected: assign({ failure: ({ context }) => ({ reason: 'rejected', message: `${context.decision?.by ?? 'somebody'} rejected it${context.decision?.note ? `: ${context.decision.note}` : ''}` }) }),
+    failCancelled: assign({ failure: ({ event }) => ({ reason: 'cancelled', message: `${event.type === 'run.cancel' ? event.by : 'somebody'} cancelled it` }) }),
+    haltCrew: sendTo('crew', { type: 'halt' }),
+    failExpired: assign({ failure: () => ({ reason: 'expired', message: 'nobody decided in time; what nobody approves is denied' }) }),
+    notePublished: assign({ published: ({ event }) => (event as unknown as { output?: unknown }).output ?? null }),
+    noteResolved: assign({ published: ({ event }) => (event.type === 'action.resolve' ? (event.output ?? null) : null) }),
+    failPublish: assign({ failure: ({ event }) => ({ reason: 'action', message: (event as unknown as { error: { message: string } }).error.message }) }),
+    failCrew: assign({ failure: ({ event }) => ({ reason: 'crew', message: `too many restarts: ${(event as unknown as { output: SupervisorOutput }).output.message}` }) }),
+  },
+}).createMachine({
+  id: 'run',
+  version: '1',
+  description: 'One piece of work with one goal, from plan to result.',
+  context: ({ input }) => ({
+    input,
+    ledger: openLedger(input.ceiling),
+    members: [],
+    steps: [],
+    requests: {},
+    checking: null,
+    report: null,
+    approval: null,
+    planned: null,
+    decision: null,
+    published: null,
+    failure: null,
+  }),
+  output: ({ context }) => ({
+    outcome: context.failure ? 'failed' : 'done',
+    report: context.report,
+    published: context.published,
+    failure: context.failure,
+    spent: context.ledger.spent,
+    overrun: context.ledger.overrun,
+  }),
+  initial: 'open',
+  on: {
+    'approval.decide': { actions: 'answerDecision', description: 'Nothing to decide, or it is decided: the answer says which.' },
+  },
+  states: {
+    open: {
+      description: 'The crew is at hand.',
+      invoke: {
+        id: 'crew',
+        src: 'crew',
+        input: ({ context }) => context.input.supervisor,
+        onDone: [
+          { guard: 'isEscalated', target: 'failed', actions: 'failCrew', description: 'Restarts came too thick.' },
+          { target: 'failed', description: 'It was halted, because the run was cancelled.' },
+        ],
+      },
+      on: {
+        'supervisor.started': { actions: ['noteStarted', 'yieldAgain'] },
+        'supervisor.restarting': { actions: 'noteRestarting' },
+        'run.cancel': { target: '.cancelling', actions: 'failCancelled' },
+      },
+      initial: 'planning',
+      states: {
+        planning: {
+          description: 'The goal is being split into steps.',
+          entry: 'askPlanner',
+          always: { guard: 'hasFailed', target: '#run.failed' },
+          on: {
+            'supervisor.ended': [
+              { guard: 'isPlan', target: 'working', actions: ['closeGrant', 'notePlan'] },
+              { guard: 'isPlanFailure', target: '#run.failed', actions: ['closeGrant', 'failPlan'] },
+            ],
+            'supervisor.refused': { guard: 'isPlanFailure', target: '#run.failed', actions: ['closeGrant', 'failPlan'] },
+          },
+        },
+        working: {
+          description: 'Steps are worked on in parallel, judged in the order of the plan, planned anew where they fail.',
+          entry: 'startSteps',
+          always: { guard: 'allSettled', target: 'synthesising' },
+          on: {
+            'verification.request': { actions: ['noteRequest', 'startNextCheck'] },
+            'supervisor.ended': [
+              { guard: 'isCheck', actions: ['closeGrant', 'answerRequest'] },
+              { guard: 'isStepDone', actions: ['closeGrant', 'noteStep', 'recordFindings', 'startNextCheck'] },
+              { guard: 'mayReplan', actions: ['closeGrant', 'recordFindings', 'askReplan', 'startNextCheck'] },
+              { guard: 'isStep', actions: ['closeGrant', 'recordFindings', 'giveUpStep', 'startNextCheck'] },
+              { guard: 'isReplan', actions: ['closeGrant', 'startReplanned', 'startNextCheck'] },
+              { guard: 'isReplanFailure', actions: ['closeGrant', 'giveUpReplan', 'startNextCheck'] },
+            ],
+            'supervisor.refused': [
+              { guard: 'isCheck', actions: ['closeGrant', 'answerRequest'] },
+              { guard: 'isStep', actions: ['closeGrant', 'giveUpStep', 'startNextCheck'] },
+              { guard: 'isReplanFailure', actions: ['closeGrant', 'giveUpReplan', 'startNextCheck'] },
+            ],
+          },
+        },
+        synthesising: {
+          description: 'What stands is put together.',
+          entry: 'askWriter',
+          always: { guard: 'hasFailed', target: '#run.failed' },
+          on: {
+            'supervisor.ended': [
+              { guard: 'isReport', target: 'concluding', actions: ['closeGrant', 'noteReport'] },
+              { guard: 'isReportFailure', target: '#run.failed', actions: ['closeGrant', 'failReport'] },
+            ],
+            'supervisor.refused': { guard: 'isReportFailure', target: '#run.failed', actions: ['closeGrant', 'failReport'] },
+          },
+        },
+        concluding: {
+          description: 'The result is there. What does it call for?',
+          entry: 'planAction',
+          always: [{ guard: 'hasFailed', target: '#run.failed' }, { guard: 'needsApproval', target: 'approvalPending' }, { guard: 'hasAction', target: 'acting' }, { target: '#run.done' }],
+        },
+        approvalPending: {
+          description: 'A person must approve exactly this action; silence is a no.',
+          on: {
+            'approval.decide': [
+              { guard: 'isActionApproved', target: 'acting', actions: ['noteDecision', 'answerDecision'] },
+              { guard: 'isApproved', target: '#run.done', actions: ['noteDecision', 'answerDecision'], description: 'There is nothing to do but to let the result stand.' },
+              { guard: 'isForThisRequest', target: '#run.failed', actions: ['noteDecision', 'failRejected', 'answerDecision'] },
+            ],
+          },
+          after: { approvalDeadline: { target: '#run.failed', actions: 'failExpired' } },
+        },
+        acting: {
+          description: 'The outside world is being changed, once, under the run’s key.',
+          invoke: {
+            id: 'publish',
+            src: 'publish',
+            input: ({ context }) => ({ action: context.planned!, ordinal: 1 }),
+            onDone: { target: '#run.done', actions: 'notePublished' },
+            onError: [
+              { guard: 'isOutcomeUnknown', target: 'unsure' },
+              { target: '#run.failed', actions: 'failPublish' },
+            ],
+          },
+          on: { 'run.cancel': { description: 'Too late: it may have happened already.' } },
+        },
+        unsure: {
+          description: 'Nobody knows whether the action happened; a person finds out.',
+          on: {
+            'action.resolve': [
+              { guard: 'hasHappened', target: '#run.done', actions: 'noteResolved' },
+              { target: 'acting', description: 'It has not: it may be run.' },
+            ],
+            'run.cancel': { description: 'Too late: first somebody finds out whether it happened.' },
+          },
+        },
+        cancelling: {
+          description: 'Somebody wants it to end: agents at work are being stopped.',
+          entry: 'haltCrew',
+          on: {
+            'run.cancel': { description: 'It is being cancelled already.' },
+          },
+        },
+      },
+    },
+    done: {
+      description: 'The result stands, and what it called for has been done.',
+      type: 'final',
+    },
+    failed: {
+      description: 'The run ended without a result; the reason is part of its output.',
+      type: 'final',
+    },
+  },
+})
+
+/** The plan's steps that no attempt answered, with the last reason. */
+export function unanswered(context: Pick<RunContext, 'steps'>): readonly { readonly id: string; readonly task: unknown; readonly reason: string }[] {
+  const origins = [...new Set(context.steps.map((step) => step.origin))]
+  return origins
+    .map((origin) => context.steps.filter((step) => step.origin === origin))
+    .filter((tries) => !tries.some((step) => step.state === 'done'))
+    .map((tries) => ({ id: tries[0]!.id, task: tries[0]!.task, reason: tries.at(-1)!.reason ?? 'no answer' }))
+}
+
+function refusal(explanation: string, by: string): Verdict {
+  return { accepted: false, reasons: ['not-judged'], explanation, confidence: { value: null, source: 'missing' }, by }
+}

@@ -1,0 +1,60 @@
+/**
+ * What charts put on record of the reasoning: for each attempt at a model one half with the intent and one with the
+ * outcome, and for each judgement of an answer another. The runtime adds who and when; the mesh puts the halves together.
+ */
+import type { Confidence } from './gate.js'
+import type { Amounts } from './ledger.js'
+
+/** The shared stream that holds them until they are drained. */
+export const traceStream = 'trace'
+
+/** Whose call it is. */
+export interface CallSubject {
+  readonly agent: string
+  readonly version: string
+  readonly task: string
+  /** Digest of the goal. */
+  readonly goal: string
+  /** The part of the plan that the work goes back to, through all replanning. */
+  readonly origin: string
+}
+
+export interface TraceIntent {
+  readonly half: 'intent'
+  /** Unique within one incarnation of the actor. */
+  readonly attempt: string
+  readonly model: string
+  readonly request: unknown
+  readonly reserved: Amounts
+  readonly about: CallSubject
+}
+
+export interface TraceOutcome {
+  readonly half: 'outcome'
+  readonly attempt: string
+  readonly ok: boolean
+  /** null: nobody knows, so all that was reserved is charged. */
+  readonly cost: Amounts | null
+  readonly response: unknown
+  readonly error: { readonly kind: string; readonly message: string } | null
+}
+
+/** What was made of an answer: as it was read, and again when somebody has verified it. */
+export interface TraceJudgement {
+  readonly half: 'judgement'
+  /** The attempt that brought the answer. */
+  readonly attempt: string
+  readonly output: unknown
+  readonly confidence: Confidence
+  /** Whether the task's goal is, letter for letter, the run's. */
+  readonly goalCheck: 'intact' | 'broken'
+  /** By whom it was verified, if it was. */
+  readonly verifiedBy: string | null
+  readonly accepted: boolean | null
+  readonly reasons: readonly string[]
+  /** Sources that stood up to verification. */
+  readonly sourcesVerified: readonly unknown[]
+  readonly failure: string | null
+}
+
+export type TraceHalf = TraceIntent | TraceOutcome | TraceJudgement

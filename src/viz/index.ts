@@ -1,0 +1,3 @@
+/** `holdfast/viz`: machines as text that other tools draw. */
+export { toMermaid } from './mermaid.js'
+export { toXStateJson, type XStateJson } from './xstate-json.js'

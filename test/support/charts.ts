@@ -1,0 +1,219 @@
+/** The four charts with implementations that let a walk reach everything, and the events worth trying in each situation. */
+import { assign, type AnyMachineSnapshot, type AnyStateMachine, type EventObject } from 'xstate'
+import { agentFailure, agentMachine, type AgentContext, type AgentTask, type Verdict } from '../../src/machines/agent.machine.js'
+import { defaultBackoff } from '../../src/machines/backoff.js'
+import { callMachine, type AttemptOutcome, type CallContext, type CallInput, type CallOutput } from '../../src/machines/call.machine.js'
+import { nothing } from '../../src/machines/ledger.js'
+import { runMachine, type RunContext, type RunInput } from '../../src/machines/run.machine.js'
+import { supervisorMachine, type SupervisorContext } from '../../src/machines/supervisor.machine.js'
+
+export interface Chart {
+  readonly name: string
+  /** As users get it. */
+  readonly machine: AnyStateMachine
+  /** With what a walk needs filled in. */
+  readonly walkable: AnyStateMachine
+  /** Walked from each of them. */
+  readonly inputs: readonly unknown[]
+  readonly events: (snapshot: AnyMachineSnapshot) => readonly EventObject[]
+  readonly facet: (context: never, value: unknown) => unknown
+}
+
+const done = (id: string, output: unknown): EventObject => ({ type: `xstate.done.actor.${id}`, output }) as EventObject
+const error = (id: string, message: string, code?: string): EventObject => ({ type: `xstate.error.actor.${id}`, error: { message, code } }) as EventObject
+const after = (delay: string, node: string): EventObject => ({ type: `xstate.after.${delay}.${node}` })
+const event = (type: string, more: object = {}): EventObject => ({ type, ...more })
+
+const grant = { tokens: 100, calls: 10, nanoDollars: 100 }
+const worst = { tokens: 10, calls: 1, nanoDollars: 10 }
+
+export const callInput: CallInput = {
+  id: 'call',
+  models: ['x/a', 'x/b'],
+  request: {},
+  task: null,
+  worst: { 'x/a': worst, 'x/b': worst },
+  attemptsMax: 2,
+  backoff: defaultBackoff,
+  deadlineMs: 1_000,
+  about: { agent: 'a', version: '1', task: 't', goal: 'g', origin: 'o' },
+}
+
+const outcome = (more: Partial<AttemptOutcome>): EventObject => done('attempt', { ok: false, cost: worst, error: { kind: 'server', message: 'no' }, retryable: false, ...more })
+
+const call: Chart = {
+  name: 'call',
+  machine: callMachine,
+  walkable: callMachine.provide({ actions: { askLedger: () => {}, settleWithLedger: () => {}, settleHeld: () => {} } }) as AnyStateMachine,
+  inputs: [callInput],
+  events: () => [
+    event('ledger.reserved'),
+    event('ledger.refused'),
+    outcome({ ok: true, response: 'yes' }),
+    outcome({ retryable: true }),
+    outcome({}),
+    outcome({ retryable: true, cost: null, error: { kind: 'unknown', message: 'died' } }),
+    error('attempt', 'threw'),
+    after('backoff', 'call.open.backingOff'),
+    after('deadline', 'call.open'),
+  ],
+  facet: ({ attempts, last }: CallContext) => [Math.min(attempts.filter(({ unknown }) => !unknown).length, 3), Math.min(attempts.length, 3), last?.ok, last?.retryable],
+}
+
+const child = (id: string): EventObject => event('child.request', { child: { id, machine: 'm' } })
+const fact = (type: string, id: string, more: object = {}): EventObject => event(type, { id, machine: 'm', address: `m/r~${id}`, at: 10, chance: 0.5, error: { name: 'Error', message: 'bad' }, ...more })
+
+const supervisor: Chart = {
+  name: 'supervisor',
+  machine: supervisorMachine,
+  walkable: supervisorMachine as AnyStateMachine,
+  inputs: [{ workingMax: 1, waitingMax: 1, restartsMax: 1, periodMs: 1_000 }],
+  events: () => [
+    ...['a', 'b', 'c'].map(child),
+    ...['a', 'b', 'z'].flatMap((id) => [
+      fact('child.started', id),
+      fact('child.stopped', id, { reason: 'done', output: 1 }),
+      fact('child.failed', id),
+      event('restart.due', { id }),
+      event('child.dismiss', { id }),
+      event('child.yield', { id }),
+    ]),
+    event('halt'),
+  ],
+  facet: ({ wards, restarts, escalation }: SupervisorContext) => [Object.entries(wards).map(([id, { state }]) => [id, state]), restarts.length, escalation?.id],
+}
+
+const goal = { text: 'why', digest: 'd' }
+const task = (id: string, input: unknown = null): AgentTask => ({ id, origin: id, input, goal, grant, run: 'r', runAddress: 'run/r' })
+const verdict = (accepted: boolean): Verdict => ({ accepted, reasons: accepted ? [] : ['wrong'], explanation: 'so', confidence: { value: 0.9, source: 'rule' }, by: 'critic' })
+
+const agent: Chart = {
+  name: 'agent',
+  machine: agentMachine,
+  walkable: agentMachine.provide({
+    guards: {
+      passesGate: ({ context }) => context.output === 'sure' || context.output === 'act' || context.output === 'ask' || context.output === 'unplannable',
+      canBeVerified: ({ context }) => context.output === 'unsure',
+    },
+    actions: {
+      prepareCall: assign(({ context }) => (context.gathered === 'bad' ? { failure: agentFailure('prompt', 'no prompt') } : { call: callInput })),
+      readAnswer: assign(({ event: e }) => {
+        const result = (e as unknown as { output: CallOutput }).output
+        return result.ok ? { output: result.response, confidence: { value: 0.5, source: 'self' as const } } : { failure: agentFailure('model', result.message) }
+      }),
+      planActions: assign(({ context }) => ({
+        planned: context.output === 'act' || context.output === 'ask' ? [{ name: 'mail', input: 1 }, { name: 'mail', input: 2 }] : [],
+        approval: context.output === 'ask' ? { why: 'so', actions: [], digest: 'd1' } : null,
+        failure: context.output === 'unplannable' ? agentFailure('plan', 'no plan') : null,
+      })),
+    },
+  }) as AnyStateMachine,
+  inputs: [{}, { task: task('t') }],
+  events: () => [
+    event('task.assign', { task: task('t') }),
+    done('gather', 'good'),
+    done('gather', 'bad'),
+    error('gather', 'no file'),
+    ...['sure', 'unsure', 'alone', 'act', 'ask', 'unplannable'].map((response) => done('call', { ok: true, model: 'x/a', response, attempts: [{}] })),
+    done('call', { ok: false, reason: 'failed', message: 'no', attempts: [] }),
+    event('call.reserve', { id: 'call.1', worst }),
+    event('call.reserve', { id: 'call.2', worst: { ...worst, tokens: 1_000 } }),
+    event('call.settle', { id: 'call.1', cost: worst }),
+    done('verify', verdict(true)),
+    done('verify', verdict(false)),
+    done('verify', 'what?'),
+    error('verify', 'nobody'),
+    event('approval.decide', { digest: 'd1', approved: true, by: 'ann' }),
+    event('approval.decide', { digest: 'd1', approved: false, by: 'ann', note: 'no' }),
+    event('approval.decide', { digest: 'd2', approved: true, by: 'eve' }),
+    after('approvalDeadline', 'agent.approvalPending'),
+    done('act', 'ok'),
+    error('act', 'no'),
+    error('act', 'who knows', 'OUTCOME_UNKNOWN'),
+    event('action.resolve', { happened: true, by: 'ann' }),
+    event('action.resolve', { happened: false, by: 'ann' }),
+  ],
+  facet: ({ output, gathered, acted, decision, failure, ledger }: AgentContext) => [output, gathered, acted.length, decision?.approved, failure?.reason, Object.keys(ledger.reserved)],
+}
+
+export const runInput: RunInput = {
+  run: 'r',
+  address: 'run/r',
+  goal,
+  ceiling: { tokens: 1_000, calls: 100, nanoDollars: 1_000 },
+  crew: { planner: 'planner', worker: 'worker', checker: 'checker', writer: 'writer' },
+  grants: { planner: grant, worker: grant, checker: grant, writer: grant },
+  share: grant,
+  supervisor: {},
+  stepsMax: 1,
+  replansMax: 1,
+  models: null,
+  material: null,
+}
+
+const ended = (id: string, output: unknown, more: object = {}): EventObject =>
+  event('supervisor.ended', { id, at: 5, reason: 'done', output: { outcome: 'done', output, confidence: { value: 1, source: 'rule' }, verdict: null, acted: [], failure: null, unspent: grant, spent: nothing, overrun: nothing, ...more } })
+const failed = (id: string): EventObject => ended(id, null, { outcome: 'failed', failure: { reason: 'model', message: 'no' } })
+
+const isWorking = (value: unknown): boolean => JSON.stringify(value) === '{"open":"working"}'
+
+const run: Chart = {
+  name: 'run',
+  machine: runMachine,
+  walkable: runMachine.provide({
+    actions: {
+      planAction: assign(({ context }) => ({
+        planned: context.report === 'plain' || context.report === 'show' ? null : { name: 'publish', input: 1 },
+        approval: context.report === 'ask' || context.report === 'show' ? { why: 'so', actions: [], digest: 'd1' } : null,
+        failure: context.report === 'unplannable' ? { reason: 'plan', message: 'no' } : null,
+      })),
+    },
+  }) as AnyStateMachine,
+  // The second ceiling covers no planner, the third no writer.
+  inputs: [runInput, { ...runInput, ceiling: nothing }, { ...runInput, grants: { ...runInput.grants, writer: runInput.ceiling } }],
+  events: ({ context }) => {
+    const steps = (context as RunContext).steps.map(({ id }) => id)
+    return [
+      ended('plan', { steps: [1, 2] }),
+      ended('plan', { steps: [1] }),
+      ended('plan', { steps: [] }),
+      failed('plan'),
+      event('supervisor.refused', { id: 'plan', reason: 'overflow' }),
+      ...steps.flatMap((id) => [
+        event('verification.request', { step: id, by: 'checker', output: 1, confidence: { value: 0.5, source: 'self' }, replyToken: { id: 'q' } }),
+        ended(id, { findings: [id] }),
+        failed(id),
+        event('supervisor.refused', { id, reason: 'overflow' }),
+        ended(`${id}.check`, verdict(true)),
+        event('supervisor.refused', { id: `${id}.check`, reason: 'overflow' }),
+        ended(`${id}.replan`, { steps: [3] }),
+        failed(`${id}.replan`),
+        event('supervisor.refused', { id: `${id}.replan`, reason: 'overflow' }),
+      ]),
+      event('supervisor.started', { id: 'plan', at: 1 }),
+      event('supervisor.restarting', { id: 'plan', message: 'm', delayMs: 1 }),
+      ...['plain', 'act', 'ask', 'show', 'unplannable'].map((report) => ended('report', report)),
+      failed('report'),
+      event('supervisor.refused', { id: 'report', reason: 'overflow' }),
+      event('approval.decide', { digest: 'd1', approved: true, by: 'ann' }),
+      event('approval.decide', { digest: 'd1', approved: false, by: 'ann', note: 'no' }),
+      event('approval.decide', { digest: 'd2', approved: true, by: 'eve' }),
+      after('approvalDeadline', 'run.open.approvalPending'),
+      done('publish', 'ok'),
+      error('publish', 'no'),
+      error('publish', 'who knows', 'OUTCOME_UNKNOWN'),
+      event('action.resolve', { happened: true, by: 'ann' }),
+      event('action.resolve', { happened: false, by: 'ann' }),
+      event('run.cancel', { by: 'ann' }),
+      done('crew', { escalated: true, id: 'plan', message: 'bad' }),
+      done('crew', { escalated: false, id: null, message: null }),
+    ]
+  },
+  facet: ({ steps, requests, checking, report, decision, failure }: RunContext, value) => [
+    isWorking(value) ? [steps.map(({ id, state }) => [id, state]), Object.keys(requests), checking] : report,
+    decision?.approved,
+    failure?.reason,
+  ],
+}
+
+export const charts: readonly Chart[] = [agent, supervisor, run, call]
