@@ -31,6 +31,23 @@ export {
   type StartChild,
   type StreamEntry,
 } from './protocol.js'
+export { createMesh, Mesh, type MeshOptions, type StartRun } from './mesh/mesh.js'
+export { defineAgent, type AgentDefinition, type AgentOptions, type ExternalActionOptions, type GatherArgs, type Prompt, type Verifier } from './mesh/define-agent.js'
+export { defineRun, type Ceiling, type RunDefinition, type RunOptions, type RunResult } from './mesh/define-run.js'
+export { RunHandle, type FindingRecord, type RunState, type RunStatus } from './mesh/run-handle.js'
+export { modelOf, type Completion, type ModelRef } from './mesh/model-call.js'
+export { ModelError, type ModelClient, type ModelFailureKind, type ModelMessage, type ModelRequest, type ModelResponse, type ModelUsage } from './mesh/ports/model-client.js'
+export { defaultPrices, free, type ModelPrice, type Price, type PriceTable } from './mesh/prices.js'
+export type { TraceRecord } from './mesh/trace.js'
+export type { TraceEntry, TraceStore } from './mesh/ports/trace-store.js'
+export { agentMachine, type Act, type AgentFailure, type AgentInput, type AgentOutput, type AgentTask, type Goal, type Verdict } from './machines/agent.machine.js'
+export { callMachine, type AttemptOutcome, type CallInput, type CallOutput } from './machines/call.machine.js'
+export { runMachine, type Member, type RunInput, type RunOutput, type RunRole, type Step } from './machines/run.machine.js'
+export { supervisorMachine, defaultSupervisorOptions, type ChildSpec, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './machines/supervisor.machine.js'
+export type { ApprovalRequest, Decision, PlannedAction } from './machines/approval.js'
+export { passes, type Confidence, type ConfidenceSource } from './machines/gate.js'
+export { closeGrant, grant, isBalanced, openLedger, reserve, settle, type Amounts, type Ledger } from './machines/ledger.js'
+export { defaultBackoff, type Backoff } from './machines/backoff.js'
 export {
   ActorEndedError,
   ActorExistsError,

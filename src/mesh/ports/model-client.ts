@@ -18,7 +18,7 @@ export interface ModelRequest {
   /** JSON Schema that the answer must fit, if structured output is wanted. */
   readonly schema?: Readonly<Record<string, unknown>>
   /** The agent that asks and what it was given: what a model that is no LLM works from. */
-  readonly task: { readonly agent: string; readonly input: unknown }
+  readonly task: { readonly agent: string; readonly input: unknown; readonly gathered?: unknown }
 }
 
 /** Tokens of one attempt, as the provider counts them. All whole numbers. */
@@ -72,15 +72,18 @@ export class ModelError extends Error {
   readonly retryable: boolean
   /** When the provider says to try again, ms from now. */
   readonly retryAfterMs: number | undefined
-  /** What was used up all the same, if the provider said. */
+  /** What was used up all the same, if the provider said: at least that. */
   readonly usage: ModelUsage | undefined
-  constructor(kind: ModelFailureKind, message: string, options: { retryable: boolean; retryAfterMs?: number; usage?: ModelUsage; cause?: unknown }) {
+  /** Whether `usage` is all of it. A provider that was cut off has counted the prompt, but not yet the completion: up to `maxTokens` may have been used. */
+  readonly isUsageFinal: boolean
+  constructor(kind: ModelFailureKind, message: string, options: { retryable: boolean; retryAfterMs?: number; usage?: ModelUsage; isUsageFinal?: boolean; cause?: unknown }) {
     super(message, { cause: options.cause })
     this.name = 'ModelError'
     this.kind = kind
     this.retryable = options.retryable
     this.retryAfterMs = options.retryAfterMs
     this.usage = options.usage
+    this.isUsageFinal = options.isUsageFinal ?? false
   }
 }
 

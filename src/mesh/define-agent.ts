@@ -1,0 +1,306 @@
+/**
+ * Makes an agent of the agent chart: what one kind of agent takes, asks and gives, and what its output must pass. The
+ * chart's states and the mesh's policies are the same for all agents; what stands here is pure, but for `gather` and
+ * the external actions.
+ */
+import { assign, type AnyStateMachine, type PromiseActorLogic } from 'xstate'
+import { z } from 'zod'
+import { ConfigError } from '../errors.js'
+import { agentFailure, agentMachine, type AgentContext, type AgentOutput, type AgentTask, type Goal, type Verdict } from '../machines/agent.machine.js'
+import type { PlannedAction } from '../machines/approval.js'
+import { defaultBackoff, type Backoff } from '../machines/backoff.js'
+import { callMachine, type CallInput, type CallOutput } from '../machines/call.machine.js'
+import { noConfidence, passes, type Confidence } from '../machines/gate.js'
+import { external, fromAsk, repeatable, type EffectArgs, type Reconciled } from '../protocol.js'
+import { checkId } from '../runtime/identity.js'
+import { digestOf, canonicalJson, isIntact } from './canonical.js'
+import { attemptLogic, type Completion, type ModelRef, type Models } from './model-call.js'
+import type { ModelMessage, ModelRequest } from './ports/model-client.js'
+import { free, worstCaseOf } from './prices.js'
+
+/** A rendered prompt. */
+export interface Prompt {
+  readonly system?: string
+  readonly messages: readonly ModelMessage[]
+}
+
+export interface GatherArgs<TInput> {
+  readonly input: TInput
+  readonly goal: Goal
+  /** What the run works on, as it was given to `mesh.run`; null outside a run. */
+  readonly material: unknown
+  readonly signal: AbortSignal
+}
+
+/** A model's answer, and what it was asked with. */
+export interface AnswerArgs<TInput, TOutput> {
+  readonly output: TOutput
+  readonly input: TInput
+  readonly gathered: unknown
+  /** Full name of the model that answered. */
+  readonly model: string
+}
+
+/** A change of the outside world that an agent or a run may carry out, by name. */
+export interface ExternalActionOptions<TInput> {
+  /** What it takes. */
+  readonly input: z.ZodType<TInput>
+  readonly run: (args: EffectArgs<TInput>) => unknown
+  /** Asks the receiver, by key, whether it has happened. Without it a person is asked after a crash in the middle. */
+  readonly reconcile?: (args: EffectArgs<TInput>) => Promise<Reconciled<unknown>> | Reconciled<unknown>
+}
+
+/** Judges an output: an actor of its own. */
+export type Verifier = PromiseActorLogic<Verdict, { task: AgentTask; output: unknown; confidence: Confidence }>
+
+export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
+  /** Name of its machine. `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
+  readonly name: string
+  /** Default '1'. Another one for every change that running agents must not notice. */
+  readonly version?: string | number
+  readonly input: z.ZodType<TInput>
+  /** What the model must answer, also told to it as JSON Schema. */
+  readonly output: z.ZodType<TOutput>
+  /** Tried in order. */
+  readonly model: ModelRef | readonly ModelRef[]
+  /** Reads what the prompt needs. May run again after a crash. */
+  readonly gather?: (args: GatherArgs<TInput>) => unknown
+  readonly prompt: (args: { readonly input: TInput; readonly goal: Goal; readonly gathered: unknown }) => Prompt
+  /** How sure the answer is, and who says so. Default: nobody does. */
+  readonly confidence?: (args: AnswerArgs<TInput, TOutput>) => Confidence
+  /**
+   * What the agent gives, made of the model's answer; what is judged, acted on and handed on is this. A throw says what is
+   * wrong with the answer beyond its schema, and fails the agent as unfit. Default: the answer.
+   */
+  readonly give?: (args: AnswerArgs<TInput, TOutput>) => TGiven
+  /** The confidence from which an answer is accepted without verification, 0 to 1. Default: any, unless `verifyWith` is given; then none. */
+  readonly accept?: { readonly confidence: number }
+  /** Who judges what is not accepted by itself: the name of an agent, asked through the run, or an actor. Default: nobody, it fails. */
+  readonly verifyWith?: string | Verifier
+  /** How long a verdict is waited for, ms. Default an hour. */
+  readonly verifyDeadlineMs?: number
+  /** What an accepted output calls for: external actions by name, in their order. Default: nothing. */
+  readonly act?: (args: { readonly output: TGiven; readonly input: TInput }) => readonly PlannedAction[]
+  // Each action has an input of its own.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  readonly externalActions?: Readonly<Record<string, ExternalActionOptions<any>>>
+  /** Why a person must approve it first; anything falsy: nobody need. */
+  readonly approval?: (args: { readonly output: TGiven; readonly input: TInput; readonly actions: readonly PlannedAction[] }) => { readonly why: string } | false | null | undefined
+  /** How long a person has to decide, ms; then it is denied. Default 7 days. */
+  readonly approvalDeadlineMs?: number
+  /** Bound of a completion, tokens. Default 4,096. */
+  readonly completionTokensMax?: number
+  /** Attempts over all models. Default 4. */
+  readonly attemptsMax?: number
+  readonly backoff?: Partial<Backoff>
+  /** How long a call may take with all its attempts, ms. Default 10 minutes. */
+  readonly deadlineMs?: number
+}
+
+/** What an agent needs of the mesh that runs it. */
+export interface AgentServices {
+  readonly models: Models
+  /** Resolves when calls may be made. */
+  ready(signal: AbortSignal): Promise<void>
+  /** What a run was given to work on. */
+  material(runAddress: string): Promise<unknown>
+}
+
+export interface AgentDefinition {
+  readonly name: string
+  readonly version: string
+  readonly models: readonly ModelRef[]
+  /** The name of the agent that verifies, if it is one. */
+  readonly verifiedBy: string | undefined
+  machine(services: AgentServices): AnyStateMachine
+}
+
+const hourMs = 3_600_000
+
+/** @throws ConfigError, InvalidIdError for options that cannot work */
+export function defineAgent<TInput, TOutput, TGiven = TOutput>(options: AgentOptions<TInput, TOutput, TGiven>): AgentDefinition {
+  const name = checkId('agent name', options.name)
+  const version = checkId(`version of agent ${name}`, String(options.version ?? '1'))
+  const models = [options.model].flat() as ModelRef[]
+  if (models.length === 0) throw new ConfigError(`agent ${name}: give it at least one model.`)
+  const { accept } = options
+  if (accept && !(accept.confidence >= 0 && accept.confidence <= 1)) throw new ConfigError(`agent ${name}: accept.confidence: expected 0 to 1, got ${accept.confidence}.`)
+  for (const action of Object.keys(options.externalActions ?? {})) checkId(`external action of agent ${name}`, action)
+  const schema = schemaOf(options.output, name)
+  return {
+    name,
+    version,
+    models,
+    verifiedBy: typeof options.verifyWith === 'string' ? checkId(`verifyWith of agent ${name}`, options.verifyWith) : undefined,
+    machine: (services) => machineOf(options, { name, version, models, schema }, services),
+  }
+}
+
+interface Resolved {
+  readonly name: string
+  readonly version: string
+  readonly models: readonly ModelRef[]
+  readonly schema: Readonly<Record<string, unknown>>
+}
+
+function schemaOf(output: z.ZodType, agent: string): Record<string, unknown> {
+  try {
+    return z.toJSONSchema(output, { io: 'input' }) as Record<string, unknown>
+  } catch (error) {
+    throw new ConfigError(`agent ${agent}: its output cannot be written as JSON Schema, so no model could be told of it: ${(error as Error).message}`)
+  }
+}
+
+function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, resolved: Resolved, services: AgentServices): AnyStateMachine {
+  const { accept, verifyWith } = options
+  return agentMachine.provide({
+    actors: {
+      call: callMachine.provide({ actors: { attempt: attemptLogic(services.models, (signal) => services.ready(signal)) } }),
+      gather: repeatable(async ({ input: { task }, signal }: { input: { task: AgentTask }; signal: AbortSignal }) => {
+        const input = parse(options.input, task.input, `the task of ${resolved.name}`)
+        if (!options.gather) return null
+        const material = task.runAddress === undefined ? null : await services.material(task.runAddress)
+        return options.gather({ input, goal: task.goal, material, signal })
+      }),
+      verify: typeof verifyWith === 'object' ? verifyWith : askRun(verifyWith ?? '', options.verifyDeadlineMs ?? hourMs),
+      act: actLogic(options.externalActions ?? {}),
+    },
+    guards: {
+      passesGate: ({ context }) => (accept ? passes(context.confidence, accept.confidence) : verifyWith === undefined),
+      canBeVerified: ({ context }) => typeof verifyWith === 'object' || (verifyWith !== undefined && context.task?.runAddress !== undefined),
+    },
+    delays: { approvalDeadline: options.approvalDeadlineMs ?? 7 * 24 * hourMs },
+    actions: {
+      prepareCall: assign(({ context }) => attempt('prompt', () => ({ call: callFor(options, resolved, services.models, context) }))),
+      readAnswer: assign(({ context, event }) => readAnswer(options, resolved.name, context, (event as unknown as { output: CallOutput }).output)),
+      planActions: assign(({ context }) => attempt('plan', () => planFor(options, resolved, context))),
+    },
+  }) as AnyStateMachine
+}
+
+/** What user code does here is part of a turn: a throw is a failure of the agent with its reason, not of the machine. */
+function attempt(reason: 'prompt' | 'plan', run: () => Partial<AgentContext>): Partial<AgentContext> {
+  try {
+    return run()
+  } catch (error) {
+    return { failure: error instanceof GoalBroken ? agentFailure('goal', error.message) : agentFailure(reason, (error as Error).message) }
+  }
+}
+
+class GoalBroken extends Error {}
+
+/** @throws ConfigError that names what does not fit and where */
+function parse<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  throw new ConfigError(`${what} does not fit: ${issuesOf(result.error)}`)
+}
+
+function issuesOf(error: z.ZodError): string {
+  const shown = error.issues.slice(0, 3).map(({ path, message }) => `${path.length > 0 ? `at ${path.map(String).join('.')}: ` : ''}${message}`)
+  return `${shown.join('; ')}${error.issues.length > 3 ? ` and ${error.issues.length - 3} more` : ''}`
+}
+
+function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { name, version, models, schema }: Resolved, known: Models, context: AgentContext): CallInput {
+  const task = context.task!
+  if (!isIntact(task.goal)) throw new GoalBroken(`the goal "${task.goal.text.slice(0, 80)}" does not have the digest ${task.goal.digest}: it was changed on the way`)
+  const input = parse(options.input, task.input, `the task of ${name}`)
+  const prompt = options.prompt({ input, goal: task.goal, gathered: context.gathered })
+  const completionTokensMax = options.completionTokensMax ?? 4_096
+  const request: Omit<ModelRequest, 'task' | 'model'> = {
+    ...(prompt.system === undefined ? {} : { system: prompt.system }),
+    messages: prompt.messages,
+    maxTokens: completionTokensMax,
+    schema,
+  }
+  const names = task.models ?? models.map((ref) => ref.name)
+  const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', prompt.messages, schema])) + promptOverheadBytes
+  return {
+    id: 'call',
+    models: names,
+    request,
+    task: { agent: name, input, gathered: context.gathered } satisfies ModelRequest['task'],
+    worst: Object.fromEntries(names.map((model) => [model, worstCaseOf(known.priceOf(model) ?? free, promptBytes, completionTokensMax)])),
+    attemptsMax: options.attemptsMax ?? 4,
+    backoff: { ...defaultBackoff, ...options.backoff },
+    deadlineMs: options.deadlineMs ?? 600_000,
+    about: { agent: name, version, task: task.id, goal: task.goal.digest, origin: task.origin },
+  }
+}
+
+/** What a provider adds around a prompt of its own accord, such as the words that ask for JSON. */
+const promptOverheadBytes = 2_048
+
+function readAnswer<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, agent: string, context: AgentContext, result: CallOutput): Partial<AgentContext> {
+  if (!result.ok) return { failure: agentFailure(result.reason === 'failed' ? 'model' : result.reason, result.message) }
+  const { text, stopReason } = result.response as Completion
+  if (stopReason === 'length') return { failure: agentFailure('truncated', `the answer was cut off at ${options.completionTokensMax ?? 4_096} tokens`) }
+  if (stopReason === 'refusal') return { failure: agentFailure('declined', 'the model declined to answer') }
+  let answer: unknown
+  try {
+    answer = JSON.parse(text)
+  } catch {
+    return { failure: agentFailure('malformed', 'the answer is not JSON') }
+  }
+  const parsed = options.output.safeParse(answer)
+  if (!parsed.success) return { failure: agentFailure('malformed', `the answer does not fit ${agent}'s schema: ${issuesOf(parsed.error)}`) }
+  const { gathered } = context
+  try {
+    const input = parse(options.input, context.task!.input, `the task of ${agent}`)
+    const args = { output: parsed.data, input, gathered, model: result.model }
+    return { output: options.give ? options.give(args) : parsed.data, confidence: options.confidence?.(args) ?? noConfidence }
+  } catch (error) {
+    return { failure: agentFailure('unfit', (error as Error).message) }
+  }
+}
+
+function planFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { name, version }: Resolved, context: AgentContext): Partial<AgentContext> {
+  const task = context.task!
+  const input = parse(options.input, task.input, `the task of ${name}`)
+  const output = context.output as TGiven
+  const actions = (options.act?.({ output, input }) ?? []).map((action) => checkedAction(action, options.externalActions ?? {}, name))
+  const approval = options.approval?.({ output, input, actions })
+  return {
+    planned: actions,
+    approval: approval ? { why: approval.why, actions, digest: digestOf(canonicalJson({ run: task.run, task: task.id, agent: name, version, actions, ...(actions.length === 0 ? { output } : {}) })) } : null,
+  }
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any
+type ExternalActions = Readonly<Record<string, ExternalActionOptions<any>>>
+
+/** @throws ConfigError if there is no such action, or it does not take this input */
+export function checkedAction(action: PlannedAction, actions: ExternalActions, who: string): PlannedAction {
+  const declared = Object.hasOwn(actions, action.name) ? actions[action.name] : undefined
+  if (!declared) throw new ConfigError(`${who} has no external action "${action.name}" (it has: ${Object.keys(actions).join(', ') || 'none'})`)
+  return { name: action.name, input: parse<unknown>(declared.input, action.input, `the input of "${action.name}"`) }
+}
+
+/** Asks the run for the verdict of one of its agents. */
+function askRun(by: string, deadlineMs: number): Verifier {
+  return fromAsk<Verdict, { task: AgentTask; output: unknown; confidence: Confidence }>(({ input: { task, output, confidence } }) => ({
+    to: task.runAddress!,
+    event: { type: 'verification.request', step: task.id, by, output, confidence },
+    deadlineMs,
+  }))
+}
+
+/** One of several external actions, each under a key with its own name (I4). */
+export function actLogic<TInput extends { readonly action: PlannedAction; readonly ordinal: number }>(actions: ExternalActions): PromiseActorLogic<unknown, TInput> {
+  const declared = ({ action }: TInput): ExternalActions[string] => {
+    const found = Object.hasOwn(actions, action.name) ? actions[action.name] : undefined
+    if (!found) throw new ConfigError(`This process has no external action "${action.name}".`)
+    return found
+  }
+  return external<unknown, TInput>({
+    name: ({ action, ordinal }) => (ordinal === 1 ? action.name : `${action.name}/${ordinal}`),
+    run: (args) => declared(args.input).run({ ...args, input: args.input.action.input }),
+    reconcile: async (args) => {
+      const { reconcile } = declared(args.input)
+      if (!reconcile) throw new ConfigError(`"${args.input.action.name}" declares no reconcile`)
+      return reconcile({ ...args, input: args.input.action.input })
+    },
+  })
+}
+
+export type { AgentOutput }

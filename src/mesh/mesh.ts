@@ -1,0 +1,194 @@
+/**
+ * The mesh: agents and runs on an actor system of their own. The agents' code says what they want; who may call which
+ * model, at what price and how often, stands here and in the charts.
+ */
+import { ConfigError } from '../errors.js'
+import type { RunInput } from '../machines/run.machine.js'
+import { checkId, toAddress, type Address } from '../runtime/identity.js'
+import type { MachineOptions } from '../runtime/machines.js'
+import { silentLogger } from '../runtime/ports/logger.js'
+import { randomIds } from '../runtime/ports/ids.js'
+import { createActorSystem, type ActorSystem, type ActorSystemOptions } from '../runtime/system.js'
+import { canonicalGoal } from './canonical.js'
+import type { AgentDefinition } from './define-agent.js'
+import { amountsOf, type Ceiling, type RunDefinition } from './define-run.js'
+import { Models } from './model-call.js'
+import type { TraceStore } from './ports/trace-store.js'
+import { defaultPrices, type PriceTable } from './prices.js'
+import { RunHandle } from './run-handle.js'
+import { Traces, traceparentOf } from './trace.js'
+
+export interface MeshOptions extends Omit<ActorSystemOptions, 'machines'> {
+  /** Beside those that are part of a run. */
+  readonly agents?: readonly AgentDefinition[]
+  readonly runs?: readonly RunDefinition[]
+  /** Machines of your own, also such as stand in for an agent. */
+  readonly machines?: ActorSystemOptions['machines']
+  /** Prices that go before the built-in ones. */
+  readonly prices?: PriceTable
+  /** Where the trace of the calls is kept. Default: it stays in the actors' store, at most 100,000 entries a shard; the oldest go. */
+  readonly traces?: TraceStore
+}
+
+export interface StartRun {
+  /** `[A-Za-z0-9._:-]`, 1 to 256 bytes. Default: a new one. Starting it again with the same goal, ceiling and material does nothing. */
+  readonly id?: string
+  readonly goal: string
+  /** What the run may spend in all. Default: no ceiling. */
+  readonly ceiling?: Ceiling
+  /** Full names of models that all its agents use instead of their own, in order: models of any agent of the mesh. */
+  readonly models?: readonly string[]
+  /** What the run works on: JSON that its agents' `gather` is given. */
+  readonly material?: unknown
+  readonly tenant?: string
+}
+
+export class Mesh {
+  /** The actor system that runs it; for actors of your own beside the agents. */
+  readonly system: ActorSystem
+  private readonly runs = new Map<string, RunDefinition>()
+  private readonly agents = new Map<string, AgentDefinition>()
+  private readonly models: Models
+  private readonly traces: Traces
+  private readonly materials = new Map<string, Promise<unknown>>()
+  private readonly newId: () => string
+
+  /** @throws ConfigError for definitions that do not fit together */
+  constructor(options: MeshOptions) {
+    const { agents = [], runs = [], machines = [], prices = defaultPrices, traces, ...system } = options
+    for (const run of runs) this.addRun(run)
+    for (const agent of [...agents, ...runs.flatMap((run) => run.agents)]) this.addAgent(agent)
+    this.models = new Models({ ...prices, models: { ...defaultPrices.models, ...prices.models } })
+    for (const agent of this.agents.values()) for (const model of agent.models) this.models.add(model)
+    this.traces = new Traces(traces, options.logger ?? silentLogger)
+    const ids = options.ids ?? randomIds
+    this.newId = () => ids.next()
+    this.system = createActorSystem({ ...system, machines: [...this.machines(), ...machines] })
+  }
+
+  private addRun(run: RunDefinition): void {
+    if (this.runs.has(run.name)) throw new ConfigError(`runs: there are two of the name ${run.name}.`)
+    this.runs.set(run.name, run)
+  }
+
+  private addAgent(agent: AgentDefinition): void {
+    const known = this.agents.get(agent.name)
+    if (known && known !== agent) throw new ConfigError(`agents: there are two of the name ${agent.name}.`)
+    this.agents.set(agent.name, agent)
+  }
+
+  private machines(): MachineOptions[] {
+    const services = {
+      models: this.models,
+      ready: (signal: AbortSignal) => this.traces.ready(signal),
+      material: (runAddress: string) => this.material(runAddress),
+    }
+    return [
+      ...[...this.agents.values()].map((agent) => ({ name: agent.name, version: agent.version, machine: agent.machine(services) })),
+      ...[...this.runs.values()].map((run) => ({ name: run.name, version: run.version, machine: run.machine })),
+    ]
+  }
+
+  /** Opens the store and takes up all runs that were under way. Resolves to this mesh. */
+  async start(): Promise<this> {
+    await this.system.start()
+    if (this.system.role === 'owner') this.traces.start(this.system)
+    return this
+  }
+
+  /** Opens the store only to look, decide and send; another process runs the agents. */
+  async startAsClient(): Promise<this> {
+    await this.system.startAsClient()
+    return this
+  }
+
+  /** Stops cleanly. What is under way goes on when a mesh is started again. */
+  async stop(): Promise<void> {
+    await this.system.stop()
+    await this.traces.close()
+  }
+
+  /**
+   * Starts a run. Resolves when that is durable.
+   *
+   * @throws ConfigError if the definition is not this mesh's, or a model of it has no price under a ceiling of money
+   * @throws ActorExistsError if there is a run of that id with another goal, ceiling or material
+   */
+  async run(definition: RunDefinition, options: StartRun): Promise<RunHandle> {
+    if (this.runs.get(definition.name) !== definition) throw new ConfigError(`runs: "${definition.name}" is not one of this mesh. Give it to createMesh({ runs }).`)
+    const id = checkId('run id', options.id ?? this.newId())
+    const goal = canonicalGoal(options.goal)
+    if (goal.text === '') throw new ConfigError('goal: expected a text, got an empty one.')
+    const ceiling = options.ceiling ?? {}
+    amountsOf(ceiling)
+    for (const model of options.models ?? []) if (!this.models.get(model)) throw new ConfigError(`models: this mesh has no model ${model} (it has: ${this.models.names().join(', ')}).`)
+    if (ceiling.usd !== undefined) this.mustBePriced(definition, options.models)
+    const handle = this.handle(definition, id)
+    const input: RunInput = definition.input({ run: id, address: handle.address, goal, ceiling, models: options.models ?? null, material: options.material ?? null })
+    await this.system.actorAt(handle.address).start({ input: input as never, run: id, goal: goal.digest, trace: traceparentOf(id), ...(options.tenant === undefined ? {} : { tenant: options.tenant }) })
+    return handle
+  }
+
+  private mustBePriced(definition: RunDefinition, models: readonly string[] | undefined): void {
+    for (const agent of definition.agents) {
+      for (const name of models ?? agent.models.map((model) => model.name)) {
+        if (!this.models.priceOf(name)) throw new ConfigError(`Agent ${agent.name} uses model ${name}, whose price is not known, so no ceiling of money could hold. Add it by the option "prices".`)
+      }
+    }
+  }
+
+  /** Full names of the models that its agents may use, the first agent's first. */
+  modelNames(): string[] {
+    return this.models.names()
+  }
+
+  /** A run by its id, whether it exists or not. */
+  handle(definition: RunDefinition, id: string): RunHandle {
+    return this.handleAt(toAddress(definition.name, id), id)
+  }
+
+  /** All runs there are, by id; page on with `after`. */
+  async list(definition: RunDefinition, options: { readonly after?: string; readonly limit?: number } = {}): Promise<RunHandle[]> {
+    const { after, limit } = options
+    const found = await this.system.find({ machine: definition.name, ...(after === undefined ? {} : { after: toAddress(definition.name, after) }), ...(limit === undefined ? {} : { limit }) })
+    return found.map((address) => this.handleAt(address, address.slice(address.indexOf('/') + 1)))
+  }
+
+  private handleAt(address: Address, id: string): RunHandle {
+    return new RunHandle(id, this.system.actorAt(address), {
+      trace: (run) => this.traces.read(this.system, run),
+      findings: (of) => this.allOf(of, 'findings'),
+    })
+  }
+
+  private async allOf(address: string, stream: string): Promise<{ seq: number; at: number; value: unknown }[]> {
+    const entries: { seq: number; at: number; value: unknown }[] = []
+    for (let after = 0; ; after = entries.at(-1)!.seq) {
+      const page = await this.system.stream(address, stream, after, 1_000)
+      entries.push(...page)
+      if (page.length < 1_000) return entries
+    }
+  }
+
+  /** What a run was given to work on never changes, so it is read once. */
+  private material(runAddress: string): Promise<unknown> {
+    let material = this.materials.get(runAddress)
+    if (!material) {
+      if (this.materials.size >= materialsMax) this.materials.clear()
+      material = this.system
+        .actorAt(runAddress)
+        .input()
+        .then((input) => (input as RunInput | undefined)?.material ?? null)
+      this.materials.set(runAddress, material)
+      material.catch(() => this.materials.delete(runAddress))
+    }
+    return material
+  }
+}
+
+const materialsMax = 100
+
+/** @throws ConfigError for definitions that do not fit together */
+export function createMesh(options: MeshOptions): Mesh {
+  return new Mesh(options)
+}

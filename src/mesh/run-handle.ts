@@ -1,0 +1,233 @@
+/** A run as its users hold it: by its id, from any process. Nothing is created by making one. */
+import { ActorEndedError, ConfigError, isHoldfastError } from '../errors.js'
+import type { ApprovalRequest, Decision, DecisionAnswer } from '../machines/approval.js'
+import type { Amounts } from '../machines/ledger.js'
+import type { Member, RunContext, RunOutput, Step } from '../machines/run.machine.js'
+import { unanswered } from '../machines/run.machine.js'
+import type { ActorHandle, WaitOptions } from '../runtime/actor.js'
+import type { XMachineSnapshot } from '../runtime/xstate/insides.js'
+import type { TraceRecord } from './trace.js'
+
+/** An agent's finding, as it stands on record: append-only, with who made it, who judged it and what became of it. */
+export interface FindingRecord {
+  readonly seq: number
+  /** Namespace time, ms. */
+  readonly at: number
+  readonly step: string
+  /** The plan's step that it goes back to. */
+  readonly origin: string
+  /** Address of the agent that made it. */
+  readonly agent: string
+  readonly finding: unknown
+  readonly accepted: boolean
+  /** Why not. */
+  readonly reasons: readonly string[]
+  /** Address of whoever judged it, or null. */
+  readonly judgedBy: string | null
+  /** Digest of the goal. */
+  readonly goal: string
+}
+
+export type RunState = 'planning' | 'working' | 'synthesising' | 'concluding' | 'approvalPending' | 'acting' | 'unsure' | 'cancelling' | 'done' | 'failed'
+
+/** Where a run stands after a commit. */
+export interface RunStatus {
+  readonly run: string
+  readonly state: RunState
+  readonly goal: string
+  readonly steps: readonly Step[]
+  readonly members: readonly Member[]
+  /** The plan's steps that no attempt answered. */
+  readonly unanswered: ReturnType<typeof unanswered>
+  /** What the run's agents that have ended spent. */
+  readonly spent: Amounts
+  readonly ceiling: Amounts
+  readonly overrun: Amounts
+  /** What a person is to approve. */
+  readonly approval: ApprovalRequest | null
+  readonly decision: Decision | null
+  readonly report: unknown
+  /** What the action gave. */
+  readonly published: unknown
+  readonly failure: { readonly reason: string; readonly message: string } | null
+}
+
+/** What a run needs of the mesh that hands it out. */
+export interface RunHost {
+  trace(run: string): Promise<TraceRecord[]>
+  findings(address: string): Promise<readonly { readonly seq: number; readonly at: number; readonly value: unknown }[]>
+}
+
+const endStates: ReadonlySet<string> = new Set(['done', 'failed'])
+
+export class RunHandle {
+  readonly id: string
+  private readonly actor: ActorHandle
+  private readonly host: RunHost
+
+  constructor(id: string, actor: ActorHandle, host: RunHost) {
+    this.id = id
+    this.actor = actor
+    this.host = host
+  }
+
+  /** `machine/id` of the run's actor. */
+  get address(): string {
+    return this.actor.address
+  }
+
+  /** undefined if there is no such run. */
+  async status(): Promise<RunStatus | undefined> {
+    const snapshot = (await this.actor.snapshot()) as unknown as XMachineSnapshot | undefined
+    if (!snapshot) return undefined
+    const status = statusOf(this.id, snapshot)
+    const failure = await this.actor.failure()
+    return failure ? { ...status, state: 'failed', failure: { reason: 'machine', message: failure.error.message } } : status
+  }
+
+  /**
+   * Where the run stands now, and after each commit that changed it, until it has ended. A client hears of the latest
+   * state only.
+   */
+  async *progress(): AsyncGenerator<RunStatus, void> {
+    const seen: RunStatus[] = []
+    let wake = (): void => {}
+    const { unsubscribe } = this.actor.subscribe((snapshot) => {
+      seen.push(statusOf(this.id, snapshot as unknown as XMachineSnapshot))
+      wake()
+    })
+    const failed = this.actor.waitFor(() => false).then(
+      () => {},
+      () => wake(),
+    )
+    try {
+      const first = await this.status()
+      if (first) yield first
+      if (first && endStates.has(first.state)) return
+      for (;;) {
+        const next = seen.shift()
+        if (next) {
+          yield next
+          if (endStates.has(next.state)) return
+          continue
+        }
+        const ended = await Promise.race([failed.then(() => true), new Promise<boolean>((resolve) => (wake = () => resolve(false)))])
+        if (!ended || seen.length > 0) continue
+        const last = await this.status()
+        if (last) yield last
+        return
+      }
+    } finally {
+      unsubscribe()
+    }
+  }
+
+  /**
+   * Waits until the run has ended.
+   *
+   * @throws ActorFailedError, ActorEndedError if its machine failed or was stopped; DeadlineError
+   */
+  async output(options: WaitOptions = {}): Promise<RunOutput> {
+    return (await this.actor.output(options)) as RunOutput
+  }
+
+  /** Waits until a person is asked, or it has ended. */
+  async settled(options: WaitOptions = {}): Promise<RunStatus> {
+    const snapshot = await this.actor.waitFor((s) => isSettled(stateOf(s as unknown as XMachineSnapshot)), options)
+    return statusOf(this.id, snapshot as unknown as XMachineSnapshot)
+  }
+
+  /** Approves what the run asks for; see {@link decide}. */
+  approve(decision: { readonly by: string; readonly note?: string; readonly digest?: string; readonly deadlineMs?: number }): Promise<Decision> {
+    return this.decide({ ...decision, approved: true })
+  }
+
+  /** Rejects what the run asks for; see {@link decide}. */
+  reject(decision: { readonly by: string; readonly note?: string; readonly digest?: string; readonly deadlineMs?: number }): Promise<Decision> {
+    return this.decide({ ...decision, approved: false })
+  }
+
+  /**
+   * Decides, and answers what is on record afterwards: of two decisions the first one stands (I10).
+   *
+   * @param decision `digest` of what was shown; default: of what the run asks for now. `deadlineMs`: how long the answer is waited for, default 10,000
+   * @throws ConfigError if nothing waits for a decision, or another action than the one shown
+   * @throws DeadlineError if nobody runs the run now; the decision is kept and counts when somebody does
+   */
+  private async decide(given: { readonly approved: boolean; readonly by: string; readonly note?: string; readonly digest?: string; readonly deadlineMs?: number }): Promise<Decision> {
+    const status = await this.status()
+    if (!status) throw new ConfigError(`There is no run ${this.id}.`)
+    if (status.decision) return status.decision
+    const digest = given.digest ?? status.approval?.digest
+    if (status.state !== 'approvalPending' || digest === undefined) throw new ConfigError(`Run ${this.id} does not wait for a decision: it is ${status.state}.`)
+    const { deadlineMs = 10_000, ...decision } = given
+    try {
+      const answer = await this.actor.ask<DecisionAnswer>({ type: 'approval.decide', ...decision, digest } as never, { deadlineMs, id: `decide-${digest}-${decision.approved ? 'yes' : 'no'}` })
+      if (answer.decision) return answer.decision
+      throw new ConfigError(`Run ${this.id} asks for a decision on ${answer.pending ?? 'nothing'}, not on ${digest}. Look at it again.`)
+    } catch (error) {
+      // The run ended over the first decision before this one came.
+      const recorded = isHoldfastError(error) && error.code === 'ACTOR_ENDED' ? (await this.status())?.decision : undefined
+      if (recorded) return recorded
+      throw error
+    }
+  }
+
+  /**
+   * Says whether an action of unknown outcome has happened.
+   *
+   * @throws ConfigError if there is none
+   */
+  async resolve(given: { readonly happened: boolean; readonly output?: unknown; readonly by: string }): Promise<void> {
+    const status = await this.status()
+    if (status?.state !== 'unsure') throw new ConfigError(`Run ${this.id} has no action of unknown outcome: it is ${status?.state ?? 'not there'}.`)
+    await this.actor.send({ type: 'action.resolve', ...given } as never)
+  }
+
+  /** Ends the run and stops its agents; once its action is under way it is too late. */
+  async cancel(by: string): Promise<void> {
+    const status = await this.status()
+    if (!status || endStates.has(status.state)) throw new ActorEndedError(this.address, status ? 'has ended' : 'does not exist')
+    await this.actor.send({ type: 'run.cancel', by } as never)
+  }
+
+  /** Every finding of the run's agents, accepted or refused, in the order in which it was judged. */
+  async findings(): Promise<readonly FindingRecord[]> {
+    return (await this.host.findings(this.address)).map(({ seq, at, value }) => ({ seq, at, ...(value as Omit<FindingRecord, 'seq' | 'at'>) }))
+  }
+
+  /** Every attempt at a model. */
+  trace(): Promise<readonly TraceRecord[]> {
+    return this.host.trace(this.id)
+  }
+}
+
+function isSettled(state: RunState): boolean {
+  return endStates.has(state) || state === 'approvalPending' || state === 'unsure'
+}
+
+function stateOf(snapshot: XMachineSnapshot): RunState {
+  const { value } = snapshot
+  return (typeof value === 'string' ? value : (value as { open: string }).open) as RunState
+}
+
+function statusOf(run: string, snapshot: XMachineSnapshot): RunStatus {
+  const context = snapshot.context as unknown as RunContext
+  const { ledger } = context
+  return {
+    run,
+    state: stateOf(snapshot),
+    goal: context.input.goal.text,
+    steps: context.steps,
+    members: context.members,
+    unanswered: unanswered(context),
+    spent: ledger.spent,
+    ceiling: ledger.received,
+    overrun: ledger.overrun,
+    approval: context.approval,
+    decision: context.decision,
+    report: context.report,
+    published: context.published,
+    failure: context.failure,
+  }
+}
