@@ -1,1 +1,3 @@
+/** `holdfast/memory`: stores in memory, for tests. */
 export { MemoryDatabase, MemoryStore, type MemoryStoreOptions } from './memory-store.js'
+export { MemoryTraceStore } from './memory-trace-store.js'

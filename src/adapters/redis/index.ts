@@ -14,3 +14,4 @@ export { RedisStore, type RedisStoreOptions } from './redis-store.js'
 export function redisStore(target: string | RedisOptions, options: RedisStoreOptions = {}): Store {
   return new RedisStore(target, options)
 }
+export { RedisTraceStore, redisTraces, type RedisTraceOptions } from './redis-trace-store.js'
