@@ -9,6 +9,7 @@ export default defineConfig({
     testTimeout: tier === 'first' ? 120_000 : 1_800_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
+    globalSetup: ['test/support/build.ts'],
     projects: [
       {
         extends: true,

@@ -1,0 +1,26 @@
+// Draws the charts into docs/charts.md, from the built package. `--check` fails if the file is not what it would write.
+import { readFileSync, writeFileSync } from 'node:fs'
+
+const { agentMachine, callMachine, runMachine, supervisorMachine } = await import('../dist/index.js')
+const { toMermaid } = await import('../dist/viz/index.js')
+
+const file = 'docs/charts.md'
+const charts = [agentMachine, callMachine, supervisorMachine, runMachine]
+const text = [
+  '# The charts',
+  '',
+  'Drawn from the machines by `npm run docs`. Guards stand in brackets; an edge back to its own state is an event that is handled without leaving it.',
+  ...charts.flatMap((machine) => ['', `## ${machine.id}`, '', machine.root.description, '', '```mermaid', toMermaid(machine).trimEnd(), '```', '', '| state | is |', '|---|---|', ...states(machine.root).map(({ id, description }) => `| \`${id.slice(machine.id.length + 1)}\` | ${description} |`)]),
+  '',
+].join('\n')
+
+if (process.argv.includes('--check')) {
+  if (readFileSync(file, 'utf8') !== text) {
+    console.error(`${file} is not what the machines are. Run: npm run docs`)
+    process.exitCode = 1
+  }
+} else writeFileSync(file, text)
+
+function states(node) {
+  return Object.values(node.states).flatMap((child) => [child, ...states(child)])
+}

@@ -1,0 +1,55 @@
+/** The documents of a run, read again where they are needed, and only if they are still what they were when it began. */
+import { join } from 'node:path'
+import { indexDocuments, searchPassages, questionTerms, type Document, type Passage, type PassageIndex, type QuestionTerm } from '../../adapters/offline/index.js'
+import { ConfigError } from '../../errors.js'
+import { readText, type InputFile, type SkippedFile } from './inputs.js'
+
+/** What a run works on. JSON. */
+export interface Material {
+  /** The working directory, absolute: paths are relative to it. */
+  readonly root: string
+  readonly files: readonly InputFile[]
+  readonly skipped: readonly SkippedFile[]
+  /** Where the report goes: a file, relative to `root`, or an address. */
+  readonly out: string
+  readonly publish: string | null
+  /** Full name of the model, `offline/extractive` or `anthropic/<id>`. */
+  readonly model: string
+}
+
+/** What an agent that reads is given. */
+export interface Reading {
+  readonly passages: readonly Passage[]
+  readonly terms: readonly QuestionTerm[]
+}
+
+const passagesMax = 40
+
+export async function readingFor(material: Material, question: string): Promise<Reading> {
+  const index = await indexOf(material)
+  return { passages: searchPassages(index, question, passagesMax), terms: questionTerms(index, question) }
+}
+
+async function indexOf(material: Material): Promise<PassageIndex> {
+  const documents: Document[] = []
+  for (const file of material.files) documents.push({ path: file.path, text: await textOf(material, file) })
+  return indexDocuments(documents)
+}
+
+/** @throws ConfigError if the file is not what it was when the run began */
+async function textOf({ root }: Material, { path, digest }: InputFile): Promise<string> {
+  const read = await readText(join(root, path))
+  if ('reason' in read) throw new ConfigError(`${path} is ${read.reason} now; it was not when the run began. Put it back, or begin anew.`)
+  if (read.digest !== digest) throw new ConfigError(`${path} has changed since the run began. Put it back, or begin anew.`)
+  return read.text
+}
+
+/** What stands in a file around a line, with all other lines empty but the headings above it: line numbers stay true. */
+export async function sourceAround(material: Material, path: string, line: number): Promise<string | null> {
+  const file = material.files.find((known) => known.path === path)
+  if (!file) return null
+  const lines = (await textOf(material, file)).split(/\r\n|\n|\r/)
+  const around = 40
+  const kept = lines.slice(0, line + around).map((text, i) => (Math.abs(i + 1 - line) <= around || /^#{1,6}\s+\S/.test(text) ? text : ''))
+  return kept.join('\n')
+}

@@ -1,0 +1,209 @@
+/**
+ * The agents of `holdfast research`: a planner splits the question, researchers read, a critic verifies each finding
+ * against its source, a writer composes the report. The same definitions run on a language model and on the offline one.
+ */
+import { z } from 'zod'
+import type { Verdict } from '../../machines/agent.machine.js'
+import { defineAgent, type AgentDefinition, type Prompt } from '../../mesh/define-agent.js'
+import { defineRun, type RunDefinition } from '../../mesh/define-run.js'
+import type { ModelRef } from '../../mesh/model-call.js'
+import { readingFor, sourceAround, type Material, type Reading } from './corpus.js'
+import { externalActions } from './publish.js'
+import { reportText } from './report.js'
+
+// ── What the agents hand each other ──
+
+const Task = z.object({
+  question: z.string().min(1).max(600),
+  /** Where not to look again. */
+  exclude: z.array(z.object({ path: z.string(), line: z.number().int(), claim: z.string() })).optional(),
+  /** The question of the plan that this one stands for. */
+  asked: z.string().optional(),
+})
+export type Task = z.output<typeof Task>
+
+const Finding = z.object({
+  claim: z.string().min(1).describe('One sentence of a passage, word for word.'),
+  path: z.string().min(1).describe('The path of the passage.'),
+  line: z.number().int().min(1).describe('The line of the passage.'),
+  heading: z.string().optional(),
+  confidence: z.number().min(0).max(1).describe('How sure it is that the sentence answers the question.'),
+})
+export type Finding = z.output<typeof Finding>
+const Findings = z.object({ findings: z.array(Finding).max(10) })
+
+const PlannerInput = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('plan'), question: z.string(), stepsMax: z.number().int() }),
+  z.object({
+    kind: z.literal('replan'),
+    question: z.string(),
+    task: Task,
+    reason: z.string(),
+    refused: z.array(z.object({ finding: Finding, reasons: z.array(z.string()), explanation: z.string() })),
+    accepted: z.array(Finding),
+    tried: z.array(Task),
+  }),
+])
+export type PlannerInput = z.output<typeof PlannerInput>
+const Questions = z.object({ questions: z.array(z.string().min(1).max(600)).max(20).describe('The sub-questions, each one line that can be understood without the others. None if there is no other way to ask.') })
+
+const ResearcherInput = z.object({ step: z.string(), task: Task })
+const CriticInput = z.object({ step: z.string(), task: Task, output: Findings, accepted: z.array(Finding) })
+export type CriticInput = z.output<typeof CriticInput>
+export const refusalReasons = ['not-at-line', 'does-not-answer', 'cannot-stand-alone', 'repeats'] as const
+const Judgements = z.object({
+  judgements: z
+    .array(z.object({ accepted: z.boolean(), reasons: z.array(z.enum(refusalReasons)), explanation: z.string(), confidence: z.number().min(0).max(1) }))
+    .describe('One for each finding, in their order.'),
+})
+const WriterInput = z.object({
+  question: z.string(),
+  steps: z.array(z.object({ id: z.string(), task: Task, output: Findings })),
+  unanswered: z.array(z.object({ id: z.string(), task: Task, reason: z.string() })),
+})
+export type WriterInput = z.output<typeof WriterInput>
+const Report = z.object({ markdown: z.string().min(1) })
+
+/** What the critic is given of a file for each finding: null if it cannot be read. */
+export type Sources = readonly (string | null)[]
+
+// ── Prompts ──
+
+const quoted = (passages: Reading['passages']): string => passages.map(({ path, line, heading, text }) => `[${path}:${line}]${heading === undefined ? '' : ` (${heading})`} ${text}`).join('\n')
+
+function plannerPrompt({ input, goal }: { readonly input: PlannerInput; readonly goal: { readonly text: string } }): Prompt {
+  const system = 'You plan research over a set of documents. You split a question into sub-questions that can be researched apart, add nothing that was not asked, and leave a question without parts as it is.'
+  if (input.kind === 'plan') return { system, messages: [{ role: 'user', content: `Split this question into at most ${input.stepsMax} sub-questions:\n${goal.text}` }] }
+  const why = input.refused.map(({ finding, explanation }) => `- "${finding.claim}": ${explanation}`).join('\n')
+  const tried = input.tried.map(({ question }) => `- ${question}`).join('\n')
+  return { system, messages: [{ role: 'user', content: `The question as a whole: ${goal.text}\n\nThis sub-question found no answer: ${input.task.question}\nBecause: ${input.reason}\n${why}\n\nIt was asked in these words so far:\n${tried}\n\nAsk it once more in other words (one sub-question), or give none if no other words would help.` }] }
+}
+
+function researcherPrompt({ input, gathered }: { readonly input: z.output<typeof ResearcherInput>; readonly gathered: unknown }): Prompt {
+  return {
+    system: 'You find sentences that answer a question. Take whole sentences of the passages, word for word, each of which stands alone and answers the question. Take at most 3. If none answers it, take none.',
+    messages: [{ role: 'user', content: `Question: ${input.task.question}\n\nPassages:\n${quoted((gathered as Reading).passages)}` }],
+  }
+}
+
+function criticPrompt({ input, gathered }: { readonly input: CriticInput; readonly gathered: unknown }): Prompt {
+  const sources = gathered as Sources
+  const findings = input.output.findings.map(({ claim, path, line }, i) => `Finding ${i + 1}: "${claim}" [${path}:${line}]\nThe file around line ${line}:\n${numbered(sources[i] ?? null, line)}`).join('\n\n')
+  const accepted = input.accepted.map(({ claim }) => `- ${claim}`).join('\n')
+  return {
+    system: 'You verify findings against their sources. Refuse a finding that does not stand at its line (not-at-line), does not answer the question (does-not-answer), cannot be understood alone (cannot-stand-alone), or repeats one accepted before (repeats). When in doubt, refuse.',
+    messages: [{ role: 'user', content: `Question: ${input.task.question}\n\nAccepted before:\n${accepted || '(none)'}\n\n${findings || '(no findings)'}` }],
+  }
+}
+
+function numbered(source: string | null, line: number): string {
+  if (source === null) return '(it cannot be read)'
+  const lines = source.split('\n')
+  const from = Math.max(0, line - 6)
+  return lines.slice(from, line + 5).map((text, i) => `${from + i + 1}: ${text}`).join('\n')
+}
+
+function writerPrompt({ input }: { readonly input: WriterInput }): Prompt {
+  const steps = input.steps.map(({ task, output }) => `${task.asked ?? task.question}\n${output.findings.map(({ claim, path, line }) => `- ${claim} [${path}:${line}]`).join('\n')}`).join('\n\n')
+  const open = input.unanswered.map(({ task }) => `- ${task.asked ?? task.question}`).join('\n')
+  return {
+    system: 'You write a short report in Markdown. Every sentence outside headings says what a finding says and ends with its source, as given, in square brackets: [path:line]. Say nothing that no finding says. Name what was not answered in lines that begin with "> Not answered:".',
+    messages: [{ role: 'user', content: `Question: ${input.question}\n\nFindings:\n${steps || '(none)'}\n\nNot answered:\n${open || '(nothing)'}` }],
+  }
+}
+
+// ── The crew ──
+
+/** @param models those that a run may name; the offline model's confidence comes from rules and not from itself */
+export function researchRun(models: readonly ModelRef[]): RunDefinition {
+  const planner = defineAgent({
+    name: 'planner',
+    input: PlannerInput,
+    output: Questions,
+    model: models,
+    gather: async ({ input, material }) => (input.kind === 'replan' ? readingFor(material as Material, input.task.question) : null),
+    prompt: plannerPrompt,
+    give: ({ output, input }) => ({ steps: output.questions.map((question) => taskFor(question, input)) }),
+  })
+  const researcher = defineAgent({
+    name: 'researcher',
+    input: ResearcherInput,
+    output: Findings,
+    model: models,
+    gather: ({ input, material }) => readingFor(material as Material, input.task.question),
+    prompt: researcherPrompt,
+    confidence: ({ output, model }) => ({ value: Math.min(1, ...output.findings.map(({ confidence }) => confidence)), source: isOffline(model) ? 'rule' : 'self' }),
+    // Where a language model made up a place, there is nothing to check.
+    give: ({ output, gathered }) => {
+      const findings = output.findings.filter(({ path, line }) => (gathered as Reading).passages.some((passage) => passage.path === path && passage.line === line))
+      if (findings.length === 0) throw new Error('no sentence was found that answers it')
+      return { findings }
+    },
+    verifyWith: 'critic',
+  })
+  const critic = defineAgent({
+    name: 'critic',
+    input: CriticInput,
+    output: Judgements,
+    model: models,
+    gather: ({ input, material }) => Promise.all(input.output.findings.map(({ path, line }) => sourceAround(material as Material, path, line))),
+    prompt: criticPrompt,
+    confidence: ({ output, model }) => ({ value: Math.min(1, ...output.judgements.map(({ confidence }) => confidence)), source: isOffline(model) ? 'rule' : 'self' }),
+    give: ({ output, input, model }) => verdictOf(output, input, isOffline(model) ? 'rule' : 'judge'),
+  })
+  const writer = defineAgent({ name: 'writer', input: WriterInput, output: Report, model: models, prompt: writerPrompt, completionTokensMax: 16_384, give: ({ output, input }) => checkedReport(output, input) })
+  return defineRun({
+    name: 'research',
+    crew: { planner, worker: researcher, checker: critic, writer },
+    supervisor: { workingMax: 4, waitingMax: 64 },
+    stepsMax: 8,
+    replansMax: 2,
+    action: (result) => {
+      const { publish, out } = result.material as Material
+      const text = reportText(result)
+      return publish === null ? { name: 'write-report', input: { root: (result.material as Material).root, path: out, text } } : { name: 'post-report', input: { url: publish, text } }
+    },
+    externalActions,
+    approval: ({ material }) => ({ why: (material as Material).publish === null ? `it writes the report to ${(material as Material).out}` : `it sends the report to ${(material as Material).publish}` }),
+  })
+}
+
+const isOffline = (model: string): boolean => model.startsWith('offline/')
+
+function taskFor(question: string, input: PlannerInput): Task {
+  if (input.kind === 'plan') return { question }
+  const refused = input.refused.map(({ finding: { path, line, claim } }) => ({ path, line, claim }))
+  return { question, asked: input.task.asked ?? input.task.question, exclude: [...(input.task.exclude ?? []), ...refused] }
+}
+
+/** The judgements on single findings as one verdict on all of them: it is a yes if any of them stands. */
+function verdictOf({ judgements }: z.output<typeof Judgements>, { output: { findings } }: CriticInput, source: 'rule' | 'judge'): Verdict {
+  if (judgements.length !== findings.length) throw new Error(`${judgements.length} judgements on ${findings.length} findings`)
+  const accepted = findings.filter((_, i) => judgements[i]!.accepted)
+  const refused = findings.flatMap((finding, i) => (judgements[i]!.accepted ? [] : [{ finding, reasons: judgements[i]!.reasons, explanation: judgements[i]!.explanation }]))
+  return {
+    accepted: accepted.length > 0,
+    reasons: [...new Set(refused.flatMap(({ reasons }) => reasons))],
+    explanation: refused.length === 0 ? 'every finding stands' : refused.map(({ explanation }) => explanation).join(' '),
+    confidence: { value: Math.min(1, ...judgements.map(({ confidence }) => confidence)), source },
+    output: { findings: accepted },
+    refused,
+    sourcesVerified: accepted.map(({ path, line }) => `${path}:${line}`),
+    by: 'critic',
+  }
+}
+
+/** Every sentence of a report ends with a source, and with one that was verified. */
+function checkedReport(report: z.output<typeof Report>, { steps }: WriterInput): z.output<typeof Report> {
+  const known = new Set(steps.flatMap(({ output }) => output.findings.map(({ path, line }) => `${path}:${line}`)))
+  for (const line of report.markdown.split('\n')) {
+    const text = line.replace(/^\s*(?:[-*]|\d+\.)\s+/, '').trim()
+    if (text === '' || text.startsWith('#') || text.startsWith('>')) continue
+    const source = /\[([^[\]]+:\d+)\]$/.exec(text)?.[1]
+    if (source === undefined) throw new Error(`the report has a sentence without a source: "${text.slice(0, 80)}"`)
+    if (!known.has(source)) throw new Error(`the report names a source that no finding has: ${source}`)
+  }
+  return report
+}
+
+export type { AgentDefinition }

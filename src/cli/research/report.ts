@@ -1,0 +1,45 @@
+/** The report as it is published: the body that the writer composed, and below it what there is to know about the run. */
+import type { Amounts } from '../../machines/ledger.js'
+import { sum } from '../../machines/ledger.js'
+import type { RunResult } from '../../mesh/define-run.js'
+import { formatDollars } from '../../mesh/prices.js'
+import type { Material } from './corpus.js'
+
+/** The heading at which the body ends. */
+export const aboutHeading = '## About this run'
+
+export function reportText(result: RunResult): string {
+  const body = (result.report as { markdown: string }).markdown.trimEnd()
+  return `${body}\n\n${aboutHeading}\n\n${aboutLines(result).join('\n')}\n`
+}
+
+/** Everything above {@link aboutHeading}. */
+export function bodyOf(report: string): string {
+  const end = report.indexOf(`\n${aboutHeading}\n`)
+  return end === -1 ? report : report.slice(0, end)
+}
+
+function aboutLines({ run, members, material }: RunResult): string[] {
+  const { files, skipped, model } = material as Material
+  const spent = sum(members.map((member) => member.spent))
+  const started = members.map(({ startedAt }) => startedAt ?? Infinity)
+  const ended = members.map(({ endedAt }) => endedAt ?? 0)
+  const elapsedMs = Math.max(0, Math.max(...ended) - Math.min(...started))
+  const lines = [
+    `- Run: ${run}`,
+    `- Model: ${model === 'offline/extractive' ? 'none (sentences found by word statistics, checked by rules)' : model}`,
+    `- Documents: ${files.length} read, ${skipped.length} skipped`,
+    `- Time: ${(elapsedMs / 1_000).toFixed(1)} s, without the time a person took to decide`,
+    `- Cost: ${costLine(spent)}`,
+    '',
+    '| Agent | Task | Time | Calls | Tokens |',
+    '|---|---|---|---|---|',
+    ...members.map(({ machine, id, startedAt, endedAt, spent: own }) => `| ${machine} | ${id} | ${startedAt === null || endedAt === null ? '' : `${((endedAt - startedAt) / 1_000).toFixed(1)} s`} | ${own.calls} | ${own.tokens} |`),
+  ]
+  if (skipped.length > 0) lines.push('', 'Skipped:', '', ...skipped.map(({ path, reason }) => `- ${path.replace(/[\r\n`]/g, ' ')}: ${reason}`))
+  return lines
+}
+
+export function costLine({ nanoDollars, tokens, calls }: Amounts): string {
+  return `${formatDollars(nanoDollars)}, ${tokens.toLocaleString('en-US')} tokens in ${calls} ${calls === 1 ? 'call' : 'calls'}`
+}

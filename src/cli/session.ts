@@ -1,0 +1,93 @@
+/** Opens what a command works on: the store, the trace store beside it, and the mesh with the research crew. */
+import { join, resolve } from 'node:path'
+import { pino } from 'pino'
+import { jsonlTraces } from '../adapters/jsonl/index.js'
+import { lmdbStore } from '../adapters/lmdb/index.js'
+import { ConfigError } from '../errors.js'
+import { createMesh, type Mesh } from '../mesh/mesh.js'
+import type { ModelRef } from '../mesh/model-call.js'
+import type { RunDefinition } from '../mesh/define-run.js'
+import type { RunHandle, RunStatus } from '../mesh/run-handle.js'
+import type { TraceStore } from '../mesh/ports/trace-store.js'
+import type { Store } from '../runtime/ports/store.js'
+import type { Given } from './command.js'
+import { UsageError } from './exit.js'
+import { researchRun } from './research/crew.js'
+import { offlineResearch } from './research/skills.js'
+import type { Terminal } from './terminal.js'
+
+export interface Session {
+  readonly mesh: Mesh
+  readonly research: RunDefinition
+  /** How the store is named on a command line; empty for the default. */
+  readonly storeOption: string
+  stop(): Promise<void>
+}
+
+const levels = new Set(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
+const defaultStore = '.holdfast'
+
+/** @param as owner: run what is there, unless another process does. client: only look, decide and send */
+export async function openSession(given: Given, terminal: Terminal, as: 'owner' | 'client'): Promise<Session> {
+  const level = given.strings['log-level'] ?? terminal.env['HOLDFAST_LOG'] ?? 'error'
+  if (!levels.has(level)) throw new UsageError(`--log-level: expected ${[...levels].join(', ')}, got "${level}".`)
+  const logger = pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }))
+  const where = given.strings['store'] ?? terminal.env['HOLDFAST_STORE'] ?? defaultStore
+  const namespace = given.strings['namespace'] ?? 'research'
+  const { store, traces } = await openStores(where, namespace, terminal.cwd)
+  const lease = given.strings['lease-ms']
+  if (lease !== undefined && !/^[1-9]\d{0,8}$/.test(lease)) throw new UsageError(`--lease-ms: expected a whole number of at least 1, got "${lease}".`)
+  const research = researchRun(await models(terminal.env))
+  const mesh = createMesh({ store, traces, namespace, logger, runs: [research], ...(given.flags['unsafe'] ? { unsafe: true } : {}), ...(lease === undefined ? {} : { leaseMs: Number(lease) }) })
+  try {
+    await (as === 'owner' ? mesh.start() : mesh.startAsClient())
+  } catch (error) {
+    await mesh.stop().catch(() => {})
+    throw error
+  }
+  const storeOption = [where === defaultStore || given.strings['store'] === undefined ? '' : ` --store ${where}`, given.strings['namespace'] === undefined ? '' : ` --namespace ${namespace}`].join('')
+  return { mesh, research, storeOption, stop: () => mesh.stop() }
+}
+
+async function openStores(where: string, namespace: string, cwd: string): Promise<{ store: Store; traces: TraceStore }> {
+  if (/^rediss?:\/\//.test(where)) {
+    const { redisStore, redisTraces } = await optional(() => import('../adapters/redis/index.js'), 'ioredis')
+    return { store: redisStore(where), traces: redisTraces(where, { namespace }) }
+  }
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(where)) throw new UsageError(`--store: expected a folder or redis://…, got "${where}".`)
+  const folder = resolve(cwd, where)
+  return { store: lmdbStore(folder), traces: jsonlTraces(join(folder, 'traces', namespace)) }
+}
+
+export const anthropicDefault = 'claude-sonnet-5-5'
+
+/** Every model that a run may name in this process. The first one is used unless the run names another. */
+async function models(env: Terminal['env']): Promise<ModelRef[]> {
+  const offline = offlineResearch()
+  if ((env['ANTHROPIC_API_KEY'] ?? '') === '') return [offline]
+  const { anthropic } = await optional(() => import('../adapters/anthropic/index.js'), '@anthropic-ai/sdk')
+  const { modelOf } = await import('../mesh/model-call.js')
+  const client = anthropic()
+  const named = (env['HOLDFAST_MODEL'] ?? '').replace(/^anthropic\//, '')
+  const ids = [...new Set([named === '' || named.startsWith('offline/') ? anthropicDefault : named, anthropicDefault])]
+  return [...ids.map((id) => modelOf(client, id)), offline]
+}
+
+/** A package that only those need who use this. */
+async function optional<T>(load: () => Promise<T>, name: string): Promise<T> {
+  try {
+    return await load()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
+    throw new ConfigError(`This needs the package ${name}, which is not installed. Run: npm install ${name}`)
+  }
+}
+
+/** @throws ConfigError if there is no such run */
+export async function existingRun(session: Session, id: string): Promise<{ run: RunHandle; status: RunStatus }> {
+  const run = session.mesh.handle(session.research, id)
+  const status = await run.status()
+  if (status) return { run, status }
+  const known = (await session.mesh.list(session.research, { limit: 20 })).map((other) => other.id)
+  throw new ConfigError(`There is no run ${id}.${known.length === 0 ? ' No run is kept here; begin one with holdfast research.' : ` There are: ${known.join(', ')}.`}`)
+}

@@ -1,0 +1,80 @@
+/** Where a command reads and writes. Human words and results go to standard output, logs to standard error. */
+import { createInterface } from 'node:readline/promises'
+import type { Readable, Writable } from 'node:stream'
+
+export interface Terminal {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly cwd: string
+  /** Whether a person sits at both ends. */
+  readonly isInteractive: boolean
+  readonly color: boolean
+  line(text: string): void
+  error(text: string): void
+  /** Asks a person; undefined when the input ends. */
+  ask(question: string): Promise<string | undefined>
+  /** Calls back on Ctrl-C (SIGINT) and on SIGTERM. Returns how to stop. */
+  onInterrupt(listener: () => void): () => void
+}
+
+export interface TerminalStreams {
+  readonly stdin: Readable & { readonly isTTY?: boolean }
+  readonly stdout: Writable & { readonly isTTY?: boolean }
+  readonly stderr: Writable
+}
+
+export function processTerminal(streams: TerminalStreams = process): Terminal {
+  const { stdin, stdout, stderr } = streams
+  const { env } = process
+  // Whoever read has read enough, as `head` does.
+  stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0)
+    throw error
+  })
+  const isInteractive = stdin.isTTY === true && stdout.isTTY === true
+  return {
+    env,
+    cwd: process.cwd(),
+    isInteractive,
+    color: stdout.isTTY === true && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb',
+    line: (text) => void stdout.write(`${text}\n`),
+    error: (text) => void stderr.write(`${text}\n`),
+    async ask(question) {
+      const reader = createInterface({ input: stdin, output: stdout })
+      try {
+        return await new Promise<string | undefined>((resolve) => {
+          reader.once('close', () => resolve(undefined))
+          // readline takes Ctrl-C from the terminal; it is meant for the process.
+          reader.once('SIGINT', () => {
+            reader.close()
+            process.kill(process.pid, 'SIGINT')
+          })
+          void reader.question(question).then(resolve)
+        })
+      } finally {
+        reader.close()
+      }
+    },
+    onInterrupt(listener) {
+      process.on('SIGINT', listener)
+      process.on('SIGTERM', listener)
+      return () => {
+        process.off('SIGINT', listener)
+        process.off('SIGTERM', listener)
+      }
+    },
+  }
+}
+
+/** Text that came from elsewhere (documents, models, other processes), made harmless for a terminal: no control characters. */
+export function printable(text: string): string {
+  // oxlint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (char) => (char === '\n' || char === '\t' ? ' ' : '\ufffd'))
+}
+
+export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan'
+const codes: Readonly<Record<Style, readonly [number, number]>> = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], yellow: [33, 39], cyan: [36, 39] }
+
+export function styled(terminal: Pick<Terminal, 'color'>, style: Style, text: string): string {
+  const [on, off] = codes[style]
+  return terminal.color ? `\u001b[${on}m${text}\u001b[${off}m` : text
+}
