@@ -18,10 +18,13 @@ interface Watched {
 const pollMs = 500
 /** Where it tells nothing at all, say on some network and container file systems. */
 const lonelyPollMs = 25
-/** At most one look in this time, however much is written. */
-const lookMs = 2
-/** A writer's last page may be told of just before LMDB lets others see it. */
-const lookAgainMs = 10
+/** After a look one rests this many times as long as it took, however much is written. */
+const restFactor = 4
+/**
+ * A writer's last page may be told of just before LMDB lets others see it. So one looks again after this time, and then
+ * at intervals that double.
+ */
+const lookAgainMs = 1
 
 export class ChangeWatcher {
   private readonly dataFile: string
@@ -32,7 +35,7 @@ export class ChangeWatcher {
   private isWatching = false
   private poll: NodeJS.Timeout | undefined
   private nextLook: NodeJS.Timeout | undefined
-  private lookedAt = 0
+  private restsUntil = 0
 
   /** `read` gives the newest state. */
   constructor(dataFile: string, read: (key: Key) => string | undefined) {
@@ -97,18 +100,28 @@ export class ChangeWatcher {
     this.poll = setInterval(() => this.lookAtAll(), lonelyPollMs).unref()
   }
 
+  /** A transaction is told of at each of its writes, and only after the last one can it be seen. */
   private told(): void {
     if (this.heads.size === 0) return
-    if (performance.now() - this.lookedAt >= lookMs) this.lookAtAll()
-    this.nextLook ??= setTimeout(() => {
-      this.nextLook = undefined
+    const restsForMs = this.restsUntil - performance.now()
+    if (restsForMs <= 0) this.lookAtAll()
+    this.lookAgainIn(Math.max(lookAgainMs, restsForMs))
+  }
+
+  private lookAgainIn(ms: number): void {
+    clearTimeout(this.nextLook)
+    if (ms >= pollMs) return
+    this.nextLook = setTimeout(() => {
       this.lookAtAll()
-    }, lookAgainMs).unref()
+      this.lookAgainIn(2 * ms)
+    }, ms).unref()
   }
 
   private lookAtAll(): void {
-    this.lookedAt = performance.now()
+    const began = performance.now()
     for (const [head, watched] of this.heads) this.look(head, watched)
+    const ended = performance.now()
+    this.restsUntil = ended + restFactor * (ended - began)
   }
 
   private look(head: Key, watched: Watched): void {

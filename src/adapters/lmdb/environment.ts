@@ -22,8 +22,6 @@ const environments = new Map<string, Promise<Environment>>()
 
 export class Environment {
   readonly folder: Folder
-  /** Sentences for the operator. */
-  readonly warnings: readonly string[]
   readonly watcher: ChangeWatcher
   private readonly tree: Tree
   private readonly reader: TreeReader
@@ -32,17 +30,13 @@ export class Environment {
   private users = 0
   private closed: Promise<void> | undefined
 
-  private constructor(tree: Tree, folder: Folder, warnings: readonly string[], options: EnvironmentOptions) {
+  private constructor(tree: Tree, folder: Folder, options: EnvironmentOptions) {
     this.tree = tree
     this.folder = folder
-    this.warnings = warnings
     this.timeoutMs = options.writeTimeoutMs
     this.reader = new TreeReader(tree)
     this.writer = new GroupWriter(tree, folder.path, options.writeTimeoutMs)
-    this.watcher = new ChangeWatcher(folder.dataFile, (key) => {
-      tree.resetReadTxn()
-      return this.reader.get(key)
-    })
+    this.watcher = new ChangeWatcher(folder.dataFile, (key) => this.read((reader) => reader.get(key)))
   }
 
   /**
@@ -69,7 +63,7 @@ export class Environment {
   }
 
   private static async open(folder: Folder, options: EnvironmentOptions): Promise<Environment> {
-    const warning = await checkDataFile(folder.dataFile)
+    await checkDataFile(folder.dataFile)
     try {
       const tree = open({
         path: folder.path,
@@ -83,7 +77,7 @@ export class Environment {
         eventTurnBatching: false,
         ...encodings,
       }) as unknown as Tree
-      return new Environment(tree, folder, warning === undefined ? [] : [warning], options)
+      return new Environment(tree, folder, options)
     } catch (error) {
       throw new ConfigError(`lmdb: ${folder.path} cannot be opened: ${(error as Error).message}. Check the folder and the files data.mdb and lock.mdb in it.`)
     }
@@ -97,29 +91,30 @@ export class Environment {
   /** Reads the newest state; all that `read` reads is of one moment. */
   read<T>(read: (reader: Reader) => T): T {
     try {
-      this.tree.resetReadTxn()
       return read(this.reader)
     } catch (error) {
       throw storeError(this.folder.path, error, 'failed')
+    } finally {
+      // At once: a process that is stopped while it reads a state keeps all others from using the room of older ones again.
+      this.tree.resetReadTxn()
     }
   }
 
-  /** Resolves when this process has no more to do with the folder, if this was its last user. */
+  /** Resolves when what was written so far is on disk and, if this was the last user, the folder is closed. */
   leave(): Promise<void> {
-    if (--this.users > 0) return Promise.resolve()
+    if (--this.users > 0) return this.writer.settled()
     this.closed = this.close()
     return this.closed
   }
 
   private async close(): Promise<void> {
     this.watcher.close()
-    await this.writer.idle()
     // If LMDB is stuck it stays open until the process ends.
     let timer: NodeJS.Timeout | undefined
     const patience = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, this.timeoutMs).unref()
     })
-    await Promise.race([this.tree.close(), patience])
+    await Promise.race([this.writer.idle().then(() => this.tree.close()), patience])
     clearTimeout(timer)
     environments.delete(this.folder.path)
   }

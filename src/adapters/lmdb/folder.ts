@@ -27,14 +27,17 @@ export function prepareFolder(given: string): Folder {
     const path = realpathSync(where)
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK)
     const dataFile = join(path, 'data.mdb')
+    let isNew = false
     for (const file of [dataFile, join(path, 'lock.mdb')]) {
       const stats = statOf(file)
+      // Of a file with a length and no blocks, too, the first pages are still to be written.
+      if (!stats?.blocks) isNew = true
       if (!stats) continue
       if (!stats.isFile()) throw new ConfigError(`lmdb: ${file} is not a file. ${advice}`)
       accessSync(file, constants.R_OK | constants.W_OK)
     }
     const { medium, free } = fileSystemOf(path)
-    if (free < freeBytesMin && !statOf(dataFile)) throw new ConfigError(`lmdb: the disk of ${path} is full. Make room for it, or give lmdbStore another folder.`)
+    if (free < freeBytesMin && isNew) throw new ConfigError(`lmdb: the disk of ${path} is full. Make room for it, or give lmdbStore another folder.`)
     return { path, dataFile, medium }
   } catch (error) {
     if (error instanceof ConfigError) throw error
@@ -45,7 +48,7 @@ export function prepareFolder(given: string): Folder {
   }
 }
 
-/** For the first pages of a new database and its lock file; without them the native code would crash. */
+/** For the first pages of a new database or lock file; without them the native code would crash. */
 const freeBytesMin = 1_048_576
 
 /** Like `mkdir -p`; Node's own never comes back from some places, such as below /proc. */

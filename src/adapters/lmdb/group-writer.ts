@@ -64,6 +64,11 @@ export class GroupWriter {
     return new Promise((resolve) => this.idlers.push(resolve))
   }
 
+  /** Resolves when what has been asked for so far is on disk or has failed. */
+  async settled(): Promise<void> {
+    if (this.waiting.length > 0 || this.underWay > 0) await this.write(() => {}).catch(() => {})
+  }
+
   private begin(): void {
     if (this.isComing || this.waiting.length === 0) return
     this.isComing = true

@@ -273,6 +273,9 @@ export class ShardKeys {
 /** The folder's own keys, see the table. */
 export const folderKey: Key = '\u0000\u0000m'
 
+/** Also those that other programs would write. */
+export const allKeys: Range = { start: '\u0000', end: '\u00ff'.repeat(keyBytesMax + 1) }
+
 export function namespaceKey(name: string): Key {
   return `\u0000\u0000n${encodeText(name)}`
 }

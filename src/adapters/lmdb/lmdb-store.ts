@@ -34,7 +34,7 @@ import {
 import type { Draft } from './draft.js'
 import { Environment } from './environment.js'
 import { limitError } from './failures.js'
-import { folderKey, namespaceKey, Refusal, ShardKeys } from './keys.js'
+import { allKeys, folderKey, namespaceKey, Refusal, ShardKeys } from './keys.js'
 import { processIdentity } from './process-identity.js'
 import { ShardDraft, type Bounds } from './shard-draft.js'
 import { decodeHead } from './shard-head.js'
@@ -44,11 +44,15 @@ import { decodeTimed } from './values.js'
 
 export interface LmdbStoreOptions {
   /**
-   * Address space to reserve for the data file, bytes: no limit, only what LMDB can map without moving. Not used where
-   * the address space of the process is limited. The first store of a process on a folder decides. Default 64 GiB.
+   * Address space to reserve for the data file, bytes, 1 MiB to 1 TiB: no limit, only what LMDB can map without moving.
+   * Not used where the address space of the process is limited. The first store of a process on a folder decides.
+   * Default 64 GiB.
    */
   readonly mapSize?: number
-  /** How long a write may take, ms, before it fails with a StoreError. The first store of a process on a folder decides. Default 30,000. */
+  /**
+   * How long a write may take, ms, 1 to 2,147,483,647, before it fails with a StoreError. The first store of a process
+   * on a folder decides. Default 30,000.
+   */
   readonly writeTimeoutMs?: number
   /**
    * Records this process with each claim whose node does not name one, so that other processes know whether the owner
@@ -61,6 +65,11 @@ export interface LmdbStoreOptions {
 const formatVersion = 1
 const shardsDefault = 16
 const namespacesMax = 65_535
+const namespacePattern = /^[A-Za-z0-9._:-]{1,256}$/
+
+function checkBounds(name: string, value: number, min: number, max: number): void {
+  if (!Number.isSafeInteger(value) || value < min || value > max) throw new ConfigError(`${name}: expected a whole number from ${min} to ${max}, got ${value}.`)
+}
 
 interface Namespace {
   readonly number: number
@@ -78,24 +87,36 @@ export class LmdbStore implements Store {
   private readonly path: string
   private readonly options: Required<LmdbStoreOptions>
   private opened: Opened | undefined
+  /** Counts calls of `open` and `close`: the last one decides. */
+  private turn = 0
   /** Ends what waits on this store. */
   private readonly waits = new Set<() => void>()
 
-  /** @param path a folder; it is created if it does not exist */
+  /**
+   * @param path a folder; it is created if it does not exist
+   * @throws ConfigError for an empty path, which would be the folder of the process, and for options out of bounds
+   */
   constructor(path: string, options: LmdbStoreOptions = {}) {
+    if (typeof path !== 'string' || path === '') throw new ConfigError(`lmdbStore: expected the path of a folder, got ${JSON.stringify(path)}.`)
     this.path = path
-    this.options = { mapSize: options.mapSize ?? 64 * 2 ** 30, writeTimeoutMs: options.writeTimeoutMs ?? 30_000, identify: options.identify ?? true }
+    const { mapSize = 64 * 2 ** 30, writeTimeoutMs = 30_000, identify = true } = options
+    checkBounds('mapSize', mapSize, 2 ** 20, 2 ** 40)
+    checkBounds('writeTimeoutMs', writeTimeoutMs, 1, 2 ** 31 - 1)
+    this.options = { mapSize, writeTimeoutMs, identify }
   }
 
   /** @throws ConfigError if the folder cannot be used, is damaged or loses data, or was made with another number of shards */
   async open(options: OpenOptions): Promise<StoreInfo> {
     const { shards } = options
-    if (shards !== undefined && !(Number.isSafeInteger(shards) && shards >= 1 && shards <= 1_024)) throw new ConfigError(`shards: expected 1 to 1024, got ${shards}.`)
-    await this.close()
+    if (shards !== undefined) checkBounds('shards', shards, 1, 1_024)
+    if (!namespacePattern.test(options.namespace)) throw new ConfigError(`namespace: ${JSON.stringify(options.namespace).slice(0, 80)} is not allowed. Use 1 to 256 of A-Z a-z 0-9 . _ : -`)
+    const closed = this.close()
+    const { turn } = this
+    await closed
     const environment = await Environment.enter(this.path, this.options)
     try {
       const { path, medium } = environment.folder
-      const warnings = [...environment.warnings]
+      const warnings: string[] = []
       if (medium === 'network') {
         const why = `${path} is on a network file system, where LMDB's locks and mapped pages are not safe: data will be lost.`
         if (!options.unsafe) throw new ConfigError(`lmdb: ${why} Give lmdbStore a folder on a disk of this host, or set "unsafe".`)
@@ -103,6 +124,7 @@ export class LmdbStore implements Store {
       }
       if (medium === 'memory') warnings.push(`${path} is in memory: everything is lost when the host stops. Give lmdbStore a folder on a disk.`)
       const namespace = await environment.write((draft) => enterNamespace(draft, path, options.namespace, shards))
+      if (turn !== this.turn) throw new StoreError(`lmdb at ${path}: the store was closed or opened again while it was being opened.`, 'failed')
       this.opened = {
         environment,
         keys: Array.from({ length: namespace.shards }, (_, shard) => new ShardKeys(namespace.number, shard)),
@@ -180,6 +202,8 @@ export class LmdbStore implements Store {
       })
       signal.addEventListener('abort', answer)
       this.waits.add(leave)
+      // Another process may have appended since the first look.
+      answer()
     })
   }
 
@@ -240,6 +264,7 @@ export class LmdbStore implements Store {
   async close(): Promise<void> {
     const { opened } = this
     this.opened = undefined
+    this.turn++
     for (const stop of this.waits) stop()
     await opened?.environment.leave()
   }
@@ -272,7 +297,7 @@ export class LmdbStore implements Store {
 /** Finds the namespace or drafts a new one. */
 function enterNamespace(draft: Draft, path: string, name: string, shards: number | undefined): Namespace {
   const text = draft.get(folderKey)
-  if (text === undefined && [...draft.keys({ start: '\u0000', end: '\u00ff' }, 1)].length > 0) throw new ConfigError(`lmdb: ${path} holds another program's database. Give lmdbStore a folder of its own.`)
+  if (text === undefined && [...draft.keys(allKeys, 1)].length > 0) throw new ConfigError(`lmdb: ${path} holds another program's database. Give lmdbStore a folder of its own.`)
   const folder = text === undefined ? { format: formatVersion, namespaces: 0 } : (JSON.parse(text) as { format: number; namespaces: number })
   if (folder.format > formatVersion) throw new ConfigError(`lmdb: ${path} was written in format ${folder.format} by a newer version, this one reads up to ${formatVersion}. Update this process.`)
   const stored = draft.get(namespaceKey(name))

@@ -216,7 +216,7 @@ export class ShardDraft {
     for (const entry of part.entries) this.take(entry, this.head.clock)
     for (const { to, number, entry } of part.outbox) {
       // Refused here, because there is nobody to refuse it to when it is delivered.
-      draft.check(keys.id(entry.id))
+      if (entry.rememberUntil !== undefined) draft.check(keys.expiry(entry.rememberUntil, 'i', entry.id))
       draft.check(keys.backlog(entry.to))
       draft.put(keys.outbox(to, number), encodeMessage(entry))
     }
