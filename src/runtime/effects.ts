@@ -45,12 +45,12 @@ export function effectIdOf(record: DurableRecord, cell: Cell): string {
   return `${record.address}@${record.meta.incarnation}/${idPath(cell)}#${cell.number}`
 }
 
-/** `run/step/action`; outside a run `address/-/invoke/entry`. Free of incarnations: the receiver's view. */
+/** `namespace/run/step/action`; outside a run `namespace/address/-/invoke/entry`. Free of incarnations: the receiver's view. */
 export function idempotencyKeyOf(namespace: string, record: DurableRecord, cell: Cell): string {
   const run = record.meta.belongs?.run
   if (run === undefined) return `${namespace}/${record.address}/-/${actionNameOf(cell)}/${cell.entry}`
   const tilde = record.address.indexOf('~')
-  return `${run}/${tilde === -1 ? '-' : record.address.slice(tilde + 1)}/${actionNameOf(cell)}`
+  return `${namespace}/${run}/${tilde === -1 ? '-' : record.address.slice(tilde + 1)}/${actionNameOf(cell)}`
 }
 
 export class Effects {

@@ -88,7 +88,7 @@ test('a run plans, researches in parallel, judges in order, plans anew, writes, 
   expect(await run.approve({ by: 'ann', note: 'good' })).toEqual({ digest: asked.approval!.digest, approved: true, by: 'ann', note: 'good' })
   const output = await run.output({ deadlineMs: 5_000 })
   expect(output).toMatchObject({ outcome: 'done', published: { at: 'there' }, failure: null, overrun: { tokens: 0, calls: 0, nanoDollars: 0 } })
-  expect(published).toEqual([{ key: 'r-1/-/publish', input: output.report }])
+  expect(published).toEqual([{ key: 'default/r-1/-/publish', input: output.report }])
   // A decision on record never changes.
   expect(await run.reject({ by: 'bob' })).toMatchObject({ approved: true, by: 'ann' })
 

@@ -320,7 +320,7 @@ test('a finished child that stays in its state is not run again after a crash', 
   expect((await world.system.actor(machine, 'x').snapshot())?.context.got).toBe(1)
 })
 
-test('in a run an external action has the key run/step/name, and the same key with other arguments is an error, also after a restart from input', async () => {
+test('in a run an external action has the key namespace/run/step/name, and the same key with other arguments is an error, also after a restart from input', async () => {
   const ran: { key: string; input: unknown }[] = []
   const machine = setup({
     types: { context: {} as { input: { name: string; what: unknown } }, events: {} as { type: 'do'; name: string; what: unknown } },
@@ -354,9 +354,9 @@ test('in a run an external action has the key run/step/name, and the same key wi
   await tell('mail', { to: 'a' })
   await tell('mail/2', { to: 'b' })
   expect(ran).toEqual([
-    { key: 'r-1/step-1/mail', input: { to: 'a' } },
-    { key: 'r-1/step-1/mail', input: { to: 'a' } },
-    { key: 'r-1/step-1/mail/2', input: { to: 'b' } },
+    { key: 'default/r-1/step-1/mail', input: { to: 'a' } },
+    { key: 'default/r-1/step-1/mail', input: { to: 'a' } },
+    { key: 'default/r-1/step-1/mail/2', input: { to: 'b' } },
   ])
   await world.system.actor(boss, 'r-1').send({ type: 'again' })
   await world.settled()

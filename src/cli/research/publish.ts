@@ -61,6 +61,8 @@ async function postReport(args: EffectArgs<PostInput>): Promise<unknown> {
       problem = ((error as Error).cause as Error | undefined)?.message ?? (error as Error).message
     }
     await answer?.body?.cancel()
+    // 422: the key is taken, by a report with another text (draft-ietf-httpapi-idempotency-key-header-07, section 2.7).
+    if (answer?.status === 422) throw new Error(`${input.url} refused the report: it answered 422. If it has another text under the key ${idempotencyKey}, give the run another id (--run).`)
     // A receiver that refuses what it was sent has not taken it.
     if (answer && answer.status >= 400 && answer.status < 500 && ![408, 409, 425, 429].includes(answer.status)) throw new Error(`${input.url} refused the report: ${problem}.`)
     const known = await isPosted(args).catch((error: unknown) => {
