@@ -1,0 +1,169 @@
+/** The call chart against a small model of itself: what is tried, what is held, what is waited for, how it ends. */
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { createActor, fromPromise, SimulatedClock, setup, type ActorRefFrom } from 'xstate'
+import { callMachine, type AttemptOutcome, type CallInput, type CallOutput, type CallToAgent } from '../../src/machines/call.machine.js'
+import { callInput } from '../support/charts.js'
+
+const seed = Number(process.env['HOLDFAST_SEED'] ?? 1)
+const runs = Number(process.env['HOLDFAST_RUNS'] ?? 300)
+
+const input: CallInput = { ...callInput, attemptsMax: 4, deadlineMs: 5_000, backoff: { firstMs: 100, factor: 2, maxMs: 300, jitter: 0 } }
+const cost = { tokens: 3, calls: 1, nanoDollars: 3 }
+
+type Phase = 'asking' | 'attempting' | 'backingOff' | 'settled'
+
+class Model {
+  phase: Phase = 'asking'
+  now = 0
+  dueAt = 0
+  /** Attempts whose outcome is known, all that have ended, and all that have begun. */
+  known = 0
+  attempts = 0
+  started = 0
+  end: { ok: boolean; reason?: string } | undefined
+
+  model(): string {
+    return this.known < 2 ? 'x/a' : 'x/b'
+  }
+}
+
+/** The chart under a parent that says yes or no for a ledger, with an attempt that the test ends. */
+class Real {
+  readonly clock = new SimulatedClock()
+  readonly told: CallToAgent[] = []
+  readonly started: { attempt: string; model: string }[] = []
+  finish: (outcome: AttemptOutcome | Error) => void = () => {}
+  output: CallOutput | undefined
+  readonly child: ActorRefFrom<typeof callMachine>
+
+  constructor() {
+    const attempt = fromPromise<AttemptOutcome, { call: CallInput; model: string; attempt: string }>(({ input: { attempt: id, model } }) => {
+      this.started.push({ attempt: id, model })
+      return new Promise((resolve, reject) => (this.finish = (outcome) => (outcome instanceof Error ? reject(outcome) : resolve(outcome))))
+    })
+    const call = callMachine.provide({ actors: { attempt } })
+    const parent = createActor(
+      setup({ types: { events: {} as CallToAgent }, actors: { call } }).createMachine({
+        invoke: { id: 'call', src: 'call', input, onDone: { actions: ({ event }) => void (this.output = event.output) } },
+        on: { '*': { actions: ({ event }) => void this.told.push(event) } },
+      }),
+      { clock: this.clock },
+    ).start()
+    this.child = parent.getSnapshot().children['call'] as never
+  }
+
+  async settle(): Promise<void> {
+    for (let i = 0; i < 5; i++) await Promise.resolve()
+  }
+}
+
+function agree(model: Model, real: Real): void {
+  const value = JSON.stringify(real.child.getSnapshot().value)
+  const expected: Record<Phase, string> = { asking: '{"open":"admitted"}', attempting: '{"open":"attempting"}', backingOff: '{"open":"backingOff"}', settled: '"settled"' }
+  expect(value).toBe(expected[model.phase])
+  expect(real.started).toHaveLength(model.started)
+  // Everything that was reserved is settled, once, but what is under way.
+  const reserved = real.told.filter(({ type }) => type === 'call.reserve').map(({ id }) => id)
+  const settled = real.told.filter(({ type }) => type === 'call.settle').map(({ id }) => id)
+  expect(new Set(reserved).size).toBe(reserved.length)
+  const open = reserved.filter((id) => !settled.includes(id))
+  expect(open.length).toBe(model.phase === 'asking' || model.phase === 'attempting' ? 1 : 0)
+  if (model.phase === 'settled') {
+    const output = real.output!
+    expect({ ok: output.ok, ...(output.ok ? {} : { reason: output.reason }) }).toEqual(model.end)
+    expect(output.attempts).toHaveLength(model.attempts)
+  }
+}
+
+class Answer implements fc.AsyncCommand<Model, Real> {
+  readonly granted: boolean
+  constructor(granted: boolean) {
+    this.granted = granted
+  }
+  check = (model: Model): boolean => model.phase === 'asking'
+  async run(model: Model, real: Real): Promise<void> {
+    expect(real.told.at(-1)).toMatchObject({ type: 'call.reserve', id: `call.${model.attempts + 1}`, worst: input.worst[model.model()] })
+    real.child.send({ type: this.granted ? 'ledger.reserved' : 'ledger.refused' })
+    await real.settle()
+    if (this.granted) {
+      model.phase = 'attempting'
+      model.started++
+      expect(real.started.at(-1)).toEqual({ attempt: `call.${model.attempts + 1}`, model: model.model() })
+    } else {
+      model.phase = 'settled'
+      model.end = { ok: false, reason: 'budget' }
+    }
+    agree(model, real)
+  }
+  toString = (): string => `ledger says ${this.granted ? 'yes' : 'no'}`
+}
+
+type Ending = 'ok' | 'retryable' | 'fatal' | 'cut off' | 'threw' | 'later'
+
+class End implements fc.AsyncCommand<Model, Real> {
+  readonly how: Ending
+  constructor(how: Ending) {
+    this.how = how
+  }
+  check = (model: Model): boolean => model.phase === 'attempting'
+  async run(model: Model, real: Real): Promise<void> {
+    const error = { kind: this.how === 'cut off' ? 'unknown' : 'server', message: this.how }
+    if (this.how === 'threw') real.finish(new Error('threw'))
+    else if (this.how === 'ok') real.finish({ ok: true, cost, response: 'yes' })
+    else real.finish({ ok: false, cost: this.how === 'cut off' ? null : cost, error, retryable: this.how !== 'fatal', ...(this.how === 'later' ? { retryAfterMs: 1_000 } : {}) })
+    await real.settle()
+    model.attempts++
+    if (this.how !== 'cut off') model.known++
+    expect(real.told.filter(({ type }) => type === 'call.settle').at(-1)).toMatchObject({ id: this.how === 'ok' || model.known >= 4 || this.how === 'fatal' ? `call.${model.attempts + 1}` : `call.${model.attempts}` })
+    if (this.how === 'ok') {
+      model.phase = 'settled'
+      model.end = { ok: true }
+    } else if (this.how === 'fatal' || model.known >= 4) {
+      model.phase = 'settled'
+      model.end = { ok: false, reason: 'failed' }
+    } else {
+      model.phase = 'backingOff'
+      model.dueAt = model.now + Math.max(this.how === 'later' ? 1_000 : 0, Math.min(300, 100 * 2 ** (model.attempts - 1)))
+    }
+    agree(model, real)
+  }
+  toString = (): string => `attempt ends: ${this.how}`
+}
+
+class Wait implements fc.AsyncCommand<Model, Real> {
+  readonly ms: number
+  constructor(ms: number) {
+    this.ms = ms
+  }
+  check = (): boolean => true
+  async run(model: Model, real: Real): Promise<void> {
+    real.clock.increment(this.ms)
+    await real.settle()
+    model.now += this.ms
+    if (model.phase === 'backingOff' && model.dueAt <= model.now && model.dueAt < 5_000) model.phase = 'asking'
+    if (model.phase !== 'settled' && model.now >= 5_000) {
+      model.phase = 'settled'
+      model.end = { ok: false, reason: 'deadline' }
+    }
+    agree(model, real)
+  }
+  toString = (): string => `${this.ms} ms pass`
+}
+
+test(`any sequence of answers, endings and waits leads where the model says (seed ${seed})`, async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.commands(
+        [
+          fc.constantFrom(true, true, true, true, false).map((granted) => new Answer(granted)),
+          fc.constantFrom<Ending>('ok', 'retryable', 'retryable', 'fatal', 'cut off', 'cut off', 'threw', 'later').map((how) => new End(how)),
+          fc.constantFrom(50, 100, 300, 1_000, 2_500).map((ms) => new Wait(ms)),
+        ],
+        { maxCommands: 30 },
+      ),
+      async (commands) => fc.asyncModelRun(() => ({ model: new Model(), real: new Real() }), commands),
+    ),
+    { seed, numRuns: runs },
+  )
+})
