@@ -1,0 +1,48 @@
+// The properties with ever new seeds, until stopped (Ctrl-C) or until one fails. Its results go to docs/soak.md.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { commit, machine, provide, runTests } from './tests.mjs'
+
+const { values } = parseArgs({ options: { seed: { type: 'string' }, minutes: { type: 'string' } } })
+provide()
+const at = commit()
+const first = Number(values.seed ?? Date.now() % 1_000_000)
+const until = values.minutes === undefined ? Infinity : performance.now() + Number(values.minutes) * 60_000
+const started = performance.now()
+let seed = first
+let passed = 0
+let failure
+let stopped = false
+let run
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    stopped = true
+    run?.stop()
+  })
+}
+for (; !stopped && performance.now() < until; seed++) {
+  console.log(`\n── seed ${seed}`)
+  run = runTests(['--project', 'holdfast', '.property.test.ts'], { HOLDFAST_TIER: 'first', HOLDFAST_SEED: String(seed) })
+  const { ok, tests } = await run.ended
+  if (stopped) break
+  const failed = tests.filter(({ state }) => state !== 'passed')
+  passed += tests.length - failed.length
+  if (!ok || failed.length > 0) {
+    failure = `seed ${seed}: ${failed.map(({ file, name }) => `${file}: ${name}`).join('; ') || 'vitest failed'}`
+    break
+  }
+}
+const minutes = ((performance.now() - started) / 60_000).toFixed(0)
+const line = `| ${new Date().toISOString().slice(0, 10)} | ${at} | ${first} to ${Math.max(first, failure ? seed : seed - 1)} | ${passed} | ${minutes} | ${failure ?? 'none'} | ${machine()} |`
+const file = 'docs/soak.md'
+const before = existsSync(file)
+  ? readFileSync(file, 'utf8').trimEnd()
+  : `# Soak runs
+
+\`npm run soak\` runs every property with ever new seeds until it is stopped or one fails.
+
+| day | commit | seeds | properties held | minutes | failure | machine |
+|---|---|---|---|---|---|---|`
+writeFileSync(file, `${before}\n${line}\n`)
+console.log(`\n${passed} properties held over seeds ${first} to ${Math.max(first, seed - 1)}, ${failure ? `then failed: ${failure}` : 'none failed'}`)
+process.exitCode = failure ? 1 : 0
