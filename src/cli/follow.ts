@@ -6,8 +6,7 @@ import { userInfo } from 'node:os'
 import { styled, printable, type Terminal } from './terminal.js'
 import type { RunHandle, RunStatus } from '../mesh/run-handle.js'
 import { exitCodes, type ExitCode } from './exit.js'
-import type { Material } from './research/corpus.js'
-import { bodyOf, costLine } from './research/report.js'
+import { costLine } from './research/report.js'
 import type { Session } from './session.js'
 import { shortened, stateText } from './views.js'
 
@@ -168,9 +167,3 @@ function stepText({ state, output, verdict, reason }: RunStatus['steps'][number]
       return `not answered${why === '' ? '' : ` (${why})`}`
   }
 }
-
-export function materialOf(input: unknown): Material {
-  return (input as { material: Material }).material
-}
-
-export { bodyOf }

@@ -1,10 +1,10 @@
-/** Opens what a command works on: the store, the trace store beside it, and the mesh with the research crew. */
+/**
+ * Opens what a command works on: the store, the trace store beside it, and the mesh with the research crew. All of that is
+ * loaded only here, so that help and mistakes need not wait for it.
+ */
 import { join, resolve } from 'node:path'
-import { pino } from 'pino'
-import { jsonlTraces } from '../adapters/jsonl/index.js'
-import { lmdbStore } from '../adapters/lmdb/index.js'
 import { ConfigError } from '../errors.js'
-import { createMesh, type Mesh } from '../mesh/mesh.js'
+import type { Mesh } from '../mesh/mesh.js'
 import type { ModelRef } from '../mesh/model-call.js'
 import type { RunDefinition } from '../mesh/define-run.js'
 import type { RunHandle, RunStatus } from '../mesh/run-handle.js'
@@ -12,8 +12,6 @@ import type { TraceStore } from '../mesh/ports/trace-store.js'
 import type { Store } from '../runtime/ports/store.js'
 import type { Given } from './command.js'
 import { UsageError } from './exit.js'
-import { researchRun } from './research/crew.js'
-import { offlineResearch } from './research/skills.js'
 import type { Terminal } from './terminal.js'
 
 export interface Session {
@@ -31,6 +29,7 @@ const defaultStore = '.holdfast'
 export async function openSession(given: Given, terminal: Terminal, as: 'owner' | 'client'): Promise<Session> {
   const level = given.strings['log-level'] ?? terminal.env['HOLDFAST_LOG'] ?? 'error'
   if (!levels.has(level)) throw new UsageError(`--log-level: expected ${[...levels].join(', ')}, got "${level}".`)
+  const [{ pino }, { createMesh }, { researchRun }] = await Promise.all([import('pino'), import('../mesh/mesh.js'), import('./research/crew.js')])
   const logger = pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }))
   const where = given.strings['store'] ?? terminal.env['HOLDFAST_STORE'] ?? defaultStore
   const namespace = given.strings['namespace'] ?? 'research'
@@ -55,14 +54,17 @@ async function openStores(where: string, namespace: string, cwd: string): Promis
     return { store: redisStore(where), traces: redisTraces(where, { namespace }) }
   }
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(where)) throw new UsageError(`--store: expected a folder or redis://…, got "${where}".`)
+  const [{ lmdbStore }, { jsonlTraces }] = await Promise.all([import('../adapters/lmdb/index.js'), import('../adapters/jsonl/index.js')])
   const folder = resolve(cwd, where)
   return { store: lmdbStore(folder), traces: jsonlTraces(join(folder, 'traces', namespace)) }
 }
 
 export const anthropicDefault = 'claude-sonnet-5-5'
+export const offlineName = 'offline/extractive'
 
 /** Every model that a run may name in this process. The first one is used unless the run names another. */
 async function models(env: Terminal['env']): Promise<ModelRef[]> {
+  const { offlineResearch } = await import('./research/skills.js')
   const offline = offlineResearch()
   if ((env['ANTHROPIC_API_KEY'] ?? '') === '') return [offline]
   const { anthropic } = await optional(() => import('../adapters/anthropic/index.js'), '@anthropic-ai/sdk')

@@ -7,11 +7,10 @@ import type { Ceiling } from '../../mesh/define-run.js'
 import type { RunHandle } from '../../mesh/run-handle.js'
 import type { Command, Given } from '../command.js'
 import { UsageError, type ExitCode } from '../exit.js'
-import { follow, materialOf } from '../follow.js'
+import { follow } from '../follow.js'
 import type { Material } from '../research/corpus.js'
 import { collectInputs } from '../research/inputs.js'
-import { offlineName } from '../research/skills.js'
-import { openSession, anthropicDefault, type Session } from '../session.js'
+import { anthropicDefault, offlineName, openSession, type Session } from '../session.js'
 import type { Terminal } from '../terminal.js'
 import { interruptible } from './interruptible.js'
 
@@ -118,5 +117,3 @@ function ceilingOf(given: Given): Ceiling {
   const tokens = number('max-tokens')
   return { ...(usd === undefined ? {} : { usd }), ...(tokens === undefined ? {} : { tokens: Math.floor(tokens) }) }
 }
-
-export { materialOf }

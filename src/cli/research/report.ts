@@ -13,12 +13,6 @@ export function reportText(result: RunResult): string {
   return `${body}\n\n${aboutHeading}\n\n${aboutLines(result).join('\n')}\n`
 }
 
-/** Everything above {@link aboutHeading}. */
-export function bodyOf(report: string): string {
-  const end = report.indexOf(`\n${aboutHeading}\n`)
-  return end === -1 ? report : report.slice(0, end)
-}
-
 function aboutLines({ run, members, material }: RunResult): string[] {
   const { files, skipped, model } = material as Material
   const spent = sum(members.map((member) => member.spent))

@@ -4,8 +4,6 @@ import { modelOf, type ModelRef } from '../../mesh/model-call.js'
 import type { Reading } from './corpus.js'
 import type { CriticInput, PlannerInput, Sources, Task, WriterInput } from './crew.js'
 
-export const offlineName = 'offline/extractive'
-
 export function offlineResearch(): ModelRef {
   return modelOf(offlineModel({ skills: { planner: plan as never, researcher: find as never, critic: judge as never, writer: write as never } }), 'extractive')
 }
