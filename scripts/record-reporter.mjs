@@ -2,12 +2,13 @@
 // script that asked can put it into words.
 import { writeFileSync } from 'node:fs'
 import { relative } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 
 export default class RecordReporter {
   said = []
 
   onUserConsoleLog({ content, type }) {
-    if (type === 'stdout') this.said.push(content.replace(/\u001B\[[0-9;]*m/g, '').trimEnd())
+    if (type === 'stdout') this.said.push(stripVTControlCharacters(content).trimEnd())
   }
 
   onTestRunEnd(modules) {

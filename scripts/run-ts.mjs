@@ -2,7 +2,7 @@
 // Packages stay outside; `holdfast` and its sub-paths are this project, built.
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
-import { basename, join, resolve } from 'node:path'
+import { basename, resolve } from 'node:path'
 import { rolldown } from 'rolldown'
 
 const [file, ...args] = process.argv.slice(2)

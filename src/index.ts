@@ -11,6 +11,7 @@ export { createClient, type Client, type ClientOptions } from './runtime/client.
 export type { MachineOptions } from './runtime/machines.js'
 export type { RuntimeOptions } from './runtime/options.js'
 export type { StreamRecord } from './runtime/streams.js'
+export type { DeadLetter, Parked } from './runtime/envelope.js'
 export type { DrainHandler, StreamDrain } from './runtime/stream-drain.js'
 export {
   append,
@@ -46,7 +47,7 @@ export { runMachine, type Member, type RunInput, type RunOutput, type RunRole, t
 export { supervisorMachine, defaultSupervisorOptions, type ChildSpec, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './machines/supervisor.machine.js'
 export type { ApprovalRequest, Decision, PlannedAction } from './machines/approval.js'
 export { passes, type Confidence, type ConfidenceSource } from './machines/gate.js'
-export { closeGrant, grant, isBalanced, openLedger, reserve, settle, type Amounts, type Ledger } from './machines/ledger.js'
+export { closeGrant, grant, isBalanced, nothing, openLedger, reserve, settle, type Amounts, type Ledger } from './machines/ledger.js'
 export { defaultBackoff, type Backoff } from './machines/backoff.js'
 export {
   ActorEndedError,

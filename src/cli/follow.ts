@@ -34,6 +34,7 @@ export async function follow(session: Session, run: RunHandle, terminal: Termina
     if (next.done) break
     last = next.value
     narrator.tell(last)
+    if (last.parked) return parked(session, last, terminal, options.json)
     if (last.state === 'approvalPending' && !last.decision) {
       const decided = await Promise.race([decide(run, last, terminal, options), interrupted.then(() => true)])
       if (!decided) return parked(session, last, terminal, options.json)
@@ -74,6 +75,10 @@ export function reportOf(status: RunStatus): string {
 function parked(session: Session, status: RunStatus, terminal: Terminal, json: boolean): ExitCode {
   const { run, state, approval } = status
   if (json) terminal.line(JSON.stringify(summaryOf(status)))
+  else if (status.parked) {
+    terminal.line(`Run ${run} cannot go on by itself: ${status.parked.address} was set aside (${status.parked.reason}): ${printable(status.parked.detail)}.`)
+    if (status.parked.reason === 'quarantined') terminal.line(`Find out what killed the process, then try again with: holdfast resume ${run} --redrive${session.storeOption}`)
+  }
   else if (state === 'unsure') {
     terminal.line(`Whether the report was published is unknown: ${printable(status.failure?.message ?? 'the process died while it was being sent, and the receiver could not be asked')}.`)
     terminal.line(`Find out, then say so:  holdfast resolve ${run} --happened${session.storeOption}   or   holdfast resolve ${run} --not-happened${session.storeOption}`)
@@ -106,7 +111,7 @@ export function placeOf({ published }: Pick<RunStatus, 'published'>): string {
 
 /** A run as JSON for scripts. */
 export function summaryOf(status: RunStatus): object {
-  const { run, state, goal, spent, ceiling: _, approval, decision, failure, unanswered } = status
+  const { run, state, goal, spent, approval, decision, failure, parked: setAside, unanswered } = status
   return {
     run,
     state,
@@ -118,6 +123,7 @@ export function summaryOf(status: RunStatus): object {
     approval: approval ? { why: approval.why, digest: approval.digest } : null,
     decision,
     failure,
+    parked: setAside,
   }
 }
 
@@ -159,6 +165,8 @@ function stepText({ state, output, verdict, reason }: RunStatus['steps'][number]
       return 'reading'
     case 'checking':
       return 'found something; the critic looks at it'
+    case 'failed':
+      return `failed${why === '' ? '' : ` (${why})`}`
     case 'replanning':
       return `refused, asked again in other words${why === '' ? '' : ` (${why})`}`
     case 'done':

@@ -21,7 +21,7 @@ export interface CallInput {
   readonly task: unknown
   /** Most one attempt can cost, by model. */
   readonly worst: Readonly<Record<string, Amounts>>
-  /** Attempts over all models whose outcome is known, inclusive. What a crash cut off is charged and does not count. */
+  /** Attempts over all models whose outcome is known, inclusive. What a crash cut off is charged; as many of those are borne beside them. */
   readonly attemptsMax: number
   readonly backoff: Backoff
   /** Until when the call must be settled, ms from its start. */
@@ -112,7 +112,7 @@ export const callMachine = setup({
   },
   guards: {
     succeeded: ({ context }) => context.last?.ok === true,
-    mayTryAgain: ({ context }) => context.last?.retryable === true && known(context.attempts) < context.call.attemptsMax,
+    mayTryAgain: ({ context }) => context.last?.retryable === true && known(context.attempts) < context.call.attemptsMax && context.attempts.length - known(context.attempts) <= context.call.attemptsMax,
   },
   delays: {
     deadline: ({ context }) => context.call.deadlineMs,

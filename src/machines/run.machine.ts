@@ -48,11 +48,12 @@ export interface Step {
   readonly task: unknown
   /** The plan's step this one stands for: itself, or the one planned anew. */
   readonly origin: string
-  readonly state: 'working' | 'checking' | 'replanning' | 'done' | 'unanswered'
+  /** `failed` until its turn comes to be planned anew. */
+  readonly state: 'working' | 'checking' | 'failed' | 'replanning' | 'done' | 'unanswered'
   readonly output: unknown
   readonly confidence: Confidence | null
   readonly verdict: Verdict | null
-  /** Why it is unanswered. */
+  /** Why it failed or is unanswered. */
   readonly reason: string | null
 }
 
@@ -133,9 +134,9 @@ const newStep = (id: string, origin: string, task: unknown): Step => ({ id, task
 const replanned = (context: RunContext, event: RunEvent): Step | undefined => context.steps.find((step) => step.state === 'replanning' && replanOf(step.id) === endedId(event))
 const whyFailed = (event: RunEvent): string => endedOutput(event)?.failure?.message ?? (event.type === 'supervisor.refused' ? `refused: ${event.reason}` : 'stopped')
 
-/** All findings that stand, in the order of the plan. */
-export function acceptedFindings(context: Pick<RunContext, 'steps'>): readonly unknown[] {
-  return context.steps.flatMap((step) => (step.state === 'done' ? ((step.output as { findings?: readonly unknown[] } | null)?.findings ?? []) : []))
+/** All findings of earlier steps that stand, in the order of the plan. */
+function acceptedBefore(context: RunContext, step: Step): readonly unknown[] {
+  return context.steps.slice(0, context.steps.indexOf(step)).flatMap((other) => (other.state === 'done' ? ((other.output as { findings?: readonly unknown[] } | null)?.findings ?? []) : []))
 }
 
 interface Enqueue {
@@ -158,6 +159,35 @@ function engage(enqueue: Enqueue, context: RunContext, role: RunRole, id: string
   enqueue.sendTo('crew', { type: 'child.request', child: { id, machine, input: task } })
   const member: Member = { id, role, machine, startedAt: null, endedAt: null, restarts: 0, outcome: null, spent: nothing }
   return { ledger, members: [...context.members, member] }
+}
+
+/** The first step of the plan that is not settled, if there is something to do about it. */
+function nextInTurn({ steps, requests, checking }: RunContext): Step | undefined {
+  const step = steps.find((other) => !isSettled(other))
+  return step?.state === 'failed' || (step?.state === 'checking' && requests[step.id] && checking === null) ? step : undefined
+}
+
+function replan(enqueue: Enqueue, context: RunContext, step: Step): Partial<RunContext> {
+  const engaged = engage(enqueue, context, 'planner', replanOf(step.id), step.origin, {
+    kind: 'replan',
+    question: context.input.goal.text,
+    task: step.task,
+    reason: step.reason,
+    refused: step.verdict?.refused ?? [],
+    accepted: acceptedBefore(context, step),
+    tried: context.steps.filter((other) => other.origin === step.origin).map((other) => other.task),
+  })
+  if (engaged) return { ...engaged, steps: change(context, step.id, { state: 'replanning' }) }
+  return { steps: change(context, step.id, { state: 'unanswered', reason: 'the budget does not cover planning it anew' }) }
+}
+
+function judge(enqueue: Enqueue, context: RunContext, step: Step): Partial<RunContext> {
+  const { [step.id]: request, ...requests } = context.requests
+  const { by, output, token } = request!
+  const engaged = engage(enqueue, context, 'checker', checkOf(step.id), step.origin, { step: step.id, task: step.task, output, accepted: acceptedBefore(context, step) }, by)
+  if (engaged) return { ...engaged, checking: step.id }
+  enqueue(reply(() => refusal('the budget does not cover a checker', checkOf(step.id)), () => token) as never)
+  return { requests }
 }
 
 export const runMachine = setup({
@@ -250,26 +280,8 @@ export const runMachine = setup({
       for (const finding of findings ?? []) entry(finding, true, [])
       for (const refused of result?.verdict?.refused ?? []) entry(refused.finding, false, [...refused.reasons, refused.explanation])
     }),
-    askReplan: enqueueActions(({ enqueue, context, event }) => {
-      const step = stepById(context, endedId(event))!
-      const result = endedOutput(event)
-      const reason = whyFailed(event)
-      const engaged = engage(enqueue as never, context, 'planner', replanOf(step.id), step.origin, {
-        kind: 'replan',
-        question: context.input.goal.text,
-        task: step.task,
-        reason,
-        refused: result?.verdict?.refused ?? [],
-        accepted: acceptedFindings(context),
-        tried: context.steps.filter((other) => other.origin === step.origin).map((other) => other.task),
-      })
-      const verdict = result?.verdict ?? null
-      enqueue.assign(
-        engaged
-          ? { ...engaged, steps: change(context, step.id, { state: 'replanning', verdict, reason }) }
-          : { steps: change(context, step.id, { state: 'unanswered', verdict, reason: 'the budget does not cover planning it anew' }) },
-      )
-    }),
+    /** It is planned anew when its turn comes. */
+    noteFailed: assign({ steps: ({ context, event }) => change(context, endedId(event), { state: 'failed', verdict: endedOutput(event)?.verdict ?? null, reason: whyFailed(event) }) }),
     startReplanned: enqueueActions(({ enqueue, context, event }) => {
       const failed = replanned(context, event)!
       const tries = context.steps.filter((step) => step.origin === failed.origin).length
@@ -293,20 +305,14 @@ export const runMachine = setup({
     yieldAgain: enqueueActions(({ enqueue, context, event }) => {
       if (context.requests[endedId(event)]) enqueue.sendTo('crew', { type: 'child.yield', id: endedId(event) })
     }),
-    /** Judges the first step of the plan that is not settled, once its worker has brought something. */
-    startNextCheck: enqueueActions(({ enqueue, context }) => {
-      if (context.checking !== null) return
-      const step = context.steps.find((other) => !isSettled(other))
-      const request = step && context.requests[step.id]
-      if (!step || !request) return
-      const engaged = engage(enqueue as never, context, 'checker', checkOf(step.id), step.origin, { step: step.id, task: step.task, output: request.output, accepted: acceptedFindings(context) }, request.by)
-      if (engaged) {
-        enqueue.assign({ ...engaged, checking: step.id })
-        return
-      }
-      const { [step.id]: _, ...requests } = context.requests
-      enqueue.assign({ requests })
-      enqueue(reply(() => refusal('the budget does not cover a checker', checkOf(step.id)), () => request.token))
+    /**
+     * Deals with the first step of the plan that is not settled: what its worker brought is judged, what failed is planned
+     * anew. So the result does not depend on which agent was faster.
+     */
+    takeTurn: enqueueActions(({ enqueue, context }) => {
+      let now = context
+      for (let step = nextInTurn(now); step; step = nextInTurn(now)) now = { ...now, ...(step.state === 'failed' ? replan : judge)(enqueue as never, now, step) }
+      if (now !== context) enqueue.assign({ ledger: now.ledger, members: now.members, steps: now.steps, requests: now.requests, checking: now.checking })
     }),
     answerRequest: enqueueActions(({ enqueue, context, event }) => {
       const step = context.checking!
@@ -407,19 +413,19 @@ export const runMachine = setup({
           entry: 'startSteps',
           always: { guard: 'allSettled', target: 'synthesising' },
           on: {
-            'verification.request': { actions: ['noteRequest', 'startNextCheck'] },
+            'verification.request': { actions: ['noteRequest', 'takeTurn'] },
             'supervisor.ended': [
               { guard: 'isCheck', actions: ['closeGrant', 'answerRequest'] },
-              { guard: 'isStepDone', actions: ['closeGrant', 'noteStep', 'recordFindings', 'startNextCheck'] },
-              { guard: 'mayReplan', actions: ['closeGrant', 'recordFindings', 'askReplan', 'startNextCheck'] },
-              { guard: 'isStep', actions: ['closeGrant', 'recordFindings', 'giveUpStep', 'startNextCheck'] },
-              { guard: 'isReplan', actions: ['closeGrant', 'startReplanned', 'startNextCheck'] },
-              { guard: 'isReplanFailure', actions: ['closeGrant', 'giveUpReplan', 'startNextCheck'] },
+              { guard: 'isStepDone', actions: ['closeGrant', 'noteStep', 'recordFindings', 'takeTurn'] },
+              { guard: 'mayReplan', actions: ['closeGrant', 'recordFindings', 'noteFailed', 'takeTurn'] },
+              { guard: 'isStep', actions: ['closeGrant', 'recordFindings', 'giveUpStep', 'takeTurn'] },
+              { guard: 'isReplan', actions: ['closeGrant', 'startReplanned', 'takeTurn'] },
+              { guard: 'isReplanFailure', actions: ['closeGrant', 'giveUpReplan', 'takeTurn'] },
             ],
             'supervisor.refused': [
               { guard: 'isCheck', actions: ['closeGrant', 'answerRequest'] },
-              { guard: 'isStep', actions: ['closeGrant', 'giveUpStep', 'startNextCheck'] },
-              { guard: 'isReplanFailure', actions: ['closeGrant', 'giveUpReplan', 'startNextCheck'] },
+              { guard: 'isStep', actions: ['closeGrant', 'giveUpStep', 'takeTurn'] },
+              { guard: 'isReplanFailure', actions: ['closeGrant', 'giveUpReplan', 'takeTurn'] },
             ],
           },
         },

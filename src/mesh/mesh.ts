@@ -158,6 +158,8 @@ export class Mesh {
     return new RunHandle(id, this.system.actorAt(address), {
       trace: (run) => this.traces.read(this.system, run),
       findings: (of) => this.allOf(of, 'findings'),
+      parked: async (of) => (await this.system.parked(of, 1))[0],
+      redrive: (of) => this.system.redrive(of),
     })
   }
 

@@ -50,11 +50,20 @@ export interface RunStatus {
   /** What the action gave. */
   readonly published: unknown
   readonly failure: { readonly reason: string; readonly message: string } | null
+  /**
+   * Why it cannot go on by itself: it or one of its agents was set aside, because the process died over it too often or runs
+   * another version. null if nothing is; not looked for in `progress` beyond its first value.
+   */
+  readonly parked: { readonly address: string; readonly reason: string; readonly detail: string } | null
 }
 
 /** What a run needs of the mesh that hands it out. */
 export interface RunHost {
   trace(run: string): Promise<TraceRecord[]>
+  /** Why an actor's messages are parked, if they are. */
+  parked(address: string): Promise<{ readonly reason: string; readonly detail: string } | undefined>
+  /** Takes up again what was quarantined. */
+  redrive(address: string): Promise<void>
   findings(address: string): Promise<readonly { readonly seq: number; readonly at: number; readonly value: unknown }[]>
 }
 
@@ -81,8 +90,29 @@ export class RunHandle {
     const snapshot = (await this.actor.snapshot()) as unknown as XMachineSnapshot | undefined
     if (!snapshot) return undefined
     const status = statusOf(this.id, snapshot)
+    if (endStates.has(status.state)) return status
     const failure = await this.actor.failure()
-    return failure ? { ...status, state: 'failed', failure: { reason: 'machine', message: failure.error.message } } : status
+    if (failure) return { ...status, state: 'failed', failure: { reason: 'machine', message: failure.error.message } }
+    return { ...status, parked: await this.firstParked(status) }
+  }
+
+  private async firstParked(status: RunStatus): Promise<RunStatus['parked']> {
+    for (const address of this.livingIn(status)) {
+      const parked = await this.host.parked(address)
+      if (parked && parked.reason !== 'failed') return { address, reason: parked.reason, detail: parked.detail }
+    }
+    return null
+  }
+
+  /** The run and its agents that have not ended. */
+  private livingIn({ members }: RunStatus): string[] {
+    return [this.address, ...members.filter(({ outcome }) => outcome === null).map(({ machine, id }) => `${machine}/${this.id}~${id}`)]
+  }
+
+  /** Takes up again, in the process that runs it, what was set aside because the process had died over it. */
+  async redrive(): Promise<void> {
+    const status = await this.status()
+    if (status) for (const address of this.livingIn(status)) await this.host.redrive(address)
   }
 
   /**
@@ -229,5 +259,6 @@ function statusOf(run: string, snapshot: XMachineSnapshot): RunStatus {
     report: context.report,
     published: context.published,
     failure: context.failure,
+    parked: null,
   }
 }

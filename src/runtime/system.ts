@@ -4,11 +4,11 @@
  */
 import type { AnyStateMachine } from 'xstate'
 import { ConfigError, StoppedError, isHoldfastError, toStoredError } from '../errors.js'
-import { actingMessageId } from './acts.js'
+import { actingMessageId, noteSent } from './acts.js'
 import { ActorHandle } from './actor.js'
 import { newCounters, type Counters, type RuntimeContext } from './context.js'
 import { Effects } from './effects.js'
-import { decodeEnvelope, encodeEnvelope, type DeadLetter, type EnvelopeHead } from './envelope.js'
+import { decodeEnvelope, encodeEnvelope, type DeadLetter, type Parked, type EnvelopeHead } from './envelope.js'
 import { checkEvent, type Gateway } from './gateway.js'
 import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
@@ -236,6 +236,13 @@ export class ActorSystem {
     return drain
   }
 
+  /** Messages set aside because their actor cannot take them now, oldest first, with the reason. */
+  async parked(address: string, max = 100): Promise<readonly Parked[]> {
+    this.started()
+    const at = parseAddress(address)
+    return (await this.options.store.parked(shardOf(at, this.info!.shards), at, max)).map((text) => JSON.parse(text) as Parked)
+  }
+
   private shardOfKey(key: string): number {
     return shardOf(toAddress('x', key), this.info!.shards)
   }
@@ -434,7 +441,9 @@ export class ActorSystem {
     if (this.state === 'stopped') return
     const text = encodeEnvelope(head, encodeJson(body, what, this.limits))
     const now = this.shards.get(shardOf(head.to, this.info!.shards))?.clock.now() ?? this.storeGateway!.now()
-    this.accept(head.to, { id: head.id, to: head.to, text, rememberUntil: now + this.runtime.idRetentionMs }, mayRepeat).then(
+    const accepted = this.accept(head.to, { id: head.id, to: head.to, text, rememberUntil: now + this.runtime.idRetentionMs }, mayRepeat)
+    noteSent(accepted)
+    accepted.then(
       (appended) => {
         if (appended === 'full') this.logger.error({ actor: head.to, message: head.id }, 'a message of the runtime found the mailbox full')
       },

@@ -1,5 +1,5 @@
 /** For tests of machines and agents: a simulated world, crash tests, and the contract that every store must keep. */
-export { World, type WorldOptions } from './world.js'
+export { World, type Living, type WorldOptions } from './world.js'
 export { crashTest, CrashScenarioError, CrashTestError, UnsettledError, type ActorOutcome, type CrashOutcome, type CrashReport, type CrashScenario, type CrashStep, type CrashTable, type CrashTestOptions, type Kill } from './crash-test.js'
 export { FaultyStore, type Fault, type FaultyStoreOptions, type Write, type WriteKind } from './faulty-store.js'
 export { VirtualClock } from './virtual-clock.js'

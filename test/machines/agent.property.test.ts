@@ -126,6 +126,7 @@ class Model {
   now = 0
   dueAt = 0
   known = 0
+  cutOff = 0
   answer: Answer | undefined
   acted = 0
   failure: string | undefined
@@ -153,7 +154,8 @@ class Model {
   }
   attemptFailed(isKnown: boolean): void {
     if (isKnown) this.known++
-    if (this.known >= attemptsMax) this.fail('model')
+    else this.cutOff++
+    if (this.known >= attemptsMax || this.cutOff > attemptsMax) this.fail('model')
     else {
       this.phase = 'backingOff'
       this.dueAt = this.now + 1_000

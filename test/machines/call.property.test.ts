@@ -23,6 +23,9 @@ class Model {
   started = 0
   end: { ok: boolean; reason?: string } | undefined
 
+  get isExhausted(): boolean {
+    return this.known >= 4 || this.attempts - this.known > 4
+  }
   model(): string {
     return this.known < 2 ? 'x/a' : 'x/b'
   }
@@ -115,11 +118,11 @@ class End implements fc.AsyncCommand<Model, Real> {
     await real.settle()
     model.attempts++
     if (this.how !== 'cut off') model.known++
-    expect(real.told.filter(({ type }) => type === 'call.settle').at(-1)).toMatchObject({ id: this.how === 'ok' || model.known >= 4 || this.how === 'fatal' ? `call.${model.attempts + 1}` : `call.${model.attempts}` })
+    expect(real.told.filter(({ type }) => type === 'call.settle').at(-1)).toMatchObject({ id: this.how === 'ok' || model.isExhausted || this.how === 'fatal' ? `call.${model.attempts + 1}` : `call.${model.attempts}` })
     if (this.how === 'ok') {
       model.phase = 'settled'
       model.end = { ok: true }
-    } else if (this.how === 'fatal' || model.known >= 4) {
+    } else if (this.how === 'fatal' || model.isExhausted) {
       model.phase = 'settled'
       model.end = { ok: false, reason: 'failed' }
     } else {

@@ -11,12 +11,16 @@ export const resume: Command = {
   summary: 'Goes on with a run that was interrupted, or shows how it ended.',
   usage: '<run>',
   takes: [1, 1],
-  options: { 'approve-as': { type: 'string', value: '<name>', help: 'approve in that name where no person can be asked' } },
+  options: {
+    'approve-as': { type: 'string', value: '<name>', help: 'approve in that name where no person can be asked' },
+    redrive: { type: 'boolean', help: 'try again what was set aside because the process had died over it three times' },
+  },
   examples: [['holdfast resume r-1a2b3c4d', 'from where it was when its process ended, however that happened']],
   async run(given, terminal): Promise<ExitCode> {
     const session = await openSession(given, terminal, 'owner')
     return interruptible(session, terminal, async (signal) => {
       const { run } = await existingRun(session, given.positionals[0]!)
+      if (given.flags['redrive']) await run.redrive()
       return follow(session, run, terminal, { json: given.flags['json']!, unattended: given.strings['approve-as'] }, signal)
     })
   },
