@@ -28,6 +28,8 @@ export interface MeshOptions extends Omit<ActorSystemOptions, 'machines'> {
   readonly prices?: PriceTable
   /** Where the trace of the calls is kept. Default: it stays in the actors' store, at most 100,000 entries a shard; the oldest go. */
   readonly traces?: TraceStore
+  /** Entries of the trace that may wait for the trace store before calls wait, too. At least 1, below `streamMax`. Default 10,000. */
+  readonly tracesWaitingMax?: number
 }
 
 export interface StartRun {
@@ -55,12 +57,15 @@ export class Mesh {
 
   /** @throws ConfigError for definitions that do not fit together */
   constructor(options: MeshOptions) {
-    const { agents = [], runs = [], machines = [], prices = defaultPrices, traces, ...system } = options
+    const { agents = [], runs = [], machines = [], prices = defaultPrices, traces, tracesWaitingMax = 10_000, ...system } = options
+    if (!(Number.isSafeInteger(tracesWaitingMax) && tracesWaitingMax >= 1 && tracesWaitingMax < (options.streamMax ?? 100_000))) {
+      throw new ConfigError(`tracesWaitingMax: expected a whole number from 1 to below streamMax (${options.streamMax ?? 100_000}), got ${tracesWaitingMax}.`)
+    }
     for (const run of runs) this.addRun(run)
     for (const agent of [...agents, ...runs.flatMap((run) => run.agents)]) this.addAgent(agent)
     this.models = new Models({ ...prices, models: { ...defaultPrices.models, ...prices.models } })
     for (const agent of this.agents.values()) for (const model of agent.models) this.models.add(model)
-    this.traces = new Traces(traces, options.logger ?? silentLogger)
+    this.traces = new Traces(traces, options.logger ?? silentLogger, tracesWaitingMax)
     const ids = options.ids ?? randomIds
     this.newId = () => ids.next()
     this.system = createActorSystem({ ...system, machines: [...this.machines(), ...machines] })

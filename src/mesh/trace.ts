@@ -143,9 +143,6 @@ export function toTraceEntry({ by, at, value }: StreamRecord): TraceEntry {
   return { run: keyOf(by.slice(0, by.lastIndexOf('@')) as Address), by, at, value: value as TraceHalf }
 }
 
-/** Entries that may wait to be taken before calls wait, too. Below the bound of the stream itself, so that nothing is lost. */
-const waitingMax = 10_000
-
 /**
  * Moves the trace out of the actors' store. If the trace store does not take it, calls stop before memory does (contract
  * 10): they wait, and the log says so.
@@ -154,11 +151,13 @@ export class Traces {
   private drain: StreamDrain | undefined
   private readonly store: TraceStore | undefined
   private readonly logger: Logger
+  private readonly waitingMax: number
   private stalled = false
 
-  constructor(store: TraceStore | undefined, logger: Logger) {
+  constructor(store: TraceStore | undefined, logger: Logger, waitingMax: number) {
     this.store = store
     this.logger = logger
+    this.waitingMax = waitingMax
   }
 
   start(system: ActorSystem): void {
@@ -168,7 +167,7 @@ export class Traces {
 
   /** Resolves when calls may be made. */
   async ready(signal: AbortSignal): Promise<void> {
-    const { drain } = this
+    const { drain, waitingMax } = this
     if (!drain || drain.lag < waitingMax) return
     if (!this.stalled) this.logger.error({ waiting: drain.lag }, 'the trace store does not take the trace of the calls: no further call is made until it does')
     this.stalled = true
