@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
-const question = 'How does ioredis reconnect and retry lost commands, how does pino redact secrets, and how does zod report validation errors?'
+const question = 'What happens when a transaction commits, a connection is lost, a cache entry is evicted or an option is unknown?'
 
 const build = spawnSync(process.execPath, ['scripts/build.mjs', '--if-stale'], { stdio: 'inherit' })
 if (build.status !== 0) process.exit(build.status ?? 1)

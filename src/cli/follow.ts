@@ -143,6 +143,8 @@ class Narrator {
     for (const step of status.steps) {
       if (this.told.get(step.id) === step.state) continue
       this.told.set(step.id, step.state)
+      // It was told that it would be asked again, and now it is.
+      if (step.state === 'unanswered' && status.steps.some((other) => other.origin === step.origin && status.steps.indexOf(other) > status.steps.indexOf(step))) continue
       const question = (step.task as { question?: string }).question ?? ''
       this.say({ step: step.id, state: step.state, question }, `  ${step.id}  ${stepText(step)}${step.state === 'working' ? `  ${styled(this.terminal, 'dim', shortened(printable(question), 100))}` : ''}`)
     }

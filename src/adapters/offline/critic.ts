@@ -3,8 +3,8 @@
  * it is read again, the question is read for its focus (names, nouns, verbs) instead of weights of words, standing alone is
  * judged by rules of its own, and repetition against everything accepted so far. It is stricter than the researcher.
  */
-import { wordsOf } from './language.js'
-import { isNoun, isParticipleOfNoun, mended, namesIn, parse } from './question-grammar.js'
+import { isNoun, wordsOf } from './language.js'
+import { isParticipleOfNoun, mended, namesIn, parse } from './question-grammar.js'
 import { whyNotAtLine } from './quotation.js'
 import { repeated } from './repetition.js'
 import { isFrame, isInPath, pathStems } from './retrieval.js'
@@ -16,7 +16,7 @@ export interface CritiqueInput {
   /** The sub-question as the finding's researcher was asked it. */
   readonly question: string
   readonly finding: { readonly claim: string; readonly path: string; readonly line: number }
-  /** The text of the finding's file as read again now; undefined if it cannot be read. */
+  /** The text of the finding's file as read again now, or what `excerptAround` gives of it; undefined if it cannot be read. */
   readonly source: string | undefined
   /** Findings accepted before, of all steps. */
   readonly accepted: readonly { readonly claim: string; readonly path: string; readonly line: number }[]

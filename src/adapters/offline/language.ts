@@ -1,12 +1,13 @@
 /**
  * The wall around wink-nlp: the one file that knows the package and its loose types. It gives words with their part of
- * speech, and the stem of a word. The model is loaded once, at the first call (some 150 ms).
+ * speech, and the stem of a word. The model is loaded once, at the first call (some 150 ms), so that who only imports this
+ * folder does not wait for it.
  *
  * wink's tokenizer takes time that grows with the square of a word's length (a word of 64,000 letters takes a minute),
  * and its sentence boundaries cut `redis.quit()` in three. So no word longer than {@link WORD_MAX} ever reaches it, and
  * sentences are cut in `sentence-bounds.ts`.
  */
-import model from 'wink-eng-lite-web-model'
+import { createRequire } from 'node:module'
 import winkNlp, { type ItsFunction, type PartOfSpeech, type WinkMethods } from 'wink-nlp'
 import { isCommonVerb } from './verbs.js'
 
@@ -43,7 +44,7 @@ interface Stem {
 let loaded: Loaded | undefined
 
 function load(): Loaded {
-  loaded ??= { nlp: winkNlp(model, ['sbd', 'pos']), stems: new Map() }
+  loaded ??= { nlp: winkNlp(createRequire(import.meta.url)('wink-eng-lite-web-model') as Parameters<typeof winkNlp>[0], ['sbd', 'pos']), stems: new Map() }
   return loaded
 }
 
@@ -107,6 +108,10 @@ function posOfCompound(before: Word, last: Word): PartOfSpeech {
   if (!before.known || !last.known || /\d/.test(last.text)) return 'PROPN'
   if (last.pos === 'VERB') return last.text.endsWith('ing') ? 'NOUN' : 'ADJ'
   return ['NOUN', 'PROPN', 'NUM'].includes(last.pos) ? last.pos : 'ADJ'
+}
+
+export function isNoun(word: Word | undefined): boolean {
+  return word?.pos === 'NOUN' || word?.pos === 'PROPN'
 }
 
 /** The Porter stem of the dictionary form of one word, and whether it is a stop word. */

@@ -25,13 +25,10 @@ export function offlineModel({ skills }: OfflineModelOptions): ModelClient {
       if (skill === undefined) {
         throw new ModelError('invalid-request', `The offline model has no skill for the agent ${JSON.stringify(request.task.agent)}; it knows ${[...known.keys()].join(', ') || 'none'}.`, { retryable: false })
       }
-      refuseIfAborted(signal)
       // Lets other work of the process, an abort among it, go first: a skill holds the thread while it runs.
       await setImmediate()
-      refuseIfAborted(signal)
-      const result = await settled(() => skill(request.task), request.task.agent, signal)
-      refuseIfAborted(signal)
-      return response(request, result)
+      if (signal.aborted) throw abortion()
+      return response(request, await settled(() => skill(request.task), request.task.agent, signal))
     },
   }
 }
@@ -78,10 +75,6 @@ function firstTokens(text: string, max: number): string {
   let count = 0
   for (const token of text.matchAll(TOKEN)) if (++count > max) return text.slice(0, token.index)
   return text
-}
-
-function refuseIfAborted(signal: AbortSignal): void {
-  if (signal.aborted) throw abortion()
 }
 
 function abortion(): ModelError {

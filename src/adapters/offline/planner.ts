@@ -92,7 +92,8 @@ function inContextOf(first: readonly Word[], words: readonly Word[]): Facet {
   if (namesIn(words).length > 0) return { words, context: '' }
   const own = stemsOf(textOf(words)).filter((stem) => !isFrame(stem))
   const things = names.length > 0 ? names.map((word) => word.text) : own.length < OWN_STEMS_MIN ? (subject.length > 0 ? [subject] : nounPhrases(first)).map(textOf).slice(0, 1) : []
-  return { words, context: [...new Set(things)].join(' and ') }
+  // What the clause says itself need not be said before it.
+  return { words, context: [...new Set(things)].filter((thing) => stemsOf(thing).some((stem) => !own.includes(stem))).join(' and ') }
 }
 
 /** Splits the clause with the longest list as long as there is room. */

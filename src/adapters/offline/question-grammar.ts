@@ -2,7 +2,7 @@
  * The grammar of questions, as far as planning needs it: clauses, coordinated lists, subject and number. Works on the parts of
  * speech of the language model and mends the tags that it gets wrong in questions.
  */
-import { wordsOf, type Word } from './language.js'
+import { isNoun, wordsOf, type Word } from './language.js'
 import { isCommonVerb } from './verbs.js'
 
 export interface Coordination {
@@ -334,10 +334,6 @@ export function isParticipleOfNoun(words: readonly Word[], index: number): boole
   const before = words[index - 1]
   if (form(word) === 'past') return isNoun(next) && (before?.pos !== 'AUX' || SUPPORT.test(before.text))
   return form(word) === 'ing' && (isNoun(next) || next?.pos === 'ADP' || next === undefined || next.pos === 'CCONJ' || before?.pos === 'CCONJ' || before?.pos === 'ADP')
-}
-
-export function isNoun(word: Word | undefined): boolean {
-  return word?.pos === 'NOUN' || word?.pos === 'PROPN'
 }
 
 function isNominal(words: readonly Word[]): boolean {

@@ -7,7 +7,7 @@
 import { isUnwanted } from './characters.js'
 
 /** Lines looked at before and behind the line, and characters of one paragraph. */
-const LINES_MAX = 80
+const LINES_MAX = 40
 const PARAGRAPH_MAX = 20_000
 /** Characters of one link target, tag or entity that are stepped over. */
 const TARGET_MAX = 2_000
@@ -27,10 +27,22 @@ const LABEL = /(?:^|[.!?…\n] ?)(?:please )?(?:notes?|important|warning|caution
 /** Stands for a hard break, behind which a sentence may begin anywhere. */
 const BREAK = '\n'
 
+/** What of the lines far above a sentence says something about it: headings and fences. */
+const FAR_ABOVE = /^(?:#{1,6}[ \t]|[ \t>]{0,80}(?:(?:[-*+]|\d{1,9}[.)])[ \t]{1,40})?(?:```|~~~))/
+
+/**
+ * What judging a finding needs of its file: the lines around it, and the headings and fences above. All other lines are
+ * empty, so that line numbers stay true; for a file that is too large to be handed about.
+ */
+export function excerptAround(source: string, line: number): string {
+  const lines = linesIn(source).slice(0, Math.max(0, line + LINES_MAX))
+  return lines.map((text, index) => (index >= line - 1 - LINES_MAX || FAR_ABOVE.test(text.slice(0, 200)) ? text : '')).join('\n')
+}
+
 /** Why the sentence is not a quotation from that line, in words that complete "the sentence ..."; undefined if it is one. */
 export function whyNotAtLine(source: string | undefined, line: number, sentence: string): string | undefined {
   if (source === undefined) return 'cannot be checked: its file cannot be read'
-  const lines = source.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/)
+  const lines = linesIn(source)
   if (!Number.isInteger(line) || lines[line - 1] === undefined) return `cannot be checked: its file has no line ${String(line)}`
   if (isInFence(lines, line - 1)) return 'stands in a block of code'
   const wanted = bare(sentence.slice(0, PARAGRAPH_MAX)).text
@@ -43,6 +55,10 @@ export function whyNotAtLine(source: string | undefined, line: number, sentence:
   }
   const partly = text.indexOf(wanted, from)
   return partly >= 0 && partly < end ? 'is only a part of a longer sentence there' : 'does not begin on that line'
+}
+
+function linesIn(source: string): readonly string[] {
+  return source.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/)
 }
 
 interface Around {

@@ -20,7 +20,6 @@ export function repeated<T extends { readonly claim: string }>(claim: string, ac
 }
 
 function saysTheSame(one: string, other: string): boolean {
-  if (flat(one) === flat(other)) return true
   const left = stemSetOf(one)
   const right = stemSetOf(other)
   let both = 0
@@ -63,8 +62,4 @@ function isTurnedRound(one: string, other: string): boolean {
   const left = stemsOf(one)
   const right = stemsOf(other)
   return left.length === right.length && left.toSorted().join(' ') === right.toSorted().join(' ') && left.join(' ') !== right.join(' ')
-}
-
-function flat(text: string): string {
-  return text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, ' ').trim()
 }

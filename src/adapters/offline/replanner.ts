@@ -3,8 +3,8 @@
  * left, the step stays unanswered and the report says so.
  */
 import type { RefusalReason } from './critic.js'
-import { wordsOf, type Word } from './language.js'
-import { asQuestion, isNoun, mended, namesIn, nounPhrases, parse, textOf, thirdPerson } from './question-grammar.js'
+import { isNoun, wordsOf, type Word } from './language.js'
+import { asQuestion, mended, namesIn, nounPhrases, parse, textOf, thirdPerson } from './question-grammar.js'
 import { isFrame, isInPath, pathStems } from './retrieval.js'
 import { stemSetOf, stemsOf } from './stems.js'
 import { synonymsOf } from './synonyms.js'

@@ -12,7 +12,7 @@ export interface Evidence {
   readonly stems: readonly string[]
   /** The passage's retrieval score. */
   readonly score: number
-  /** By how much of its own score it leads the best passage that was not taken: 0 to 1, exclusive of nothing. */
+  /** By how much of its own score it leads the best passage that was not taken: 0 to 1. */
   readonly margin: number
   /** Weighted share of the question's stems that it answers to: 0 to 1. */
   readonly coverage: number

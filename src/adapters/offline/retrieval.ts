@@ -57,10 +57,12 @@ const ENGINE: Options<Entry> = {
   processTerm: (term) => term,
   searchOptions: { boost: { text: 1, heading: 0.5, path: 0.6, around: 0.15 }, combineWith: 'OR' },
 }
-const FRAME = stemSetOf(
+/** Words of the asking. */
+const FRAME =
   'what which how why when where who does do mean happen work handle deal treat make use using provide offer support describe explain define compare differ difference help give take ' +
-    'way kind type package packages library libraries tool tools module modules readme regard install installed tell know need want good best important common main general available different various several many much more most other',
-)
+    'way kind type package packages library libraries tool tools module modules readme regard install installed tell know need want good best important common main general available different various several many much more most other'
+
+let frame: ReadonlySet<string> | undefined
 
 export function indexBuilder(): IndexBuilder {
   const sentences: Sentence[] = []
@@ -115,8 +117,10 @@ export function questionTerms(index: PassageIndex, question: string): QuestionTe
   })
 }
 
+/** Whether a stem belongs to the asking and not to the subject. */
 export function isFrame(stem: string): boolean {
-  return FRAME.has(stem)
+  frame ??= stemSetOf(FRAME)
+  return frame.has(stem)
 }
 
 /** Stems of the names in a path: `node_modules/ioredis/README.md` gives that of `ioredis`. */

@@ -3,7 +3,7 @@
  * points to nothing around it. Rules over words and parts of speech; a good sentence refused costs less than
  * a broken one kept.
  */
-import { stemOf, wordsOf, type Word } from './language.js'
+import { isNoun, stemOf, wordsOf, type Word } from './language.js'
 import { isCommonVerb } from './verbs.js'
 
 /** Characters of a sentence, inclusive: shorter says nothing, longer is not read. */
@@ -44,6 +44,7 @@ export function whyNotAlone(text: string): string | undefined {
   if (BOILERPLATE.test(text)) return 'speaks of the project and not of its subject'
   if (SPEAKERS.test(text)) return 'speaks for its author'
   if (text.startsWith('(')) return 'is an aside'
+  if (/\b(?:an?|the) \(/i.test(text)) return 'has an aside in place of a noun'
   const first = (/^["'“‘[]*([^\s,;:]+)/.exec(text)?.[1] ?? '').toLowerCase().replace(/['’].*$/, '')
   if (OPENING_WORDS.has(first) || OPENING_PHRASES.test(text) || ELLIPSIS.test(text)) return 'opens by pointing back'
   if (POINTERS.test(text)) return 'points to another place of the document'
@@ -91,7 +92,7 @@ function hasMainClause(words: readonly Word[]): boolean {
     if (word.pos === 'PUNCT' && /^[,;:()]$/.test(word.text)) taking = false
     const opens = SUBORDINATORS.has(lower) && !(lower === 'that' && isDemonstrative(words, index)) && (RELATIVES.has(lower) || word.pos === 'SCONJ' || words[index + 1]?.pos === 'PRON')
     if (opens) taking = true
-    const verbal = word.pos === 'AUX' || isFinite(words, index)
+    const verbal = word.pos === 'AUX' || isFiniteVerb(words, index)
     if (verbal && !inGroup && nouns > 0) {
       if (!taking) return true
       taking = false
@@ -101,7 +102,7 @@ function hasMainClause(words: readonly Word[]): boolean {
   return false
 }
 
-function isFinite(words: readonly Word[], index: number): boolean {
+function isFiniteVerb(words: readonly Word[], index: number): boolean {
   const word = words[index]
   const before = words[index - 1]
   const next = words[index + 1]
@@ -116,10 +117,6 @@ function isFinite(words: readonly Word[], index: number): boolean {
   // `optimized static assets` describes; behind a subject it says what happens.
   const subject = words.slice(0, index).findLast((other) => other.pos !== 'ADV')
   return object && (isNoun(subject) || subject?.pos === 'PRON' || subject?.pos === 'NUM')
-}
-
-function isNoun(word: Word | undefined): boolean {
-  return word?.pos === 'NOUN' || word?.pos === 'PROPN'
 }
 
 /** A pronoun or demonstrative without anything before it that it could mean. */

@@ -44,7 +44,7 @@ export function composeReport({ question, steps, unanswered = [] }: ReportInput)
   if (open.length > 0) {
     lines.push('', '## Not answered', '')
     open.forEach((step, index) => {
-      const reason = 'reason' in step && step.reason !== undefined ? ` (${heading(step.reason).replace(/\.$/, '')})` : ''
+      const reason = 'reason' in step && step.reason !== undefined ? ` (${heading(firstSentence(step.reason))})` : ''
       lines.push(...(index > 0 ? ['> '] : []), `> Not answered: ${heading(step.question)}${reason}`)
     })
   }
@@ -71,6 +71,12 @@ function tally(answered: readonly ReportStep[]): string {
   const findings = answered.flatMap((step) => step.findings)
   const files = new Set(findings.map((finding) => finding.path)).size
   return `${count(findings.length, 'sentence')} from ${count(files, 'document')}.`
+}
+
+/** Up to the first full stop, without it: reasons are joined explanations, and the first says enough. */
+function firstSentence(text: string): string {
+  const end = text.slice(0, QUESTION_MAX).search(/\.(?:\s|$)/)
+  return end < 0 ? text : text.slice(0, end)
 }
 
 function count(number: number, noun: string): string {
@@ -100,5 +106,5 @@ function escaped(text: string): string {
     .replace(/\](?=[([:])/g, '\\]')
     .replace(/\*(?! )/g, (star, at: number) => (at > 0 && text.charAt(at - 1) === ' ' && text.charAt(at + 1) === ' ' ? star : '\\*'))
     .replace(/(?<![\p{L}\p{N}])_|_(?![\p{L}\p{N}])/gu, '\\_')
-    .replace(/^(?=[#>+-]|\d{1,9}[.)] )/, '\\')
+    .replace(/^(?=[#>+-]|\* |\[[ xX]\] |\d{1,9}[.)] )/, '\\')
 }

@@ -1,6 +1,6 @@
 /** The documents of a run, read again where they are needed, and only if they are still what they were when it began. */
 import { join } from 'node:path'
-import { indexDocuments, searchPassages, questionTerms, type Document, type Passage, type PassageIndex, type QuestionTerm } from '../../adapters/offline/index.js'
+import { excerptAround, indexDocuments, searchPassages, questionTerms, type Document, type Passage, type PassageIndex, type QuestionTerm } from '../../adapters/offline/index.js'
 import { ConfigError } from '../../errors.js'
 import { readText, type InputFile, type SkippedFile } from './inputs.js'
 
@@ -44,12 +44,8 @@ async function textOf({ root }: Material, { path, digest }: InputFile): Promise<
   return read.text
 }
 
-/** What stands in a file around a line, with all other lines empty but the headings above it: line numbers stay true. */
+/** What judging a sentence at that line needs of a file; line numbers stay true. null if the run has no such file. */
 export async function sourceAround(material: Material, path: string, line: number): Promise<string | null> {
   const file = material.files.find((known) => known.path === path)
-  if (!file) return null
-  const lines = (await textOf(material, file)).split(/\r\n|\n|\r/)
-  const around = 40
-  const kept = lines.slice(0, line + around).map((text, i) => (Math.abs(i + 1 - line) <= around || /^#{1,6}\s+\S/.test(text) ? text : ''))
-  return kept.join('\n')
+  return file ? excerptAround(await textOf(material, file), line) : null
 }

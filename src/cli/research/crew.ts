@@ -3,6 +3,7 @@
  * against its source, a writer composes the report. The same definitions run on a language model and on the offline one.
  */
 import { z } from 'zod'
+import { sourceOf } from '../../adapters/offline/index.js'
 import type { Verdict } from '../../machines/agent.machine.js'
 import { defineAgent, type AgentDefinition, type Prompt } from '../../mesh/define-agent.js'
 import { defineRun, type RunDefinition } from '../../mesh/define-run.js'
@@ -104,7 +105,7 @@ function numbered(source: string | null, line: number): string {
 }
 
 function writerPrompt({ input }: { readonly input: WriterInput }): Prompt {
-  const steps = input.steps.map(({ task, output }) => `${task.asked ?? task.question}\n${output.findings.map(({ claim, path, line }) => `- ${claim} [${path}:${line}]`).join('\n')}`).join('\n\n')
+  const steps = input.steps.map(({ task, output }) => `${task.asked ?? task.question}\n${output.findings.map((finding) => `- ${finding.claim} [${sourceOf(finding)}]`).join('\n')}`).join('\n\n')
   const open = input.unanswered.map(({ task }) => `- ${task.asked ?? task.question}`).join('\n')
   return {
     system: 'You write a short report in Markdown. Every sentence outside headings says what a finding says and ends with its source, as given, in square brackets: [path:line]. Say nothing that no finding says. Name what was not answered in lines that begin with "> Not answered:".',
@@ -172,7 +173,8 @@ const isOffline = (model: string): boolean => model.startsWith('offline/')
 
 function taskFor(question: string, input: PlannerInput): Task {
   if (input.kind === 'plan') return { question }
-  const refused = input.refused.map(({ finding: { path, line, claim } }) => ({ path, line, claim }))
+  // What did not answer the question as it was asked may answer it as it is asked now.
+  const refused = input.refused.filter(({ reasons }) => reasons.some((reason) => reason !== 'does-not-answer')).map(({ finding: { path, line, claim } }) => ({ path, line, claim }))
   return { question, asked: input.task.asked ?? input.task.question, exclude: [...(input.task.exclude ?? []), ...refused] }
 }
 
@@ -184,7 +186,7 @@ function verdictOf({ judgements }: z.output<typeof Judgements>, { output: { find
   return {
     accepted: accepted.length > 0,
     reasons: [...new Set(refused.flatMap(({ reasons }) => reasons))],
-    explanation: refused.length === 0 ? 'every finding stands' : refused.map(({ explanation }) => explanation).join(' '),
+    explanation: refused.length === 0 ? 'every finding stands' : [...new Set(refused.map(({ explanation }) => explanation))].join(' '),
     confidence: { value: Math.min(1, ...judgements.map(({ confidence }) => confidence)), source },
     output: { findings: accepted },
     refused,
@@ -195,7 +197,7 @@ function verdictOf({ judgements }: z.output<typeof Judgements>, { output: { find
 
 /** Every sentence of a report ends with a source, and with one that was verified. */
 function checkedReport(report: z.output<typeof Report>, { steps }: WriterInput): z.output<typeof Report> {
-  const known = new Set(steps.flatMap(({ output }) => output.findings.map(({ path, line }) => `${path}:${line}`)))
+  const known = new Set(steps.flatMap(({ output }) => output.findings.map(sourceOf)))
   for (const line of report.markdown.split('\n')) {
     const text = line.replace(/^\s*(?:[-*]|\d+\.)\s+/, '').trim()
     if (text === '' || text.startsWith('#') || text.startsWith('>')) continue

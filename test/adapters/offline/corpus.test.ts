@@ -11,6 +11,7 @@ const documents = readmes()
 const sources = new Map(documents.map(({ path, text }) => [path, text]))
 
 const answerable = [
+  'What happens when a transaction commits, a connection is lost, a cache entry is evicted or an option is unknown?',
   'How do transactions commit, caches evict entries, clients reconnect and parsers handle unknown options?',
   'What happens when a Redis connection is lost, and how are commands retried?',
   'How do I validate data with a schema and report errors?',

@@ -1,7 +1,7 @@
 /** The second judgement: what it refuses and why, that it differs from the first, and that it lets good sentences pass. */
 import { fc, test as property } from '@fast-check/vitest'
 import { describe, expect, test } from 'vitest'
-import { critique, sentencesOf, type CritiqueInput, type RefusalReason } from '../../../src/adapters/offline/index.js'
+import { critique, excerptAround, sentencesOf, type CritiqueInput, type RefusalReason } from '../../../src/adapters/offline/index.js'
 import { whyNotAtLine } from '../../../src/adapters/offline/quotation.js'
 import { repeated } from '../../../src/adapters/offline/repetition.js'
 import { answer, fixtures, readmes, refused } from './pipeline.js'
@@ -63,6 +63,7 @@ describe('an answer', () => {
     ['How do caches expire entries?', 'The cache drops an entry when its time has expired.', {}],
     ['How many entries does the cache keep?', 'The cache keeps 500 entries by default.', {}],
     ['How does the client reconnect when the connection is lost and the server is busy?', 'When the connection to the server is lost, the client reconnects after a delay.', {}],
+    ['How does the cache work, with regard to zebras and lions?', 'The cache works in the memory of the server.', {}],
     ['What is said about fuzzy matching?', 'Fuzzy matching finds words with a typing error.', {}],
   ])('%s %s', (asked, claim, more) => {
     expect(planted(claim, asked, more).reasons).toEqual([])
@@ -106,15 +107,16 @@ describe('confidence', () => {
 
 describe('repetition', () => {
   const claim = 'The cache evicts the oldest entry of the server after 30 seconds.'
-  const repeats = (other: string): boolean => repeated(claim, [{ claim: other }]) !== undefined
 
   test.each([
     ['the same', claim],
     ['other letters and marks', 'the cache evicts the oldest entry, of the server, after 30 seconds'],
     ['other forms of the words', 'The cache is evicting the oldest entries of the server after 30 seconds.'],
+    ['a shorter one', 'A cache evicts its entries.', 'The cache evicts an entry.'],
     ['one word more', 'The cache quietly evicts the oldest entry of the server after 30 seconds.'],
-  ])('%s repeats', (_, other) => {
-    expect(repeats(other)).toBe(true)
+  ])('%s repeats', (_, other, than = claim) => {
+    expect(repeated(than, [{ claim: other }])).toBeDefined()
+    expect(repeated(other, [{ claim: than }])).toBeDefined()
   })
 
   test.each([
@@ -133,21 +135,24 @@ describe('repetition', () => {
 })
 
 describe('a quotation', () => {
-  const source = '# Title\n\nThe *cache* keeps [every\nentry](https://x.example/a) of it&nbsp;all. It <b>never</b>\nforgets `one`! A third one follows.\n\n- An item is here, and\n  goes on.\n\n```\nThe code is here, too.\n```\n\n| The table is here, too. |\n'
+  const source = '# Title\n\nThe *cache* keeps [every\nentry](https://x.example/a) of it&nbsp;all. It <b>never</b>\nforgets `one`! A third one follows.\n\n- An item is here, and\n  goes on.\n\n```\nThe code is here, too.\n```\n\n| The table is here, too. |\n\nOne &mdash; it&#39;s short &amp; sweet.\n'
 
   test.each<readonly [number, string]>([
     [3, 'The cache keeps every entry of it all.'],
     [4, 'It never forgets one!'],
     [5, 'A third one follows.'],
     [7, 'An item is here, and goes on.'],
+    [16, "One — it's short & sweet."],
   ])('begins on line %d: %s', (line, text) => {
     expect(whyNotAtLine(source, line, text)).toBeUndefined()
     expect(whyNotAtLine(source.replaceAll('\n', '\r\n'), line, text)).toBeUndefined()
+    expect(whyNotAtLine(source.replaceAll('\n', '\r'), line, text)).toBeUndefined()
     expect(whyNotAtLine(`\uFEFF${source}`, line, text)).toBeUndefined()
   })
 
   test.each<readonly [number, string, string]>([
     [4, 'The cache keeps every entry of it all.', 'does not begin on that line'],
+    [3, 'A third one follows.', 'does not begin on that line'],
     [3, 'The cache keeps every entry of them all.', 'does not begin on that line'],
     [3, 'The cache keeps every entry of it', 'is only a part of a longer sentence there'],
     [3, 'keeps every entry of it all.', 'is only a part of a longer sentence there'],
@@ -159,6 +164,10 @@ describe('a quotation', () => {
     [1.5, 'Title', 'cannot be checked: its file has no line 1.5'],
   ])('is none on line %d: %s (%s)', (line, text, why) => {
     expect(whyNotAtLine(source, line, text)).toBe(why)
+  })
+
+  test('is none in a fence that opens behind a byte order mark', () => {
+    expect(whyNotAtLine('\uFEFF```\nThe code is here, too.\n```', 2, 'The code is here, too.')).toBe('stands in a block of code')
   })
 
   test('is every sentence that was taken out of the installed READMEs, and hardly any that was changed', () => {
@@ -177,6 +186,32 @@ describe('a quotation', () => {
     expect(taken).toBeGreaterThan(1_000)
     expect(missed / taken).toBeLessThan(0.005)
     expect(changed / taken).toBeLessThan(0.01)
+  })
+})
+
+describe('an excerpt of a file', () => {
+  const lines = [...Array.from({ length: 100 }, (_, index) => (index === 3 ? '# Title' : index === 5 || index === 9 ? '```' : `Line ${index + 1} is prose.`))]
+
+  test('holds the lines around, and of those far above the headings and fences', () => {
+    const kept = excerptAround(lines.join('\r\n'), 60).split('\n')
+    expect(kept).toHaveLength(100)
+    expect(kept.map((text, index) => (text === '' ? 0 : index + 1)).filter((number) => number > 0 && number < 25)).toEqual([4, 6, 10, 20, 21, 22, 23, 24])
+    expect(kept[59]).toBe('Line 60 is prose.')
+    expect(excerptAround(lines.join('\n'), 20).split('\n')).toHaveLength(60)
+  })
+
+  test('is enough to judge every sentence of the installed READMEs as by the whole file', () => {
+    for (const { path, text } of readmes()) {
+      for (const sentence of sentencesOf({ path, text }).filter((_, index) => index % 5 === 0)) {
+        const finding = { claim: sentence.text, path, line: sentence.line }
+        const judged = (source: string): unknown => critique({ question: sentence.text, finding, source, accepted: [] })
+        expect(judged(excerptAround(text, sentence.line))).toEqual(judged(text))
+      }
+    }
+  })
+
+  test.each([0, -5, 1, 1_000])('of line %d is no error', (line) => {
+    expect(excerptAround('One.\nTwo.', line)).toMatch(/^(?:One\.\nTwo\.|\n|)$/)
   })
 })
 

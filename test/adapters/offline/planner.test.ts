@@ -71,6 +71,10 @@ describe('the number of steps', () => {
     expect(plan('How is it stored? Who reads it? When is it lost?', 2)).toEqual(['How is it stored?', 'Who reads it? When is it lost?'])
   })
 
+  test('counts a question once that is asked twice', () => {
+    expect(plan('How are errors handled? And how are errors handled?')).toEqual(['How are errors handled?'])
+  })
+
   test.each([0, -1, 0.5, Number.NaN])('%d counts as one', (maxSteps) => {
     expect(plan('How do errors and timeouts end? Who cares?', maxSteps)).toHaveLength(1)
   })

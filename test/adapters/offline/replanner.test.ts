@@ -30,11 +30,13 @@ describe('the next form', () => {
     const passages = text('The cache expires entries at night.')
     expect(ask('How do caches evict entries?', { passages })).toBe('How do caches expire entries?')
     expect(ask('How are entries evicted?', { passages })).toBe('How are entries expired?')
-    expect(ask('How is output coloured?', { passages: text('It is unrelated.') })).not.toBe('How is output coloured?')
+    expect(ask('How are entries removed?', { passages: text('The cache evicts entries at night.') })).toBe('How are entries evicted?')
   })
 
   test('never takes a word out of a compound', () => {
-    for (const form of forms('How do command line parsers treat subcommands?')) expect(form).toMatch(/command line parsers|subcommands/)
+    const all = forms('How do command line parsers treat subcommands?')
+    expect(all.length).toBeGreaterThan(0)
+    for (const form of all) expect(form.replace('command line parsers', '')).not.toMatch(/line|parse/)
   })
 
   test('names what the documents say beside the question, but not what was found already', () => {

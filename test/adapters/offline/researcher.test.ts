@@ -33,6 +33,12 @@ describe('findings of the fixtures', () => {
     expect(ask(small, 'What is said about the cache?')).toEqual([])
     expect(research({ question: 'How does the cache evict entries?', passages: [], terms: [] })).toEqual([])
   })
+
+  test('are none where a sentence meets the question by chance, or only in the words of the asking', () => {
+    const index = prose('The cache of the server keeps entries of the client.', 'The package handles the types of many tools.')
+    expect(ask(index, 'How do bakers ferment rye flour and sourdough in the cache of a server?')).toEqual([])
+    expect(ask(index, 'How does a package handle types of tools?')).toEqual([])
+  })
 })
 
 describe('the choice', () => {

@@ -15,6 +15,7 @@ describe('blocks', () => {
     ['a hard break by two spaces joins as well', 'The cache keeps  \nevery entry.', [`1 ${one}`]],
     ['a hard break by a backslash joins as well', 'The cache keeps\\\nevery entry.', [`1 ${one}`]],
     ['<br> ends a sentence that has no mark, which is left out', `The cache keeps<br>${two}`, [`1 ${two}`]],
+    ['lines inside a link target count', `The [cache](\nhttps://x.example) keeps entries. ${two}`, ['1 The cache keeps entries.', `2 ${two}`]],
     ['two paragraphs are not joined', 'The cache keeps\n\nevery entry of it at hand.', ['3 every entry of it at hand.']],
     ['a fence is code', `\`\`\`js\n${one}\n\`\`\`\n${two}`, [`4 ${two}`]],
     ['a fence of tildes is code', `~~~\n${one}\n~~~\n${two}`, [`4 ${two}`]],
@@ -22,13 +23,16 @@ describe('blocks', () => {
     ['a fence that nothing ends takes the rest', `${two}\n\n\`\`\`\n${one}\n\n${one}`, [`1 ${two}`]],
     ['backticks with backticks behind them are no fence', `\`\`\`the cache\`\`\` keeps every entry.\n\n${two}`, [`1 the cache keeps every entry.`, `3 ${two}`]],
     ['a fence in a list item is code', `- ${two}\n\n  \`\`\`\n  ${one}\n  \`\`\``, [`1 ${two}`]],
+    ['a fence that opens a list item is code', `- \`\`\`\n  ${one}\n  \`\`\`\n- ${two}`, [`4 ${two}`]],
     ['a fence in a quote ends with the quote', `> \`\`\`\n> ${one}\n\n${two}`, [`4 ${two}`]],
     ['an indented line behind a blank one is code', `${two}\n\n    ${one}`, [`1 ${two}`]],
     ['an indented line inside a paragraph is prose', 'The cache keeps\n      every entry.', [`1 ${one}`]],
+    ['an indented line behind a list that has ended is code', `- ${two}\n\n${two}\n\n    ${one}`, [`1 ${two}`, `3 ${two}`]],
     ['a tab indents as four spaces', `${two}\n\n\t${one}`, [`1 ${two}`]],
     ['an indented paragraph of a list item is prose', `- ${two}\n\n  ${one}`, [`1 ${two}`, `3 ${one}`]],
     ['a table with outer bars is none', `| a | b |\n| - | - |\n| ${one} | ${two} |`, []],
     ['a table without outer bars is none, its head included', `${one} | b\n--- | ---\n${two} | x\n\n${two}`, [`5 ${two}`]],
+    ['a line that begins with a bar is none, also without a table', `| a. ${one} | b |\n\n${two}`, [`3 ${two}`]],
     ['badges leave nothing', '[![The build of it passes.](https://x.example/a.svg)](https://ci.example) ![The version of it is new.](b.svg)', []],
     ['an HTML block is none up to the next blank line', `<div align="center">\n${one}\n</div>\n\n${two}`, [`5 ${two}`]],
     ['prose behind <summary> and a blank line is prose', `<details>\n<summary>More of it.</summary>\n\n${two}\n\n</details>`, [`4 ${two}`]],
@@ -48,7 +52,7 @@ describe('blocks', () => {
     ['a line of strong text is a title', `**${one.slice(0, -1)}**\n${two}`, [`2 ${two}`]],
     ['definitions and footnotes are none', `[ref]: https://x.example "${one}"\n[^1]: ${one}\n\n${two}`, [`4 ${two}`]],
     ['lines end with LF, CRLF or CR', `a b\r\n\r${one}\r\n\n${two}\r`, [`3 ${one}`, `5 ${two}`]],
-    ['a byte order mark is none', `\uFEFF${one}`, [`1 ${one}`]],
+    ['a byte order mark is none', `\uFEFF---\ntitle: ${one}\n\n---\n${two}`, [`5 ${two}`]],
   ])('%s', (_, text, expected) => {
     expect(at(text)).toEqual(expected)
   })
@@ -58,6 +62,9 @@ describe('inline markup', () => {
   test.each([
     ['emphasis', 'The **cache** keeps *every* __entry__ of ~~its~~ _own_.', 'The cache keeps every entry of its own.'],
     ['marks of emphasis inside a word stay', 'The snake_case_name and 2 * 3 * 4 keep all their signs.', 'The snake_case_name and 2 * 3 * 4 keep all their signs.'],
+    ['an underscore inside a word opens nothing', 'The snake_case_ name keeps every sign.', 'The snake_case_ name keeps every sign.'],
+    ['a single tilde is none', 'The cache keeps ~every~ entry of it.', 'The cache keeps ~every~ entry of it.'],
+    ['a box inside a sentence is text', 'The list[x] keeps [ ] every entry.', 'The list[x] keeps [ ] every entry.'],
     ['emphasis in emphasis', 'The ***cache** keeps* every **entry *of* it**.', 'The cache keeps every entry of it.'],
     ['code', 'The ``cache`` of `max_old` keeps `*every*` entry.', 'The cache of max_old keeps *every* entry.'],
     ['a link keeps its text', 'The [cache](https://x.example/a_(b) "The title.") keeps [every *entry*](<a b>).', 'The cache keeps every entry.'],
@@ -88,17 +95,18 @@ describe('what is not prose, or not worth quoting', () => {
     ['the section of the licence', `## License\n\n${one}\n\n## Use\n\n${two}`, [two]],
     ['a changelog with its versions', `# Changelog\n\n## 2.0.0\n\n${one}\n\n# Use\n\n${two}`, [two]],
     ['a section named by a version', `## v1.2.3 (2024-01-01)\n\n${one}`, []],
-    ['lines of commits', `- feat(cache): ${one}\n- 1a2b3c4d ${one}\n- The cache keeps entries in batches (#123)\n- ${two}`, [two]],
+    ['lines of commits', `- feat(cache): ${one}\n- 1a2b3c4d ${one}\n- The cache keeps entries in batches (#123).\n- 1.2.3 keeps every entry of the cache.\n- ${two}`, [two]],
     ['a sentence without an end', 'The cache keeps every entry of it\n\nThe cache keeps the following:', []],
     ['fewer than four words', 'It works well.', []],
-    ['mostly code', 'A `const cache = new Cache({ max: 100, ttl: 5 }); cache.get(key)` b c d.', []],
-    ['mostly signs', '1. 2. 3. + 4 = 5 ==> 7 {{{ a b c d }}} //// 8 ... ----.', []],
+    ['mostly code', 'The name is `theCacheThatKeepsEveryEntryForEver` for it.', []],
+    ['mostly signs', 'The sum 1 + 2 + 3 + 4 = 10 and 5 * 6 = 30 and 70 - 80 = -10 is 30.', []],
+    ['more than 1,000 characters', `The cache keeps ${'many '.repeat(200)}entries.`, []],
   ])('%s is left out', (_, text, expected) => {
     expect(texts(text)).toEqual(expected)
   })
 
   test('a sentence names the nearest heading above it, without markup', () => {
-    const headings = sentencesOf({ path: 'a.md', text: `${one}\n\n# The *cache*\n\n${one}\n\n### \`get()\` of [it](x):\n\n${one}\n\nOther\n---\n\n${one}` }).map((sentence) => sentence.heading)
+    const headings = sentencesOf({ path: 'a.md', text: `${one}\n\n# The *cache*\n\n${one}\n\n### \`get()\` of [it](x)\`:\n\n${one}\n\nOther\n---\n\n${one}` }).map((sentence) => sentence.heading)
     expect(headings).toEqual([undefined, 'The cache', 'get() of it', 'Other'])
   })
 })

@@ -31,11 +31,14 @@ describe('a sentence does not stand alone', () => {
     ['speaks of the project and not of its subject', 'The cache is open to pull requests from all of its users.'],
     ['is a reference to an address', 'The cache and its entries are described at https://example.com/cache.'],
     ['is an aside', '(The cache keeps all of its entries in memory, if you wonder.)'],
+    ['has an aside in place of a noun', 'Using a (the default) cache keeps all of the entries in memory.'],
     ['is an instruction without a subject', 'Store the entries of the cache in memory or on a disk.'],
     ['is an instruction without a subject', 'Please keep the entries of the cache in memory.'],
     ['has no subject', 'Returns true if the cache holds an entry of that name.'],
     ['has no subject', 'Defaults to keeping the entries of the cache in memory.'],
     ['has no main clause', 'A very small cache for the entries of a server in memory.'],
+    ['has no main clause', 'A build command that bundles the code, pre-configured to output highly optimized static assets.'],
+    ['is a question or an instruction', 'Can be set to keep the entries of the cache in memory.'],
     ['has no main clause', 'The number of entries that the cache keeps in its memory.'],
     ['is an entry of a list of terms', 'maxEntries - the number of entries that the cache keeps in memory.'],
     ['is an entry of a list of terms', 'maxEntries: the cache keeps at most that number of entries.'],
@@ -56,7 +59,7 @@ describe('a sentence does not stand alone', () => {
 describe('content stems', () => {
   test.each<readonly [string, string, readonly string[]]>([
     ['forms of a word are one', 'lose loses losing lost', ['lose', 'lose', 'lose', 'lose']],
-    ['stop words and words that say nothing are out', 'it is said that the one thing may also just be', []],
+    ['stop words and words that say nothing are out', 'it is said that the one thing may also just be, for example, please', []],
     ['numbers stay, single letters go', 'a b 5 x 250', ['5', '250']],
     ['a name in code counts as its parts', 'maxRetriesPerRequest TypeScript', ['max', 'retri', 'request', 'typescript']],
     ['what does something is what it does', 'parser parsers logger validators server', ['pars', 'pars', 'log', 'valid', 'server']],

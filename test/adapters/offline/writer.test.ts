@@ -19,7 +19,7 @@ test('a report stands as it is', () => {
       { ...step('Why does it work?', finding('The only sentence.', { confidence: 0.3 })), askedAs: 'Why does it run?' },
       step('Who made it?'),
     ],
-    unanswered: [{ question: 'When was it made?', reason: 'nothing was found.' }],
+    unanswered: [{ question: 'When was it made?', reason: 'Refused: nothing was found. Refused: it was v1.2.' }],
   })
   expect(report).toBe(`# How does it work, and why?
 
@@ -42,7 +42,7 @@ test('a report stands as it is', () => {
 
 ## Not answered
 
-> Not answered: When was it made? (nothing was found)
+> Not answered: When was it made? (Refused: nothing was found)
 > 
 > Not answered: Who made it?
 `)
@@ -71,6 +71,8 @@ describe('signs that Markdown would read as markup are shown as they are', () =>
     ['# no heading', '\\# no heading'],
     ['1. no item', '\\1. no item'],
     ['- no item', '\\- no item'],
+    ['* no item', '\\* no item'],
+    ['[x] no task', '\\[x] no task'],
     ['> no quote', '\\> no quote'],
     ['Two\nlines\r\nand\ttabs.', 'Two lines and tabs.'],
     ['Hidden \u202Eright to left\u202C and \u200Bzero width and \uD800.', 'Hidden right to left and zero width and .'],
