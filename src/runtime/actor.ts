@@ -12,7 +12,8 @@ export interface WaitOptions {
   readonly deadlineMs?: number
 }
 
-type StartInput<M extends AnyStateMachine> = undefined extends InputFrom<M> ? { readonly input?: InputFrom<M> } : { readonly input: InputFrom<M> }
+/** A machine that needs no input may be started without a word. */
+type StartArguments<M extends AnyStateMachine> = undefined extends InputFrom<M> ? [options?: { readonly input?: InputFrom<M> } & SendOptions] : [options: { readonly input: InputFrom<M> } & SendOptions]
 
 /** Why an actor failed, and where it stood before. */
 export interface ActorFailure<M extends AnyStateMachine = AnyStateMachine> extends Failure {
@@ -36,8 +37,8 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
    * @throws ActorExistsError if it was started with other input
    * @throws NonJsonError, LimitError if the input cannot be stored
    */
-  async start(options: StartInput<M> & SendOptions): Promise<void> {
-    const input: unknown = options.input
+  async start(...[options]: StartArguments<M>): Promise<void> {
+    const input: unknown = options?.input
     const existing = await this.gateway.look(this.address)
     if (existing) {
       if (isJsonEqual(existing.input, input)) return
@@ -85,9 +86,15 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     }
   }
 
-  /** The last committed snapshot, or undefined if the actor does not exist (or its very start failed). */
+  /**
+   * The last committed snapshot, or undefined if the actor does not exist (or its very start failed).
+   *
+   * @throws SnapshotError if it cannot be read here: its machine is not registered in this version and structure, or it is damaged
+   */
   async snapshot(): Promise<SnapshotFrom<M> | undefined> {
-    return (await this.gateway.look(this.address))?.snapshot as SnapshotFrom<M> | undefined
+    const sight = await this.gateway.look(this.address)
+    if (sight?.unreadable) throw sight.unreadable
+    return sight?.snapshot as SnapshotFrom<M> | undefined
   }
 
   /** What XState's `getPersistedSnapshot` gives: `createActor(machine, { snapshot })` goes on from it. */
@@ -132,7 +139,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   /**
    * Waits for the first snapshot, beginning with the present one, for which the predicate is true.
    *
-   * @throws ActorFailedError, ActorEndedError if the actor ends without one; DeadlineError
+   * @throws ActorFailedError, ActorEndedError if the actor ends without one; DeadlineError; SnapshotError as {@link snapshot}
    */
   async waitFor(predicate: (snapshot: SnapshotFrom<M>) => boolean, options: WaitOptions = {}): Promise<SnapshotFrom<M>> {
     let stop = (): void => {}
@@ -140,7 +147,8 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
       const judge = (sight: Sight): void => {
         try {
           const snapshot = sight.snapshot as unknown as SnapshotFrom<M> | undefined
-          if (sight.failure) reject(new ActorFailedError(this.address, sight.failure.error.message))
+          if (sight.unreadable) reject(sight.unreadable)
+          else if (sight.failure) reject(new ActorFailedError(this.address, sight.failure.error.message))
           else if (snapshot && predicate(snapshot)) resolve(snapshot)
           else if (sight.status !== 'active') reject(new ActorEndedError(this.address, sight.status === 'done' ? 'is done' : 'was stopped'))
         } catch (error) {

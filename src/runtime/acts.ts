@@ -8,19 +8,24 @@ import { effectIdOf } from './effects.js'
 import type { ActRunner } from './dispatch.js'
 import { decodeJson } from './json.js'
 import type { DurableRecord, StoredAction, TurnResult } from './record.js'
-import type { XMachine, XMachineSnapshot } from './xstate/insides.js'
+import { isMachine, resolveLogic, type XLogic, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
 import type { Cell } from './xstate/refs.js'
 import type { Act } from './xstate/turn.js'
 
 /**
  * The action being run, if one is: what it sends gets ids from its turn and place, so that running it again after a
- * crash sends nothing twice.
+ * crash sends nothing twice. Until all of it is durable the action has not run.
  */
-let acting: { readonly prefix: string; count: number } | undefined
+let acting: { readonly prefix: string; count: number; readonly sent: Promise<unknown>[] } | undefined
 
 /** The next message id of the action being run, or undefined outside one. */
 export function actingMessageId(): string | undefined {
   return acting && `${acting.prefix}.${acting.count++}`
+}
+
+/** A message is on its way; if an action sent it, the action waits for it. */
+export function noteSent(accepted: Promise<unknown>): void {
+  acting?.sent.push(accepted)
 }
 
 export interface ActsHost {
@@ -49,8 +54,9 @@ export class Acts implements ActRunner {
       switch (act.type) {
         case '@xstate.action': {
           const id = actionIds?.[i]
-          if (act.cell !== failed && !this.perform(record, act, id ?? `${record.address}@${record.meta.incarnation}:${result.turn}/${i}`)) failed = act.cell
-          if (id !== undefined) this.host.confirm(id)
+          if (act.cell === failed) {
+            if (id !== undefined) this.host.confirm(id)
+          } else if (!this.perform(record, act, id ?? `${record.address}@${record.meta.incarnation}:${result.turn}/${i}`, id !== undefined)) failed = act.cell
           break
         }
         case '@xstate.start':
@@ -78,25 +84,28 @@ export class Acts implements ActRunner {
     for (const cell of result.touched) if (cell._observers && cell.number !== 0) notify(cell)
   }
 
-  /** Runs a stored action again, with the committed context. The cell may have gone; then nobody misses it. */
+  /** Runs a stored action again: with the committed context, or, if its child has gone, with the one it had. */
   again(record: DurableRecord, id: string, text: string): void {
     const stored = decodeJson(text, (ref) => record.tree.revive(ref)) as StoredAction
     const cell = record.tree.cells.get(stored.cell)
-    const exec = (cell?.logic as XMachine | undefined)?.implementations?.actions[stored.name]
-    if (cell && typeof exec === 'function') {
-      const { context } = cell._snapshot as XMachineSnapshot
-      this.perform(
-        record,
-        { type: '@xstate.action', cell, name: stored.name, params: stored.params, exec: exec as never, info: { context, event: stored.event, self: cell, system: record.tree } },
-        id,
-      )
+    const logic = (cell?.logic ?? logicAt(record.tree.root.logic, stored.src ?? [])) as XMachine | undefined
+    const exec = logic?.implementations?.actions[stored.name]
+    if (typeof exec !== 'function') {
+      this.host.confirm(id)
+      return
     }
-    this.host.confirm(id)
+    const self = cell ?? (record.tree.revive({ xstate$$type: 1, id: '', n: stored.cell }) as Cell)
+    const context = cell ? (cell._snapshot as XMachineSnapshot).context : stored.context
+    this.perform(record, { type: '@xstate.action', cell: self, name: stored.name, params: stored.params, exec: exec as never, info: { context, event: stored.event, self, system: record.tree } }, id, true)
   }
 
-  /** Returns whether the action ran without throwing. */
-  private perform(record: DurableRecord, act: Act & { readonly type: '@xstate.action' }, id: string): boolean {
-    acting = { prefix: id, count: 0 }
+  /**
+   * Runs an action, and confirms one that is stored when all that it has sent is durable. Returns whether it did not
+   * throw.
+   */
+  private perform(record: DurableRecord, act: Act & { readonly type: '@xstate.action' }, id: string, isStored: boolean): boolean {
+    const sent: Promise<unknown>[] = []
+    acting = { prefix: id, count: 0, sent }
     try {
       const answer = act.exec(act.info, act.params)
       // XState does not wait for actions; a rejection nobody would see is a throw that came late.
@@ -108,8 +117,20 @@ export class Acts implements ActRunner {
       return false
     } finally {
       acting = undefined
+      // What is not accepted here is sent by the next owner, which runs the action again.
+      if (isStored) {
+        if (sent.length === 0) this.host.confirm(id)
+        else Promise.all(sent).then(() => this.host.confirm(id), () => {})
+      }
     }
   }
+}
+
+/** What a child runs, by what it and its parents do from the root's child down. */
+function logicAt(root: XLogic, path: readonly string[]): XLogic | undefined {
+  let logic: XLogic | undefined = root
+  for (const src of path) logic = logic && isMachine(logic) ? resolveLogic(logic, src) : undefined
+  return logic
 }
 
 function notify(cell: Cell): void {

@@ -2,7 +2,7 @@
  * How handles reach actors: through the shards this process owns, or only through the store. Both accept the same
  * messages; the owner hears of every turn in order, a client of the latest state.
  */
-import { InvalidEventError, MailboxFullError } from '../errors.js'
+import { InvalidEventError, MailboxFullError, type SnapshotError } from '../errors.js'
 import { encodeEnvelope, type EnvelopeHead } from './envelope.js'
 import { checkId, type Address, type MessageId } from './identity.js'
 import { encodeJson, type JsonLimits } from './json.js'
@@ -21,6 +21,8 @@ export interface Sight {
   readonly snapshot: XMachineSnapshot | undefined
   readonly failure: Failure | undefined
   readonly input: unknown
+  /** Why there is no snapshot although the actor has one. */
+  readonly unreadable?: SnapshotError
 }
 
 export interface Gateway {

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { AnyStateMachine } from 'xstate'
-import { ConfigError, UnknownMachineError } from '../errors.js'
+import { SnapshotError, ConfigError, UnknownMachineError } from '../errors.js'
 import { checkId } from './identity.js'
 import { isMachine, withBoundedLoops, type XMachine, type XStateNode, type XTransition } from './xstate/insides.js'
 
@@ -78,6 +78,17 @@ export class MachineRegistry {
   newest(name: string): MachineDefinition | undefined {
     const versions = this.byName.get(name)
     return versions && [...versions.values()].at(-1)
+  }
+
+  /** The machine that can read what was stored by it: of the same version and structure. Else why there is none. */
+  reader(address: string, stored: { readonly machine: string; readonly version: string; readonly hash: string }): MachineDefinition | SnapshotError {
+    const { machine, version, hash } = stored
+    const definition = this.find(machine, version)
+    if (definition?.hash === hash) return definition
+    if (definition) return new SnapshotError(address, 'other-structure', `${machine} version ${version} had structure ${hash} when it was stored and has ${definition.hash} now. Give the changed machine a new version, and register the old one beside it.`)
+    const newest = this.newest(machine)
+    if (newest) return new SnapshotError(address, 'unknown-version', `it runs version ${version} of ${machine}, registered is ${newest.version}. Register that version, too.`)
+    return new SnapshotError(address, 'unknown-machine', `no machine "${machine}" is registered. Register it.`)
   }
 
   /** @throws UnknownMachineError */

@@ -113,6 +113,9 @@ export interface TurnResult {
 export interface StoredAction {
   readonly address: string
   readonly cell: number
+  /** Of a child, which may be gone when its action runs again: what it and its parents run, from the root's child down, and its context. */
+  readonly src?: readonly string[]
+  readonly context?: Record<string, unknown>
   readonly name: string
   readonly params?: unknown
   readonly event: XEvent
@@ -487,7 +490,8 @@ export class DurableRecord implements TreeHost {
     try {
       const encode = (value: unknown): string => encodeJson(value, `action "${act.name}"`, this.host.limits, this.tree)
       const params = act.params === undefined ? '' : `,"params":${encode(act.params)}`
-      return `{"address":"${this.address}","cell":${act.cell.number},"name":${JSON.stringify(act.name)}${params},"event":${event === original?.event ? original.text() : encode(event)}}`
+      const child = act.cell.number === 0 ? '' : `,"src":${JSON.stringify(srcPath(act.cell))},"context":${encode(act.info.context)}`
+      return `{"address":"${this.address}","cell":${act.cell.number}${child},"name":${JSON.stringify(act.name)}${params},"event":${event === original?.event ? original.text() : encode(event)}}`
     } catch {
       // Params or event hold what JSON cannot keep, like the snapshot of a child: at most once, as for an inline one.
       return undefined
@@ -720,6 +724,11 @@ export function idPath(cell: Cell): string {
   let path = encodeURIComponent(cell.id)
   for (let parent = cell._parent; parent && parent.number !== 0; parent = parent._parent) path = `${encodeURIComponent(parent.id)}/${path}`
   return path
+}
+
+/** What the cell and its parents run, from the root's child down. */
+function srcPath(cell: Cell): string[] {
+  return cell.number === 0 ? [] : [...srcPath(cell._parent!), cell.src as string]
 }
 
 /** An external action's part of its idempotency key: the name that it gives itself, else the id path of its invoke. */

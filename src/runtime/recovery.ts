@@ -56,12 +56,7 @@ async function startEffectsAgain(shard: Shard, context: RuntimeContext, effects:
   for (let i = 0; i < rest.length; i += pageMax) pages.push(rest.slice(i, i + pageMax))
   for (const page of pages) if (!(await startPage(shard, context, page))) return
   // Also of effects that have ended since: their counts would stand for ever.
-  if (shard.suspects.hasEffects) {
-    context.clock.after(effectSurvivedMs, () => {
-      shard.suspects.clearMatching((id) => id.startsWith('e'))
-      shard.flushSoon()
-    })
-  }
+  if (shard.suspects.hasEffects) shard.clearEffectSuspectsAfter(effectSurvivedMs)
 }
 
 async function startPage(shard: Shard, context: RuntimeContext, page: readonly (readonly [string, string])[]): Promise<boolean> {

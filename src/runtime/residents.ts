@@ -19,8 +19,8 @@ export interface Resident {
   blocked: Block | undefined
   /** Messages set aside in the store, those of commits in flight included. */
   parked: number
-  /** Whether the parked messages are being put back in line: later ones wait behind them. */
-  draining: boolean
+  /** Whether the parked messages are being read, or stand in line again: later ones wait behind them. */
+  draining: false | 'reading' | 'inLine'
   /** Whether its record is to go once its parked messages have. */
   expiring: boolean
   /** Turns not yet acknowledged. */
@@ -72,24 +72,12 @@ export class Residents {
         if (!registry.newest(machineOf(address))) resident.blocked = { reason: 'unknown-machine', detail: `no machine "${machineOf(address)}" is registered` }
         return resident
       }
-      const meta = readMeta(address, stored.fields)
-      const definition = registry.find(meta.machine, meta.version)
-      if (!definition) {
-        const known = registry.newest(meta.machine)
-        resident.blocked = known
-          ? { reason: 'unknown-version', detail: `it runs version ${meta.version} of ${meta.machine}, registered is ${known.version}` }
-          : { reason: 'unknown-machine', detail: `no machine "${meta.machine}" is registered` }
-      } else if (definition.hash !== meta.hash) {
-        resident.blocked = {
-          reason: 'other-structure',
-          detail: `${meta.machine} version ${meta.version} had structure ${meta.hash} when it was stored and has ${definition.hash} now. Give the changed machine a new version.`,
-        }
-      } else {
-        resident.record = DurableRecord.decode(this.context, address, stored.fields, definition)
-      }
+      const definition = registry.reader(address, readMeta(address, stored.fields))
+      if (definition instanceof SnapshotError) throw definition
+      resident.record = DurableRecord.decode(this.context, address, stored.fields, definition)
     } catch (error) {
       if (!(error instanceof SnapshotError)) throw error
-      resident.blocked = { reason: error.reason === 'newer-format' ? 'newer-format' : 'corrupted', detail: error.message }
+      resident.blocked = { reason: error.reason, detail: error.message }
     }
     const broken = this.broken.get(address)
     if (broken !== undefined) resident.blocked = { reason: 'quarantined', detail: `the runtime stumbled over it: ${broken}` }

@@ -77,6 +77,7 @@ export class Shard {
   private confirmed: string[] = []
   private cancelTimer: (() => void) | undefined
   private cancelFlush: (() => void) | undefined
+  private cancelClearing: (() => void) | undefined
   private reading = new AbortController()
   private resumeReading: (() => void) | undefined
   private state: 'starting' | 'running' | 'resetting' | 'stopping' | 'stopped' = 'starting'
@@ -146,6 +147,7 @@ export class Shard {
     this.lanes.close()
     this.cancelTimer?.()
     this.cancelFlush?.()
+    this.cancelClearing?.()
     this.relay.stop()
     const stopped = new StoppedError('The actor system')
     for (const input of this.queue.slice(this.head)) input.own?.reject(stopped)
@@ -239,10 +241,14 @@ export class Shard {
   async unpark(address: Address): Promise<void> {
     await this.residents.load([address])
     const resident = this.residents.get(address)
-    if (!resident || resident.blocked || resident.draining || resident.parked === 0) return
-    if (resident.record?.status === 'failed' && !resident.expiring) return
-    resident.draining = true
+    if (!resident || !this.mayDrain(resident)) return
+    resident.draining = 'reading'
     const texts = await this.context.store.parked(this.number, address, drainMax)
+    // Whoever has begun anew meanwhile has read them, too.
+    if (this.residents.get(address) !== resident) return
+    resident.draining = texts.length > 0 && 'inLine'
+    // Those that it counts are on their way.
+    if (!resident.draining && !this.lanes.isIdle) void this.lanes.idle().then(() => this.drain(address))
     for (const text of texts) {
       const parked = JSON.parse(text) as Parked
       // A quarantine without a message leaves only its reason.
@@ -337,7 +343,7 @@ export class Shard {
         // A blocked actor's timers stay in the store for whoever can run it.
         if (resident.blocked) this.timers.remove(timer.member)
         else if (!this.guarded(batch, resident, () => dispatcher.timer(batch, resident, timer.member))) return undefined
-        this.afterInput(resident)
+        this.afterInput(batch, resident)
         if (suspicion !== 'clear') break
       } else if (input) {
         const resident = this.residents.get(input.address)
@@ -349,7 +355,7 @@ export class Shard {
         if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `${input.message.envelope.kind} ${input.message.envelope.id}`, this.context.options.suspectMax, input.message)
         else if (!this.guarded(batch, resident, () => this.handle(batch, resident, input))) return undefined
         if (seq !== undefined) batch.position = seq
-        this.afterInput(resident)
+        this.afterInput(batch, resident)
         if (suspicion !== 'clear') break
       } else if (inline && produced < dispatcher.produced.length) {
         const { message } = dispatcher.produced[produced]!
@@ -357,7 +363,7 @@ export class Shard {
         if (!resident) break
         produced++
         if (!this.guarded(batch, resident, () => dispatcher.message(batch, resident, message))) return undefined
-        this.afterInput(resident)
+        this.afterInput(batch, resident)
       } else break
     }
     for (const { part, message } of dispatcher.produced.splice(produced)) {
@@ -409,13 +415,26 @@ export class Shard {
   }
 
   /** What an input may have left to do for its actor. */
-  private afterInput(resident: Resident): void {
+  private afterInput(batch: Batch, resident: Resident): void {
     this.residents.touch(resident)
-    if (resident.draining && !this.queue.some((input, i) => i >= this.head && input.parked && input.address === resident.address)) resident.draining = false
-    if (!resident.draining && resident.parked > 0 && !resident.blocked && (resident.expiring || resident.record?.status === 'active')) {
-      // The parked list must be read as it will be after this batch.
-      void this.lanes.idle().then(() => this.unpark(resident.address))
-    }
+    if (resident.draining === 'inLine' && !this.queue.some((input, i) => i >= this.head && input.parked && input.address === resident.address)) resident.draining = false
+    // The parked list must be read as it is after this batch: before, it still holds what this batch has taken off it.
+    if (this.mayDrain(resident)) batch.after.push(() => this.drain(resident.address))
+  }
+
+  /** A failed actor's messages wait for its restart or its end; one that has ended otherwise has dead letters. */
+  private mayDrain(resident: Resident): boolean {
+    return !resident.draining && resident.parked > 0 && !resident.blocked && (resident.expiring || resident.record?.status !== 'failed')
+  }
+
+  private drain(address: Address): void {
+    const resident = this.residents.get(address)
+    if (this.state !== 'running' || !resident || !this.mayDrain(resident)) return
+    this.unpark(address).catch((error: unknown) => {
+      this.context.logger.error({ shard: this.number, actor: address, error: (error as Error).message }, 'parked messages cannot be read; trying again')
+      resident.draining = false
+      this.context.clock.after(100, () => this.drain(address))
+    })
   }
 
   private take(): void {
@@ -521,6 +540,15 @@ export class Shard {
   confirm(actionId: string): void {
     this.confirmed.push(actionId)
     this.flushSoon()
+  }
+
+  /** Effects that have not killed the process by then are suspected no more. Ends with the shard: a process that has stopped has nothing to wait for. */
+  clearEffectSuspectsAfter(delayMs: number): void {
+    if (this.state === 'stopping' || this.state === 'stopped') return
+    this.cancelClearing = this.context.clock.after(delayMs, () => {
+      this.suspects.clearMatching((id) => id.startsWith('e'))
+      this.flushSoon()
+    })
   }
 
   /** Sees to it that confirmations do not wait for a commit that never comes. */

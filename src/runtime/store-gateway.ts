@@ -70,19 +70,18 @@ export class StoreGateway implements Gateway {
     if (!stored || stored.fields.size === 0) return undefined
     const meta = readMeta(address, stored.fields)
     const { turns, status, failure } = readStatus(address, stored.fields)
-    const definition = this.options.registry.find(meta.machine, meta.version)
-    const readable = definition && definition.hash === meta.hash && stored.fields.has('s0')
-    const record = readable ? DurableRecord.decode(this.options, address, stored.fields, definition) : undefined
-    return { status, turns, failure, snapshot: record?.snapshot, input: meta.input }
+    const sight = { status, turns, failure, input: meta.input }
+    const definition = this.options.registry.reader(address, meta)
+    if (definition instanceof SnapshotError) return { ...sight, snapshot: undefined, unreadable: definition }
+    return { ...sight, snapshot: stored.fields.has('s0') ? DurableRecord.decode(this.options, address, stored.fields, definition).snapshot : undefined }
   }
 
   async read(address: Address): Promise<DurableRecord | undefined> {
     const [stored] = await this.options.store.load(this.shardOf(address), [address])
     if (!stored || stored.fields.size === 0) return undefined
     const meta = readMeta(address, stored.fields)
-    const definition = this.options.registry.find(meta.machine, meta.version)
-    if (!definition) throw new SnapshotError(address, 'unknown-version', `version ${meta.version} of ${meta.machine} is not registered here`)
-    if (definition.hash !== meta.hash) throw new SnapshotError(address, 'other-structure', `${meta.machine} version ${meta.version} has another structure here`)
+    const definition = this.options.registry.reader(address, meta)
+    if (definition instanceof SnapshotError) throw definition
     return DurableRecord.decode(this.options, address, stored.fields, definition)
   }
 

@@ -333,7 +333,7 @@ export class ActorSystem {
     const first = await this.claim(context, 0)
     if (!first) return 'client'
     const rest = await Promise.all(Array.from({ length: context.shards - 1 }, (_, i) => this.claim(context, i + 1, first.dead)))
-    await Promise.all([first, ...rest].map((claimed) => claimed?.shard.start(claimed.state)))
+    await Promise.all([first, ...rest.filter((claimed) => claimed !== undefined)].map(({ shard, state }) => shard.start(state)))
     return 'owner'
   }
 

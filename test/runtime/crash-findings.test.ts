@@ -1,7 +1,9 @@
 /** What the crash-equivalence property has found, each as small as it gets. The seeds are those that showed it. */
-import { expect, test } from 'vitest'
-import { assign, fromPromise, setup } from 'xstate'
-import { durableChild, external, restartDurableChild } from '../../src/index.js'
+import { describe, expect, test } from 'vitest'
+import { assign, fromPromise, sendTo, setup } from 'xstate'
+import { MemoryStore } from '../../src/adapters/memory/index.js'
+import { durableChild, external, refTo, restartDurableChild, type Store } from '../../src/index.js'
+import type { Commit, CommitResult } from '../../src/runtime/ports/store.js'
 import { World } from '../../src/testing/index.js'
 import { counter } from '../support/worlds.js'
 
@@ -97,9 +99,148 @@ test('an external action whose outcome failed its actor is not paid again by a r
   expect((await world.system.actorAt('kid/b~k').snapshot())?.context).toMatchObject({ got: 2 })
 })
 
+describe('an action has run when what it leads to is durable, not before', () => {
+  /** Beside what it does, it sends to another actor of the shard, whose commit would confirm it at once. */
+  const busy = (act: (args: { self: { send(event: { type: string }): void } }) => void) =>
+    setup({ types: { context: {} as { pings: number } }, actions: { act } }).createMachine({
+      id: 'busy',
+      context: { pings: 0 },
+      on: { go: { actions: [{ type: 'act' }, sendTo(() => refTo('counter/c'), { type: 'add', by: 1 })] }, ping: { actions: assign({ pings: ({ context }) => context.pings + 1 }) } },
+    })
+  /** Sends an event that makes the action run, and kills the process before the message that the action leads to is appended. */
+  async function killedBefore(machine: ReturnType<typeof busy>, part: string): Promise<World> {
+    let deaths = 0
+    const world = new World({ machines: [machine, counter], shards: 1, onWrite: ({ kind, entries }) => (kind === 'append' && entries!.some(({ text }) => text.includes(part)) && deaths++ === 0 ? 'kill-before' : undefined) })
+    await world.start()
+    await world.system.actor(machine, 'b').send({ type: 'go' })
+    expect(await world.settled()).toBe(false)
+    await world.start()
+    await world.settled()
+    expect(deaths).toBe(2)
+    return world
+  }
+
+  test('a message that it sends (seed 3011)', async () => {
+    const machine = busy(({ self }) => self.send({ type: 'ping' }))
+    const world = await killedBefore(machine, '"ping"')
+    expect((await world.system.actor(machine, 'b').snapshot())?.context).toEqual({ pings: 1 })
+  })
+
+  test('the failure of its actor', async () => {
+    const machine = busy(() => {
+      throw new Error('no')
+    })
+    const world = await killedBefore(machine, '"fault"')
+    expect((await world.system.actor(machine, 'b').failure())?.error.message).toBe('no')
+  })
+})
+
+test('an action of a child that is gone runs again all the same, with the context that it had (seed 57)', async () => {
+  const ran: unknown[] = []
+  const child = setup({
+    types: { context: {} as { n: number; big: string } },
+    actions: { note: ({ context }, params: { k: number }) => void ran.push([context.n, params.k]), add: assign({ n: ({ context }) => context.n + 1 }) },
+  }).createMachine({ id: 'child', context: { n: 1, big: 'x' }, initial: 'on', states: { on: { after: { 10: 'off' } }, off: { entry: ['add', { type: 'note', params: { k: 7 } }], type: 'final' } } })
+  const middle = setup({ actors: { child } }).createMachine({ id: 'middle', initial: 'on', states: { on: { invoke: { src: 'child', onDone: 'off' } }, off: { type: 'final' } } })
+  const parent = setup({ actors: { middle } }).createMachine({ id: 'parent', initial: 'on', states: { on: { invoke: { src: 'middle', onDone: 'off' } }, off: {} } })
+  let deaths = 0
+  const world = new World({ machines: [parent], shards: 1, onWrite: ({ commit }) => (commit?.parts.some((part) => part.actions.size > 0) && deaths++ === 0 ? 'kill-after' : undefined) })
+  await world.start()
+  await world.system.actor(parent, 'p').start({})
+  expect(await world.advance(10)).toBe(false)
+  expect(ran).toEqual([])
+  await world.start()
+  await world.settled()
+  expect((await world.system.actor(parent, 'p').snapshot())?.value).toBe('off')
+  expect(ran).toEqual([[2, 7]])
+})
+
+describe('what comes while parked messages are put back in line is handled once, and in its order', () => {
+  const kid = setup({
+    types: { context: {} as { heard: number[] }, events: {} as { type: 'bad' } | { type: 'hear'; k: number } },
+    actions: {
+      hear: assign({ heard: ({ context, event }) => [...context.heard, event.type === 'hear' ? event.k : 0] }),
+      fail: assign(() => {
+        throw new Error('bad')
+      }),
+    },
+  }).createMachine({ id: 'kid', context: { heard: [] }, on: { bad: { actions: 'fail' }, hear: { actions: 'hear' } } })
+  const macrotasks = async (n: number): Promise<void> => {
+    for (let i = 0; i < n; i++) await new Promise<void>((resolve) => void setImmediate(resolve))
+  }
+  /** A commit is applied some time after it was asked for. */
+  class LateCommits extends MemoryStore {
+    override async commit(commit: Commit): Promise<CommitResult> {
+      await macrotasks(3)
+      return super.commit(commit)
+    }
+  }
+  /** What is read is some time under way. */
+  class LateReads extends MemoryStore {
+    override async parked(...args: Parameters<Store['parked']>): Promise<readonly string[]> {
+      const texts = await super.parked(...args)
+      await macrotasks(50)
+      return texts
+    }
+  }
+  test.each([
+    ['commits are applied late, one in flight', 1, LateCommits],
+    ['commits are applied late, two in flight', 2, LateCommits],
+    ['they are read late, one commit in flight', 1, LateReads],
+    ['they are read late, two commits in flight', 2, LateReads],
+  ] as const)('where %s', async (_, lanesMax, Late) => {
+    const world: World = new World({ machines: [boss, kid], shards: 1, lanesMax, connect: () => new Late({ database: world.database, now: () => world.now() }) })
+    await world.start()
+    await world.system.actor(boss, 'b').start({})
+    await world.settled()
+    const child = world.system.actorAt('kid/b~k')
+    await child.send({ type: 'bad' } as never)
+    for (let k = 1; k <= 3; k++) await child.send({ type: 'hear', k } as never)
+    await world.settled()
+    const hear = (k: number): Promise<void> => child.send({ type: 'hear', k } as never, { id: `hear-${k}` })
+    await Promise.all([world.system.actor(boss, 'b').send({ type: 'again' }), hear(4)])
+    await macrotasks(5)
+    await Promise.all([hear(5), hear(6)])
+    await world.settled()
+    expect((await child.snapshot())?.context).toEqual({ heard: [1, 2, 3, 4, 5, 6] })
+  })
+})
+
+test('what is parked for a failed actor becomes dead letters when it is stopped, by whichever process (seed 2)', async () => {
+  const kid = setup({
+    actions: {
+      fail: assign(() => {
+        throw new Error('bad')
+      }),
+    },
+  }).createMachine({ id: 'kid', on: { bad: { actions: 'fail' } } })
+  for (const crashes of [false, true]) {
+    const world = new World({ machines: [boss, kid], shards: 1 })
+    await world.start()
+    await world.system.actor(boss, 'b').start({})
+    await world.settled()
+    const child = (): ReturnType<World['system']['actorAt']> => world.system.actorAt('kid/b~k')
+    await child().send({ type: 'bad' } as never)
+    for (const type of ['one', 'two']) await child().send({ type } as never)
+    await world.settled()
+    await child().stop()
+    await world.settled()
+    if (crashes) world.crash()
+    if (crashes) await world.start()
+    await child().send({ type: 'three' } as never)
+    await world.settled()
+    const letters = await world.system.deadLetters('b')
+    expect(letters.map(({ reason, text }) => [reason, (JSON.parse(text) as { body: { type: string } }).body.type])).toEqual([
+      ['ended', 'one'],
+      ['ended', 'two'],
+      ['ended', 'three'],
+    ])
+  }
+})
+
 /** Works for a while, beginning with its start. */
 function working(world: () => World, forMs: number) {
-  return setup({ actors: { job: fromPromise(async () => void (await world().sleep(forMs))) } }).createMachine({ id: 'working', initial: 'on', states: { on: { invoke: { src: 'job', onDone: 'off' } }, off: {} } })
+  return setup({ actors: { job: fromPromise(() => world().sleep(forMs)) } }).createMachine({ id: 'working', initial: 'on', states: { on: { invoke: { src: 'job', onDone: 'off' } }, off: {} } })
 }
 
 function suspectsIn(world: World): string[] {

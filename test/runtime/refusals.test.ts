@@ -223,6 +223,11 @@ test.each(unreadable)('an actor of %s parks its messages, and takes them up when
   await second.actorAt('thing/x').send({ type: 'go' } as never)
   await second.actorAt('thing/x').send({ type: 'go' } as never)
   await second.actorAt('thing/x').send({ type: 'go' } as never)
+  // Whoever looks is told why, and nobody waits for ever for what cannot be seen.
+  await second.settled()
+  await expect(second.actorAt('thing/x').snapshot()).rejects.toMatchObject({ code: 'SNAPSHOT', reason })
+  await expect(second.actorAt('thing/x').waitFor(() => false)).rejects.toMatchObject({ code: 'SNAPSHOT', reason })
+  expect((await second.parked('thing/x')).map((parked) => parked.reason)).toEqual([reason, reason, reason])
   // Nobody else is harmed (I9).
   await second.actor(counter, 'y').send({ type: 'add', by: 1 })
   await second.settled()
