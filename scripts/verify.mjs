@@ -15,6 +15,7 @@ const steps = [
   ['lint', bin('oxlint'), ['--type-aware']],
   ['package (publint)', bin('publint'), ['--strict']],
   ['package (are the types wrong)', bin('attw'), ['--pack', '.', '--profile', 'esm-only', '--quiet']],
+  ['package (as a consumer has it)', process.execPath, ['scripts/consumer.mjs']],
   ['tests', bin('vitest'), ['run', '--reporter=default', '--reporter=./scripts/count-reporter.mjs', ...process.argv.slice(2)]],
 ]
 

@@ -18,6 +18,7 @@ export {
   durableChild,
   external,
   fromAsk,
+  isOutcomeUnknown,
   refTo,
   repeatable,
   reply,
@@ -35,7 +36,7 @@ export {
 export { createMesh, Mesh, type MeshOptions, type StartRun } from './mesh/mesh.js'
 export { defineAgent, type AgentDefinition, type AgentOptions, type ExternalActionOptions, type GatherArgs, type Prompt, type Verifier } from './mesh/define-agent.js'
 export { defineRun, type Ceiling, type RunDefinition, type RunOptions, type RunResult } from './mesh/define-run.js'
-export { RunHandle, type FindingRecord, type RunState, type RunStatus } from './mesh/run-handle.js'
+export { RunHandle, type DecisionOptions, type FindingRecord, type PendingApproval, type RunState, type RunStatus } from './mesh/run-handle.js'
 export { modelOf, type Completion, type ModelRef } from './mesh/model-call.js'
 export { ModelError, type ModelClient, type ModelFailureKind, type ModelMessage, type ModelRequest, type ModelResponse, type ModelUsage } from './mesh/ports/model-client.js'
 export { defaultPrices, free, type ModelPrice, type Price, type PriceTable } from './mesh/prices.js'
@@ -44,7 +45,7 @@ export type { TraceEntry, TraceStore } from './mesh/ports/trace-store.js'
 export { agentMachine, type Act, type AgentFailure, type AgentInput, type AgentOutput, type AgentTask, type Goal, type Verdict } from './machines/agent.machine.js'
 export { callMachine, type AttemptOutcome, type CallInput, type CallOutput } from './machines/call.machine.js'
 export { runMachine, type Member, type RunInput, type RunOutput, type RunRole, type Step } from './machines/run.machine.js'
-export { supervisorMachine, defaultSupervisorOptions, type ChildSpec, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './machines/supervisor.machine.js'
+export { supervisorMachine, defaultSupervisorOptions, type ChildSpec, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './machines/supervisor.machine.js'
 export type { ApprovalRequest, Decision, PlannedAction } from './machines/approval.js'
 export { passes, type Confidence, type ConfidenceSource } from './machines/gate.js'
 export { closeGrant, grant, isBalanced, nothing, openLedger, reserve, settle, type Amounts, type Ledger } from './machines/ledger.js'

@@ -49,7 +49,7 @@ export interface ExternalAction<TInput, TOutput> {
   readonly name?: (input: TInput) => string
   readonly run: (args: EffectArgs<TInput>) => Promise<TOutput> | TOutput
   /** Asks the receiver by key. Without it, or if it throws, the outcome stays unknown and the effect fails with code OUTCOME_UNKNOWN. */
-  readonly reconcile?: (args: EffectArgs<TInput>) => Promise<Reconciled<TOutput>> | Reconciled<TOutput>
+  readonly reconcile?: (args: EffectArgs<TInput>) => Promise<Reconciled<NoInfer<TOutput>>> | Reconciled<NoInfer<TOutput>>
 }
 
 export interface EffectDeclaration {
@@ -75,6 +75,11 @@ export function external<TOutput, TInput = unknown>(action: ExternalAction<TInpu
     ...(action.name ? { name: action.name as NonNullable<EffectDeclaration['name']> } : {}),
     ...(action.reconcile ? { reconcile: action.reconcile as NonNullable<EffectDeclaration['reconcile']> } : {}),
   })
+}
+
+/** Whether nobody knows if an external action happened: in `onError`, where errors are plain data, `isOutcomeUnknown(event.error)`. */
+export function isOutcomeUnknown(error: unknown): boolean {
+  return (error as { readonly code?: unknown } | null | undefined)?.code === 'OUTCOME_UNKNOWN'
 }
 
 function declare<TOutput, TInput>(declaration: EffectDeclaration): PromiseActorLogic<TOutput, TInput> {
@@ -207,7 +212,10 @@ export function restartDurableChild<C extends MachineContext, E extends EventObj
   return command('restartDurableChild', evaluate, (child) => ({ type: 'child.restart', ...child }))
 }
 
-/** Answers the message being handled, or, given the `token` of an earlier one, that one. */
+/**
+ * Answers the message being handled, or, given the `token` of an earlier one, that one. An event that was asked carries its
+ * token as `replyToken`: declare it on the event's type as `replyToken?: ReplyToken`, and keep it in context to answer later.
+ */
 export function reply<C extends MachineContext, E extends EventObject, P extends Params = undefined>(
   evaluate: Expression<C, E, P, unknown>,
   token?: Expression<C, E, P, ReplyToken>,

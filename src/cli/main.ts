@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The `holdfast` command. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, realpathSync } from 'node:fs'
+import { pathToFileURL } from 'node:url'
 import { isHoldfastError } from '../errors.js'
 import { distance, helpOf, parse, type Command } from './command.js'
 import { approve, reject } from './commands/decide.js'
@@ -73,6 +74,6 @@ function version(): string {
 }
 
 // Not when it is imported, by a test or another program.
-if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${(await import('node:fs')).realpathSync(process.argv[1])}`).href) {
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(realpathSync(process.argv[1])).href) {
   process.exitCode = await main(process.argv.slice(2))
 }

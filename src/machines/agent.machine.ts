@@ -5,7 +5,7 @@
  * {@link AgentInput} and ends with an {@link AgentOutput} can stand in its place.
  */
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
-import { append, reply } from '../protocol.js'
+import { append, isOutcomeUnknown, reply } from '../protocol.js'
 import { decisionAnswer, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type ResolutionEvent } from './approval.js'
 import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
 import { noConfidence, type Confidence } from './gate.js'
@@ -141,7 +141,7 @@ export const agentMachine = setup({
     hasActions: ({ context }) => context.acted.length < context.planned.length,
     isApproved: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest && event.approved === true,
     isForThisRequest: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest,
-    isOutcomeUnknown: ({ event }) => errorOf(event).code === 'OUTCOME_UNKNOWN',
+    isOutcomeUnknown: ({ event }) => isOutcomeUnknown(errorOf(event)),
     hasHappened: ({ event }) => event.type === 'action.resolve' && event.happened === true,
   },
   delays: {

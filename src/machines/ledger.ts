@@ -94,6 +94,11 @@ export function settle(ledger: Ledger, id: string, actual?: Amounts): Ledger {
   }
 }
 
+/** An equal part for each of so many; of calls at least one, as long as there is one. */
+export function share({ tokens, calls, nanoDollars }: Amounts, among: number): Amounts {
+  return { tokens: Math.floor(tokens / among), calls: Math.max(Math.min(1, calls), Math.floor(calls / among)), nanoDollars: Math.floor(nanoDollars / among) }
+}
+
 /** What an ending actor gives back: all that is free. Open grants and reservations stay charged to it. */
 export function unspent(ledger: Ledger): Amounts {
   return ledger.free

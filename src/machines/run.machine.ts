@@ -8,11 +8,11 @@
  * does not depend on which agent was faster: steps are judged in the order of the plan.
  */
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
-import { append, reply, type ReplyToken } from '../protocol.js'
+import { append, isOutcomeUnknown, reply, type ReplyToken } from '../protocol.js'
 import type { AgentInput, AgentOutput, Goal, Verdict } from './agent.machine.js'
 import { decisionAnswer, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type ResolutionEvent } from './approval.js'
 import type { Confidence } from './gate.js'
-import { closeGrant, grant, minus, nothing, openLedger, type Amounts, type Ledger } from './ledger.js'
+import { closeGrant, grant, lesser, minus, nothing, openLedger, share, type Amounts, type Ledger } from './ledger.js'
 import { supervisorMachine, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './supervisor.machine.js'
 
 export type RunRole = 'planner' | 'worker' | 'checker' | 'writer'
@@ -25,11 +25,9 @@ export interface RunInput {
   /** What the run as a whole may spend. */
   readonly ceiling: Amounts
   /** Machine names of the agents that take the roles. */
-  readonly crew: Readonly<Record<RunRole, string>>
-  /** What an agent of a role is granted of the ceiling, where the run says so; what it does not spend comes back. */
-  readonly grants: Readonly<Partial<Record<RunRole, Amounts>>>
-  /** What an agent is granted that works beside others. */
-  readonly share: Amounts
+  readonly crew: Readonly<Record<Exclude<RunRole, 'checker'>, string>>
+  /** What an agent of a role is granted of the ceiling, as far as the run says so; what it does not spend comes back. */
+  readonly grants: Readonly<Partial<Record<RunRole, Partial<Amounts>>>>
   readonly supervisor: Partial<SupervisorOptions>
   /** Steps a plan may have, inclusive. */
   readonly stepsMax: number
@@ -81,6 +79,8 @@ export interface Member {
 export interface RunContext {
   readonly input: RunInput
   readonly ledger: Ledger
+  /** What an agent is granted that works beside others; known once there is a plan. */
+  readonly share: Amounts
   /** In the order in which they were engaged. */
   readonly members: readonly Member[]
   readonly steps: readonly Step[]
@@ -148,10 +148,13 @@ interface Enqueue {
 /** Ledger and members after an agent has been asked for. */
 type Engaged = Pick<RunContext, 'ledger' | 'members'>
 
-/** Asks the supervisor for an agent, with its grant; undefined if the budget does not cover it. */
-function engage(enqueue: Enqueue, context: RunContext, role: RunRole, id: string, origin: string, input: unknown, machine = context.input.crew[role]): Engaged | undefined {
+/** Asks the supervisor for an agent, with its grant; undefined if the budget does not cover it, which cannot be for one that works alone. */
+function engage(enqueue: Enqueue, context: RunContext, role: RunRole, id: string, origin: string, input: unknown, machine = context.input.crew[role as 'worker']): Engaged | undefined {
   // The planner of the plan and the writer work alone: all that is free is theirs, unless the run says how much.
-  const amounts = context.input.grants[role] ?? (id === planId || id === reportId ? context.ledger.free : context.input.share)
+  const { free } = context.ledger
+  const isAlone = id === planId || id === reportId
+  const wanted = { ...(isAlone ? free : context.share), ...context.input.grants[role] }
+  const amounts = isAlone ? lesser(free, wanted) : wanted
   const ledger = grant(context.ledger, id, amounts)
   if (!ledger) return undefined
   const { goal, run, address, models } = context.input
@@ -224,7 +227,7 @@ export const runMachine = setup({
     isForThisRequest: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest,
     isApproved: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest && event.approved === true,
     isActionApproved: ({ context, event }) => context.planned !== null && event.type === 'approval.decide' && event.digest === context.approval?.digest && event.approved === true,
-    isOutcomeUnknown: ({ event }) => (event as unknown as { error: { code?: string } }).error.code === 'OUTCOME_UNKNOWN',
+    isOutcomeUnknown: ({ event }) => isOutcomeUnknown((event as unknown as { error: unknown }).error),
     hasHappened: ({ event }) => event.type === 'action.resolve' && event.happened === true,
     isEscalated: ({ event }) => (event as unknown as { output: SupervisorOutput }).output.escalated,
   },
@@ -235,10 +238,13 @@ export const runMachine = setup({
   actions: {
     askPlanner: enqueueActions(({ enqueue, context }) => {
       const { goal, stepsMax } = context.input
-      const engaged = engage(enqueue as never, context, 'planner', planId, planId, { kind: 'plan', question: goal.text, stepsMax })
-      enqueue.assign(engaged ?? { failure: { reason: 'budget', message: 'the ceiling does not cover a planner' } })
+      enqueue.assign(engage(enqueue as never, context, 'planner', planId, planId, { kind: 'plan', question: goal.text, stepsMax })!)
     }),
-    notePlan: assign({ steps: ({ event }) => plannedSteps(event).map((task, i) => newStep(`step-${i + 1}`, `step-${i + 1}`, task)) }),
+    notePlan: assign(({ context, event }) => {
+      const steps = plannedSteps(event).map((task, i) => newStep(`step-${i + 1}`, `step-${i + 1}`, task))
+      // At once there are at most a worker or a planner for each step and one checker; the rest is for the writer.
+      return { steps, share: share(context.ledger.free, steps.length + 2) }
+    }),
     failPlan: assign({ failure: ({ event }) => ({ reason: 'plan', message: endedOutput(event)?.outcome === 'done' ? 'the plan has no step, or too many' : whyFailed(event) }) }),
     /** Workers for all steps that have none yet. */
     startSteps: enqueueActions(({ enqueue, context }) => {
@@ -330,7 +336,7 @@ export const runMachine = setup({
         steps: context.steps.filter((step) => step.state === 'done').map(({ id, task, output }) => ({ id, task, output })),
         unanswered: unanswered(context),
       })
-      enqueue.assign(engaged ?? { failure: { reason: 'budget', message: 'the ceiling does not cover a writer' } })
+      enqueue.assign(engaged!)
     }),
     noteReport: assign({ report: ({ event }) => endedOutput(event)!.output }),
     failReport: assign({ failure: ({ event }) => ({ reason: 'report', message: whyFailed(event) }) }),
@@ -354,6 +360,7 @@ export const runMachine = setup({
   context: ({ input }) => ({
     input,
     ledger: openLedger(input.ceiling),
+    share: nothing,
     members: [],
     steps: [],
     requests: {},
@@ -399,7 +406,6 @@ export const runMachine = setup({
         planning: {
           description: 'The goal is being split into steps.',
           entry: 'askPlanner',
-          always: { guard: 'hasFailed', target: '#run.failed' },
           on: {
             'supervisor.ended': [
               { guard: 'isPlan', target: 'working', actions: ['closeGrant', 'notePlan'] },
@@ -432,7 +438,6 @@ export const runMachine = setup({
         synthesising: {
           description: 'What stands is put together.',
           entry: 'askWriter',
-          always: { guard: 'hasFailed', target: '#run.failed' },
           on: {
             'supervisor.ended': [
               { guard: 'isReport', target: 'concluding', actions: ['closeGrant', 'noteReport'] },

@@ -6,7 +6,7 @@ import { assign, type AnyStateMachine } from 'xstate'
 import { ConfigError } from '../errors.js'
 import type { Goal } from '../machines/agent.machine.js'
 import type { PlannedAction } from '../machines/approval.js'
-import { lesser, type Amounts } from '../machines/ledger.js'
+import { type Amounts } from '../machines/ledger.js'
 import { runMachine, unanswered, type Member, type RunContext, type RunInput, type RunRole } from '../machines/run.machine.js'
 import { supervisorMachine, type SupervisorOptions } from '../machines/supervisor.machine.js'
 import { checkId } from '../runtime/identity.js'
@@ -36,14 +36,22 @@ export interface RunResult {
   readonly unanswered: ReturnType<typeof unanswered>
 }
 
+/** Who takes which role: agents, or names of machines that take an AgentInput and end with an AgentOutput. */
+export interface Crew {
+  readonly planner: AgentDefinition | string
+  readonly worker: AgentDefinition | string
+  readonly writer: AgentDefinition | string
+  /** Judges what workers bring that name it in `verifyWith`. */
+  readonly checker?: AgentDefinition
+}
+
 export interface RunOptions {
   /** Name of its machine. `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
   readonly name: string
   /** Default '1'. */
   readonly version?: string | number
-  /** Agents, or names of machines that take an AgentInput and end with an AgentOutput. */
-  readonly crew: Readonly<Record<RunRole, AgentDefinition | string>>
-  /** What one agent of a role is granted. Default: to those who work alone (the plan, the report) all that is free, to the others equal shares of the ceiling that suffice for all who may work at once. */
+  readonly crew: Crew
+  /** What one agent of a role is granted. Default: to those who work alone (the plan, the report) all that is free, to the others equal shares of what is left after the plan, that suffice for all who may work at once. What a grant does not name is as by default. */
   readonly grants?: Partial<Readonly<Record<RunRole, Ceiling>>>
   /** Bulkhead, restarts and backoff of the crew. */
   readonly supervisor?: Partial<SupervisorOptions>
@@ -67,6 +75,8 @@ export interface RunDefinition {
   readonly version: string
   /** Agents that are part of it. */
   readonly agents: readonly AgentDefinition[]
+  /** Names of the machines that take its roles. */
+  readonly crew: RunInput['crew']
   readonly machine: AnyStateMachine
   /** What the machine is started with. */
   input(given: { readonly run: string; readonly address: string; readonly goal: Goal; readonly ceiling: Ceiling; readonly models: readonly string[] | null; readonly material: unknown }): RunInput
@@ -77,13 +87,16 @@ const unbounded: Amounts = { tokens: 2 ** 50, calls: 2 ** 40, nanoDollars: 2 ** 
 
 /** @throws ConfigError for amounts that are no whole numbers, or below zero */
 export function amountsOf(ceiling: Ceiling): Amounts {
-  const whole = (name: 'tokens' | 'calls'): number => {
-    const value = ceiling[name]
-    if (value === undefined) return unbounded[name]
-    if (!Number.isSafeInteger(value) || value < 0) throw new ConfigError(`ceiling.${name}: expected a whole number of at least 0, got ${value}.`)
+  return { ...unbounded, ...limitsOf('ceiling', ceiling) }
+}
+
+/** Only what it names. */
+function limitsOf(what: string, { tokens, calls, usd }: Ceiling): Partial<Amounts> {
+  const whole = (name: 'tokens' | 'calls', value: number): number => {
+    if (!Number.isSafeInteger(value) || value < 0) throw new ConfigError(`${what}.${name}: expected a whole number of at least 0, got ${value}.`)
     return Math.min(value, unbounded[name])
   }
-  return { tokens: whole('tokens'), calls: whole('calls'), nanoDollars: ceiling.usd === undefined ? unbounded.nanoDollars : nanoDollars(ceiling.usd) }
+  return { ...(tokens === undefined ? {} : { tokens: whole('tokens', tokens) }), ...(calls === undefined ? {} : { calls: whole('calls', calls) }), ...(usd === undefined ? {} : { nanoDollars: nanoDollars(`${what}.usd`, usd) }) }
 }
 
 /** @throws ConfigError, InvalidIdError for options that cannot work */
@@ -93,26 +106,24 @@ export function defineRun(options: RunOptions): RunDefinition {
   const stepsMax = positive(`run ${name}: stepsMax`, options.stepsMax ?? 6, 1)
   const replansMax = positive(`run ${name}: replansMax`, options.replansMax ?? 2, 0)
   for (const action of Object.keys(options.externalActions ?? {})) checkId(`external action of run ${name}`, action)
-  for (const grant of Object.values(options.grants ?? {})) amountsOf(grant)
-  const roles = Object.entries(options.crew) as [RunRole, AgentDefinition | string][]
-  const crew = Object.fromEntries(roles.map(([role, agent]) => [role, typeof agent === 'string' ? checkId(`${role} of run ${name}`, agent) : agent.name])) as Record<RunRole, string>
+  const grants = Object.fromEntries(Object.entries(options.grants ?? {}).map(([role, grant]) => [role, limitsOf(`grants.${role}`, grant)]))
+  const { planner, worker, writer, checker } = options.crew
+  const nameOf = (role: RunRole, agent: AgentDefinition | string): string => (typeof agent === 'string' ? checkId(`${role} of run ${name}`, agent) : agent.name)
+  const crew = { planner: nameOf('planner', planner), worker: nameOf('worker', worker), writer: nameOf('writer', writer) }
   return {
     name,
     version,
-    agents: roles.flatMap(([, agent]) => (typeof agent === 'string' ? [] : [agent])),
+    agents: [planner, worker, writer, checker].filter((agent) => typeof agent === 'object'),
+    crew,
     machine: machineOf(options, name, version),
     input({ run, address, goal, ceiling, models, material }) {
-      const whole = amountsOf(ceiling)
-      const grants = Object.fromEntries(Object.entries(options.grants ?? {}).map(([role, grant]) => [role, lesser(amountsOf(grant), whole)]))
       return {
         run,
         address,
         goal,
-        ceiling: whole,
+        ceiling: amountsOf(ceiling),
         crew,
         grants,
-        // At once there are at most all workers, a planner for each and one checker; the rest is for what the planner spent.
-        share: divided(whole, 2 * stepsMax + 4),
         supervisor: options.supervisor ?? {},
         stepsMax,
         replansMax,
@@ -147,10 +158,6 @@ function planFor(options: RunOptions, name: string, version: string, context: Ru
   } catch (error) {
     return { failure: { reason: 'plan', message: (error as Error).message } }
   }
-}
-
-function divided({ tokens, calls, nanoDollars: nano }: Amounts, by: number): Amounts {
-  return { tokens: Math.floor(tokens / by), calls: Math.floor(calls / by), nanoDollars: Math.floor(nano / by) }
 }
 
 function positive(what: string, value: number, min: number): number {

@@ -68,7 +68,20 @@ export class Mesh {
     this.traces = new Traces(traces, options.logger ?? silentLogger, tracesWaitingMax)
     const ids = options.ids ?? randomIds
     this.newId = () => ids.next()
-    this.system = createActorSystem({ ...system, machines: [...this.machines(), ...machines] })
+    const all = [...this.machines(), ...machines]
+    this.mustBeThere(new Set(all.map((machine) => ('machine' in machine ? (machine.name ?? machine.machine.id) : machine.id))))
+    this.system = createActorSystem({ ...system, machines: all })
+  }
+
+  /** A name that nobody has would be missed only when it is needed. */
+  private mustBeThere(names: ReadonlySet<string>): void {
+    const known = [...names].join(', ')
+    for (const { name, crew } of this.runs.values()) {
+      for (const [role, machine] of Object.entries(crew)) if (!names.has(machine)) throw new ConfigError(`run ${name}: its ${role} is "${machine}", which is neither an agent nor a machine of this mesh (there are: ${known}).`)
+    }
+    for (const { name, verifiedBy } of this.agents.values()) {
+      if (verifiedBy !== undefined && !names.has(verifiedBy)) throw new ConfigError(`agent ${name}: verifyWith is "${verifiedBy}", which is neither an agent nor a machine of this mesh (there are: ${known}). Give it as the checker of the run, or in "agents".`)
+    }
   }
 
   private addRun(run: RunDefinition): void {
@@ -162,6 +175,7 @@ export class Mesh {
   private handleAt(address: Address, id: string): RunHandle {
     return new RunHandle(id, this.system.actorAt(address), {
       trace: (run) => this.traces.read(this.system, run),
+      actor: (of) => this.system.actorAt(of),
       findings: (of) => this.allOf(of, 'findings'),
       parked: async (of) => (await this.system.parked(of, 1))[0],
       redrive: (of) => this.system.redrive(of),

@@ -82,8 +82,8 @@ function roundUp(value: number): number {
   return Math.ceil(value - 1e-6)
 }
 
-export function nanoDollars(dollars: number): number {
-  if (!(dollars >= 0) || dollars > 1e6) throw new ConfigError(`ceiling.usd: expected 0 to 1,000,000 dollars, got ${dollars}.`)
+export function nanoDollars(what: string, dollars: number): number {
+  if (!(dollars >= 0) || dollars > 1e6) throw new ConfigError(`${what}: expected 0 to 1,000,000 dollars, got ${dollars}.`)
   return Math.floor(dollars * 1e9)
 }
 

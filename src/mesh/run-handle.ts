@@ -57,8 +57,24 @@ export interface RunStatus {
   readonly parked: { readonly address: string; readonly reason: string; readonly detail: string } | null
 }
 
+/** Something that a person is to approve. */
+export interface PendingApproval extends ApprovalRequest {
+  /** Who asks: the run, or one of its agents. */
+  readonly address: string
+}
+
+export interface DecisionOptions {
+  readonly by: string
+  readonly note?: string
+  /** Of what was shown. Default: of the only thing that waits for a decision. */
+  readonly digest?: string
+  /** How long the answer is waited for, ms. Default 10,000. */
+  readonly deadlineMs?: number
+}
+
 /** What a run needs of the mesh that hands it out. */
 export interface RunHost {
+  actor(address: string): ActorHandle
   trace(run: string): Promise<TraceRecord[]>
   /** Why an actor's messages are parked, if they are. */
   parked(address: string): Promise<{ readonly reason: string; readonly detail: string } | undefined>
@@ -167,37 +183,58 @@ export class RunHandle {
     return statusOf(this.id, snapshot as unknown as XMachineSnapshot)
   }
 
-  /** Approves what the run asks for; see {@link decide}. */
-  approve(decision: { readonly by: string; readonly note?: string; readonly digest?: string; readonly deadlineMs?: number }): Promise<Decision> {
+  /** What persons are to approve: the run's own request and those of its agents, in the order in which these were engaged. */
+  async pending(): Promise<readonly PendingApproval[]> {
+    const status = await this.status()
+    if (!status || endStates.has(status.state)) return []
+    const found = await Promise.all(
+      this.livingIn(status).map(async (address): Promise<PendingApproval | undefined> => {
+        const { approval, decision } = await this.approvalAt(address)
+        return approval && !decision ? { address, ...approval } : undefined
+      }),
+    )
+    return found.filter((pending) => pending !== undefined)
+  }
+
+  private async approvalAt(address: string): Promise<{ readonly approval?: ApprovalRequest | null; readonly decision?: Decision | null }> {
+    const snapshot = (await this.host.actor(address).snapshot()) as unknown as XMachineSnapshot | undefined
+    return snapshot?.context ?? {}
+  }
+
+  /** Approves what is asked for; see {@link decide}. */
+  approve(decision: DecisionOptions): Promise<Decision> {
     return this.decide({ ...decision, approved: true })
   }
 
-  /** Rejects what the run asks for; see {@link decide}. */
-  reject(decision: { readonly by: string; readonly note?: string; readonly digest?: string; readonly deadlineMs?: number }): Promise<Decision> {
+  /** Rejects what is asked for; see {@link decide}. */
+  reject(decision: DecisionOptions): Promise<Decision> {
     return this.decide({ ...decision, approved: false })
   }
 
   /**
    * Decides, and answers what is on record afterwards: of two decisions the first one stands (I10).
    *
-   * @param decision `digest` of what was shown; default: of what the run asks for now. `deadlineMs`: how long the answer is waited for, default 10,000
-   * @throws ConfigError if nothing waits for a decision, or another action than the one shown
+   * @throws ConfigError if nothing waits for a decision, something else than what was shown, or several things and no digest says which
    * @throws DeadlineError if nobody runs the run now; the decision is kept and counts when somebody does
    */
-  private async decide(given: { readonly approved: boolean; readonly by: string; readonly note?: string; readonly digest?: string; readonly deadlineMs?: number }): Promise<Decision> {
+  private async decide(given: DecisionOptions & { readonly approved: boolean }): Promise<Decision> {
+    const { deadlineMs = 10_000, ...decision } = given
     const status = await this.status()
     if (!status) throw new ConfigError(`There is no run ${this.id}.`)
-    if (status.decision) return status.decision
-    const digest = given.digest ?? status.approval?.digest
-    if (status.state !== 'approvalPending' || digest === undefined) throw new ConfigError(`Run ${this.id} does not wait for a decision: it is ${status.state}.`)
-    const { deadlineMs = 10_000, ...decision } = given
+    const pending = await this.pending()
+    if (status.decision && (given.digest === undefined || given.digest === status.decision.digest)) return status.decision
+    if (given.digest === undefined && pending.length > 1) throw new ConfigError(`Run ${this.id} asks for ${pending.length} decisions; give the digest of one: ${pending.map(({ address, digest }) => `${digest} (${address})`).join(', ')}.`)
+    const wanted = given.digest === undefined ? pending[0] : pending.find(({ digest }) => digest === given.digest)
+    if (!wanted && pending.length > 0) throw new ConfigError(`Run ${this.id} asks for a decision on ${pending.map(({ digest }) => digest).join(', ')}, not on ${given.digest}. Look at it again.`)
+    if (!wanted) throw new ConfigError(`Run ${this.id} does not wait for a decision: it is ${status.state}.`)
+    const { address, digest } = wanted
     try {
-      const answer = await this.actor.ask<DecisionAnswer>({ type: 'approval.decide', ...decision, digest } as never, { deadlineMs, id: `decide-${digest}-${decision.approved ? 'yes' : 'no'}` })
+      const answer = await this.host.actor(address).ask<DecisionAnswer>({ type: 'approval.decide', ...decision, digest } as never, { deadlineMs, id: `decide-${digest}-${decision.approved ? 'yes' : 'no'}` })
       if (answer.decision) return answer.decision
-      throw new ConfigError(`Run ${this.id} asks for a decision on ${answer.pending ?? 'nothing'}, not on ${digest}. Look at it again.`)
+      throw new ConfigError(`${address} asks for a decision on ${answer.pending ?? 'nothing'}, not on ${digest}. Look at it again.`)
     } catch (error) {
-      // The run ended over the first decision before this one came.
-      const recorded = isHoldfastError(error) && error.code === 'ACTOR_ENDED' ? (await this.status())?.decision : undefined
+      // It ended over the first decision before this one came.
+      const recorded = isHoldfastError(error) && error.code === 'ACTOR_ENDED' ? (await this.approvalAt(address)).decision : undefined
       if (recorded) return recorded
       throw error
     }

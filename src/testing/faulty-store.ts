@@ -10,7 +10,7 @@ export type WriteKind = 'claim' | 'append' | 'commit' | 'deliver' | 'release' | 
 
 /** One durable write, as the store behind is about to do it. */
 export interface Write {
-  /** Counts from 0 over all writes of this store object. */
+  /** Counts from 0 over all writes of this store object, or of all that share a {@link FaultyStoreOptions.nextIndex}. */
   readonly index: number
   readonly kind: WriteKind
   readonly commit?: Commit
@@ -34,6 +34,8 @@ export interface FaultyStoreOptions {
   readonly onWrite?: (write: Write) => Fault | undefined
   /** Told of each write once it has happened. */
   readonly onWritten?: (write: Write, result: unknown) => void
+  /** Numbers the writes. Default: from 0. */
+  readonly nextIndex?: () => number
   /** Needed for delays. */
   readonly clock?: Clock
   /** Told when the process has died. */
@@ -46,6 +48,9 @@ export class FaultyStore implements Store {
   private readonly inner: Store
   private readonly options: FaultyStoreOptions
   private count = 0
+  private calls = 0
+  private unanswered = 0
+  private idlers: (() => void)[] = []
 
   constructor(inner: Store, options: FaultyStoreOptions = {}) {
     this.inner = inner
@@ -57,14 +62,26 @@ export class FaultyStore implements Store {
     return this.count
   }
 
+  /** Calls passed on to the store behind so far, reads of the log apart. */
+  get asked(): number {
+    return this.calls
+  }
+
+  /** Resolves when the store behind has answered all calls passed on to it, reads of the log apart; a dead process's too. */
+  idle(): Promise<void> {
+    if (this.unanswered === 0) return Promise.resolve()
+    return new Promise((resolve) => this.idlers.push(resolve))
+  }
+
   private async write<T>(kind: WriteKind, run: () => Promise<T>, what: { commit?: Commit; entries?: readonly NewEntry[] } = {}): Promise<T> {
     if (this.dead) return never()
-    const write: Write = { index: this.count++, kind, ...what }
+    const own = this.count++
+    const write: Write = { index: this.options.nextIndex?.() ?? own, kind, ...what }
     const fault = this.options.onWrite?.(write)
     if (fault === 'kill-before') return this.die(write)
     if (fault === 'fail') throw new StoreError(`write ${write.index} (${kind}) was made to fail`, 'failed')
-    const result = await run()
-    this.options.onWritten?.(write, result)
+    // What was on its way when another write killed the process is written all the same.
+    const result = await this.hear(this.ask(run, (answer) => this.options.onWritten?.(write, answer)))
     if (fault === 'kill-after') return this.die(write)
     if (fault === 'lose-reply') throw new StoreError(`the reply to write ${write.index} (${kind}) was lost`, 'unknown')
     if (typeof fault === 'object') await new Promise<void>((resolve) => this.options.clock!.after(fault.delayMs, resolve))
@@ -79,17 +96,35 @@ export class FaultyStore implements Store {
     return never()
   }
 
-  private async look<T>(answer: Promise<T>): Promise<T> {
-    if (this.dead) return never()
-    const result = await answer
-    return this.dead ? never() : result
+  private async look<T>(run: () => Promise<T>): Promise<T> {
+    return this.dead ? never() : this.hear(this.ask(run))
+  }
+
+  private async ask<T>(run: () => Promise<T>, onAnswer?: (answer: T) => void): Promise<T> {
+    this.calls++
+    this.unanswered++
+    try {
+      const answer = await run()
+      onAnswer?.(answer)
+      return answer
+    } finally {
+      if (--this.unanswered === 0) for (const idle of this.idlers.splice(0)) idle()
+    }
+  }
+
+  /** An answer, also that something failed, unless the process is dead by then. */
+  private hear<T>(answer: Promise<T>): Promise<T> {
+    return answer.then(
+      (result) => (this.dead ? never() : result),
+      (error: unknown) => (this.dead ? never() : Promise.reject(error as Error)),
+    )
   }
 
   open(options: OpenOptions): Promise<StoreInfo> {
-    return this.look(this.inner.open(options))
+    return this.look(() => this.inner.open(options))
   }
   now(): Promise<number> {
-    return this.look(this.inner.now())
+    return this.look(() => this.inner.now())
   }
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     return this.write('claim', () => this.inner.claim(shard, node, seen))
@@ -104,7 +139,7 @@ export class FaultyStore implements Store {
     return this.write('append', () => this.inner.append(shard, entries), { entries })
   }
   read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]> {
-    return this.look(this.inner.read(shard, after, max, signal))
+    return this.dead ? never() : this.hear(this.inner.read(shard, after, max, signal))
   }
   commit(commit: Commit): Promise<CommitResult> {
     return this.write('commit', () => this.inner.commit(commit), { commit })
@@ -113,31 +148,31 @@ export class FaultyStore implements Store {
     return this.write('deliver', () => this.inner.deliver(to, from, entries), { entries: entries.map(({ entry }) => entry) })
   }
   load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
-    return this.look(this.inner.load(shard, addresses))
+    return this.look(() => this.inner.load(shard, addresses))
   }
   parked(shard: number, address: string, max: number): Promise<readonly string[]> {
-    return this.look(this.inner.parked(shard, address, max))
+    return this.look(() => this.inner.parked(shard, address, max))
   }
   recover(shard: number): Promise<Recovery> {
-    return this.look(this.inner.recover(shard))
+    return this.look(() => this.inner.recover(shard))
   }
   timers(shard: number, until: number, max: number): Promise<readonly StoredTimer[]> {
-    return this.look(this.inner.timers(shard, until, max))
+    return this.look(() => this.inner.timers(shard, until, max))
   }
   nextTimer(shard: number): Promise<number | undefined> {
-    return this.look(this.inner.nextTimer(shard))
+    return this.look(() => this.inner.nextTimer(shard))
   }
   log(shard: number, stream: string, after: number, max: number): Promise<readonly LogEntry[]> {
-    return this.look(this.inner.log(shard, stream, after, max))
+    return this.look(() => this.inner.log(shard, stream, after, max))
   }
   trim(shard: number, stream: string, through: number): Promise<void> {
     return this.write('trim', () => this.inner.trim(shard, stream, through))
   }
   reply(shard: number, id: string): Promise<string | undefined> {
-    return this.look(this.inner.reply(shard, id))
+    return this.look(() => this.inner.reply(shard, id))
   }
   find(shard: number, query: FindQuery): Promise<readonly string[]> {
-    return this.look(this.inner.find(shard, query))
+    return this.look(() => this.inner.find(shard, query))
   }
   watch(shard: number, onChange: () => void): () => void {
     return this.inner.watch(shard, () => {

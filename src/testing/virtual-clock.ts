@@ -47,22 +47,42 @@ export class VirtualClock implements Clock {
 
 /** A process's own view of a clock: nothing reaches it once it is dead. */
 export class ProcessClock implements Clock {
-  private readonly clock: Clock
+  /** Once true, nothing is called back any more; {@link die} sets it and takes back what was set. */
   dead = false
+  private readonly clock: Clock
+  private readonly alarms = new Set<() => void>()
+
   constructor(clock: Clock) {
     this.clock = clock
   }
+
   now(): number {
     return this.clock.now()
   }
+
   after(delayMs: number, callback: () => void): () => void {
-    return this.clock.after(delayMs, () => {
+    // The dead set nothing: it would only make the living stop at its instant.
+    if (this.dead) return () => {}
+    const cancel = this.clock.after(delayMs, () => {
+      this.alarms.delete(stop)
       if (!this.dead) callback()
     })
+    const stop = (): void => {
+      this.alarms.delete(stop)
+      cancel()
+    }
+    this.alarms.add(stop)
+    return stop
   }
+
   soon(callback: () => void): void {
     this.clock.soon(() => {
       if (!this.dead) callback()
     })
+  }
+
+  die(): void {
+    this.dead = true
+    for (const stop of [...this.alarms]) stop()
   }
 }

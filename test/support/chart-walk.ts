@@ -90,17 +90,18 @@ export function reached(name: string, { states, transitions, guards, paths }: Wa
 
 /** Runs a path on XState's own actor, whose inspector tells which transitions it takes. */
 function replay(machine: AnyStateMachine, input: unknown, path: readonly EventObject[], visited: Set<string>, taken: Set<string>): void {
-  let actor: AnyActor | undefined
-  actor = createActor(machine, {
+  let root: AnyActor | undefined
+  const actor = createActor(machine, {
     input: input as never,
     inspect: (event) => {
       // Its first microsteps come while it is being made.
-      if (event.type !== '@xstate.microstep' || (actor && event.actorRef !== actor)) return
+      if (event.type !== '@xstate.microstep' || (root && event.actorRef !== root)) return
       const { _transitions: transitions, snapshot } = event as unknown as { _transitions: (XTransition & { source: XStateNode })[]; snapshot: { _nodes: XStateNode[] } }
       for (const transition of transitions) taken.add(nameOf(transition.source, transition))
       for (const node of snapshot._nodes) visited.add(node.id)
     },
   })
+  root = actor
   const thrown: unknown[] = []
   actor.subscribe({ error: (error) => void thrown.push(error) })
   actor.start()

@@ -141,9 +141,8 @@ export const runInput: RunInput = {
   address: 'run/r',
   goal,
   ceiling: { tokens: 1_000, calls: 100, nanoDollars: 1_000 },
-  crew: { planner: 'planner', worker: 'worker', checker: 'checker', writer: 'writer' },
+  crew: { planner: 'planner', worker: 'worker', writer: 'writer' },
   grants: { planner: grant, worker: grant, checker: grant, writer: grant },
-  share: grant,
   supervisor: {},
   stepsMax: 1,
   replansMax: 1,
@@ -169,8 +168,8 @@ const run: Chart = {
       })),
     },
   }) as AnyStateMachine,
-  // The second ceiling covers no planner, the third no writer.
-  inputs: [runInput, { ...runInput, ceiling: nothing }, { ...runInput, grants: { ...runInput.grants, writer: runInput.ceiling } }],
+  // The second ceiling covers nothing.
+  inputs: [runInput, { ...runInput, ceiling: nothing }],
   events: ({ context }) => {
     const steps = (context as RunContext).steps.map(({ id }) => id)
     return [

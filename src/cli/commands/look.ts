@@ -1,4 +1,6 @@
 /** `holdfast runs`, `show` and `trace`: looking, from any process, while others run what is looked at. */
+import { isHoldfastError } from '../../errors.js'
+import type { RunHandle, RunStatus } from '../../mesh/run-handle.js'
 import type { Command } from '../command.js'
 import { exitCodes, type ExitCode } from '../exit.js'
 import { reportOf, summaryOf } from '../follow.js'
@@ -16,6 +18,16 @@ async function looking(given: Given, terminal: Terminal, look: (session: Session
   }
 }
 
+/** A run that this version cannot read harms the list of the others no more than it must. */
+async function statusOrWhyNot(run: RunHandle): Promise<RunStatus | { readonly run: string; readonly unreadable: string } | undefined> {
+  try {
+    return await run.status()
+  } catch (error) {
+    if (!isHoldfastError(error) || error.code !== 'SNAPSHOT') throw error
+    return { run: run.id, unreadable: error.message }
+  }
+}
+
 export const runs: Command = {
   name: 'runs',
   summary: 'Lists the runs that are kept, with their state.',
@@ -28,11 +40,10 @@ export const runs: Command = {
   ],
   run: (given, terminal) =>
     looking(given, terminal, async ({ mesh, research }) => {
-      const rows = await Promise.all((await mesh.list(research)).map((run) => run.status()))
-      const known = rows.filter((status) => status !== undefined)
-      if (given.flags['json']) terminal.line(JSON.stringify(known.map(summaryOf)))
-      else if (known.length === 0) terminal.line('No run is kept here. Begin one with: holdfast research "<question>" <folder>')
-      else for (const status of known) terminal.line(`${styled(terminal, 'bold', status.run.padEnd(14))} ${stateText(terminal, status.state)}  ${shortened(printable(status.goal), 90)}`)
+      const rows = (await Promise.all((await mesh.list(research)).map(statusOrWhyNot))).filter((row) => row !== undefined)
+      if (given.flags['json']) terminal.line(JSON.stringify(rows.map((row) => ('unreadable' in row ? row : summaryOf(row)))))
+      else if (rows.length === 0) terminal.line('No run is kept here. Begin one with: holdfast research "<question>" <folder>')
+      else for (const row of rows) terminal.line(`${styled(terminal, 'bold', row.run.padEnd(14))} ${'unreadable' in row ? `${styled(terminal, 'red', 'cannot be read')}  ${printable(row.unreadable)}` : `${stateText(terminal, row.state)}  ${shortened(printable(row.goal), 90)}`}`)
       return exitCodes.ok
     }),
 }
