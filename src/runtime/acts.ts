@@ -6,6 +6,7 @@ import { toStoredError } from '../errors.js'
 import type { RuntimeContext } from './context.js'
 import { effectIdOf } from './effects.js'
 import type { ActRunner } from './dispatch.js'
+import { about } from './envelope.js'
 import { decodeJson } from './json.js'
 import type { DurableRecord, StoredAction, TurnResult } from './record.js'
 import { isMachine, resolveLogic, type XLogic, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
@@ -112,7 +113,7 @@ export class Acts implements ActRunner {
       if (answer instanceof Promise) answer.catch((error: unknown) => this.host.fault(record, act.cell, error, id))
       return true
     } catch (error) {
-      this.context.logger.warn({ actor: record.address, action: act.name, error: toStoredError(error).name }, 'an action threw')
+      this.context.logger.warn({ ...about(record.address, record.meta.belongs), action: act.name, error: toStoredError(error).name }, 'an action threw')
       this.host.fault(record, act.cell, error, id)
       return false
     } finally {

@@ -9,7 +9,7 @@ import type { Command } from '../protocol.js'
 import type { Batch, PartBuilder } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import { effectIdOf, type StoredEffect } from './effects.js'
-import { encodeEnvelope, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Parked, type ReplyTo } from './envelope.js'
+import { about, encodeEnvelope, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Parked, type ReplyTo } from './envelope.js'
 import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
 import { isJsonEqual } from './json.js'
 import type { NearTimers } from './near-timers.js'
@@ -122,6 +122,7 @@ export class Dispatcher {
     const record = new DurableRecord(this.context, resident.address, definition, meta)
     resident.record = record
     batch.part(resident.address).life = 'created'
+    batch.after.push(() => this.context.logger.debug({ ...about(record.address, meta.belongs), version: meta.version }, 'an actor started'))
     if (meta.parent) this.tell(batch, record, { type: 'child.started' })
     if (first.event) this.noticeUnknown(record, first.event.type)
     this.turn(batch, resident, record, { kind: 'start', input: first.input, ...(first.event ? { event: first.event } : {}) }, message)
@@ -198,6 +199,7 @@ export class Dispatcher {
   private restart(batch: Batch, resident: Resident, record: DurableRecord, from: 'snapshot' | 'input', message: Message): void {
     if (from === 'snapshot' && record.status === 'failed' && record.begun) {
       this.write(batch, resident, record, record.resume(batch.number), undefined)
+      batch.after.push(() => this.context.logger.debug(about(record.address, record.meta.belongs), 'an actor was taken up again from its last good snapshot'))
       this.tell(batch, record, { type: 'child.started' })
       return
     }
@@ -218,6 +220,7 @@ export class Dispatcher {
   private anew(batch: Batch, resident: Resident, record: DurableRecord, meta: RecordMeta, message: Message): void {
     if (record.status === 'active') this.turn(batch, resident, record, { kind: 'stop' }, undefined)
     const { record: fresh, cleared } = record.anew(meta)
+    batch.after.push(() => this.context.logger.debug(about(fresh.address, meta.belongs), 'an actor began anew'))
     const part = batch.part(resident.address)
     for (const [name] of cleared) part.fields.set(name, undefined)
     resident.record = fresh
@@ -253,7 +256,7 @@ export class Dispatcher {
     resident.parked++
     part.park.push(JSON.stringify({ reason: 'quarantined', detail, at: batch.at, text: message?.text ?? '' } satisfies Parked))
     batch.turns++
-    batch.after.push(() => this.context.logger.error({ actor: resident.address }, `an actor was quarantined: ${detail}`))
+    batch.after.push(() => this.context.logger.error(about(resident.address, resident.record?.meta.belongs), `an actor was quarantined: ${detail}`))
   }
 
   // ── Turns ──
@@ -338,11 +341,12 @@ export class Dispatcher {
     if (how === 'failed') {
       const { error } = record.failure!
       this.context.counters.failures++
-      this.context.logger.warn({ actor: record.address, run: record.meta.belongs?.run, error: error.name, code: error.code }, 'an actor failed')
+      this.context.logger.warn({ ...about(record.address, record.meta.belongs), error: error.name, code: error.code }, 'an actor failed')
       this.tell(batch, record, { type: 'child.failed', error })
       if (message?.envelope.replyTo) this.answer(batch, part, message.envelope.replyTo, message.envelope.id, { error: { name: 'ActorFailedError', code: 'ACTOR_FAILED', message: `Actor ${record.address} failed: ${error.message}` } })
       return
     }
+    batch.after.push(() => this.context.logger.debug(about(record.address, record.meta.belongs), `an actor is ${how}`))
     const { output } = record.snapshot
     this.tell(batch, record, { type: 'child.stopped', reason: how, ...(how === 'done' && output !== undefined ? { output } : {}) })
   }
@@ -439,7 +443,7 @@ export class Dispatcher {
     batch.after.push(() => {
       resident.pins--
       this.context.counters.parked++
-      this.context.logger.warn({ actor: resident.address, message: message.envelope.id, reason }, `a message was parked: ${detail}`)
+      this.context.logger.warn({ ...about(resident.address, message.envelope.belongs), message: message.envelope.id, reason }, `a message was parked: ${detail}`)
     })
   }
 
@@ -455,7 +459,7 @@ export class Dispatcher {
     if (envelope.replyTo) this.answer(batch, part, envelope.replyTo, envelope.id, { error: toStoredError({ name: error.name, code: error.code, message: error.message }) })
     batch.after.push(() => {
       this.context.counters.deadLetters++
-      this.context.logger.warn({ actor: envelope.to, message: envelope.id, reason }, 'a message became a dead letter')
+      this.context.logger.warn({ ...about(envelope.to, envelope.belongs), message: envelope.id, reason }, 'a message became a dead letter')
       this.context.listeners.refused(envelope.id, error)
     })
   }
@@ -463,7 +467,7 @@ export class Dispatcher {
   private noticeUnknown(record: DurableRecord, type: string): void {
     if (knowsEvent(record.definition.machine, type)) return
     this.context.counters.unknownEvents++
-    this.context.logger.warn({ actor: record.address, machine: record.meta.machine, event: type }, 'an event of a type that the machine has nowhere')
+    this.context.logger.warn({ ...about(record.address, record.meta.belongs), machine: record.meta.machine, event: type }, 'an event of a type that the machine has nowhere')
   }
 
   /** The event a machine sees: what the sender wrote, and what only the runtime knows. */

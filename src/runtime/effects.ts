@@ -7,6 +7,7 @@
  * subscribed again with its input. Nothing of what a callback or observable held in memory survives.
  */
 import { HoldfastError, toStoredError } from '../errors.js'
+import { about } from './envelope.js'
 import { ASK, EFFECT, type EffectArgs, type EffectDeclaration, type Reconciled } from '../protocol.js'
 import type { Address } from './identity.js'
 import type { Logger } from './ports/logger.js'
@@ -35,7 +36,7 @@ export interface EffectHost {
 }
 
 interface Running {
-  readonly address: Address
+  readonly about: ReturnType<typeof about>
   readonly controller: AbortController
   readonly receivers: Set<(event: XEvent) => void>
   dispose: (() => void) | undefined
@@ -74,8 +75,9 @@ export class Effects {
     const id = effectIdOf(record, cell)
     // A question is a message of its turn; there is nothing to run.
     if (this.running.has(id) || ASK in cell.logic) return
-    const running: Running = { address: record.address, controller: new AbortController(), receivers: new Set(), dispose: undefined }
+    const running: Running = { about: about(record.address, record.meta.belongs), controller: new AbortController(), receivers: new Set(), dispose: undefined }
     this.running.set(id, running)
+    this.host.logger.debug({ ...running.about, effect: id, attempt }, 'an effect started')
     let idempotencyKey: string
     try {
       idempotencyKey = idempotencyKeyOf(this.host.namespace, record, cell)
@@ -114,7 +116,7 @@ export class Effects {
     try {
       running.dispose?.()
     } catch (error) {
-      this.host.logger.warn({ actor: running.address, effect: effectId, error: toStoredError(error) }, 'an effect threw while it was stopped')
+      this.host.logger.warn({ ...running.about, effect: effectId, error: toStoredError(error).name }, 'an effect threw while it was stopped')
     }
   }
 
@@ -136,7 +138,7 @@ export class Effects {
     const declared = (cell.logic as { [EFFECT]?: EffectDeclaration })[EFFECT]
     if (!declared && !this.told.has(cell.logic)) {
       this.told.add(cell.logic)
-      this.host.logger.info({ actor: record.address, effect: id }, 'an undeclared promise is taken to be repeatable: after a crash it runs again. Declare it with repeatable(...) or external(...)')
+      this.host.logger.info({ ...running.about, effect: id }, 'an undeclared promise is taken to be repeatable: after a crash it runs again. Declare it with repeatable(...) or external(...)')
     }
     const create = (declared?.run ?? cell.logic.config) as (args: unknown) => unknown
     const work = declared?.kind === 'external' && args.attempt > 1 ? this.reconcile(declared, args) : call(() => create(args))
@@ -164,6 +166,7 @@ export class Effects {
     // Stopped, or run anew since: its outcome is nobody's.
     if (this.running.get(id) !== running) return
     this.running.delete(id)
+    this.host.logger.debug({ ...running.about, effect: id, outcome: event.type }, 'an effect ended')
     this.host.outcome(address, cell, id, event)
   }
 

@@ -47,6 +47,11 @@ export type EnvelopeKind = Envelope['kind']
 
 export type ReplyTo = { readonly client: true } | { readonly client?: undefined; readonly to: Address; readonly cell: number; readonly effect: string }
 
+/** What every log line about an actor holds. */
+export function about(address: string, belongs: Belonging | undefined): { readonly actor: string; readonly run?: string } {
+  return belongs?.run === undefined ? { actor: address } : { actor: address, run: belongs.run }
+}
+
 /** The envelope but for its body, which is encoded where it is made. */
 export type EnvelopeHead = Omit<Envelope, 'body'>
 

@@ -456,6 +456,7 @@ export class Shard {
     this.clock.committed(result.at)
     this.knows(result.tail)
     this.context.counters.commits++
+    this.context.logger.trace({ shard: this.number, commit: batch.number, turns: batch.turns, records: batch.parts.size }, 'committed')
     for (const own of batch.own) own.resolve({ seq: 0 })
     for (const part of batch.parts.values()) {
       for (const entry of part.outbox) this.relay.push(entry)

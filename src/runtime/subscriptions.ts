@@ -1,5 +1,6 @@
 /** Those in this process who listen to actors, and how they are told. What they throw harms nobody (contract 4). */
 import type { HoldfastError } from '../errors.js'
+import { about } from './envelope.js'
 import type { Listeners } from './context.js'
 import type { Sight } from './gateway.js'
 import type { Address, MessageId } from './identity.js'
@@ -98,7 +99,7 @@ export class Subscriptions implements Listeners {
   }
   logged(record: DurableRecord, label: string | undefined, value: unknown): void {
     // A machine's own log(...) is what its author chose to say.
-    this.logger.info({ actor: record.address, run: record.meta.belongs?.run, ...(label === undefined ? {} : { label }), value }, 'log')
+    this.logger.info({ ...about(record.address, record.meta.belongs), ...(label === undefined ? {} : { label }), value }, 'log')
   }
   appended(shard: number, stream: string, count: number): void {
     this.streams.tell(stream, { shard, count })

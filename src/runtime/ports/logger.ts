@@ -5,7 +5,7 @@
  * - error: a promise of the runtime is at stake (lease lost, store unreachable for long, snapshot unreadable)
  * - warn: somebody should look (actor failed, message parked or dead-lettered, effect of unknown outcome)
  * - info: the life of the system (started, recovered, stopped)
- * - debug: the life of actors (started, done, restarted); trace: every commit
+ * - debug: the life of actors and effects (started, ended, restarted); trace: every commit
  */
 export interface Logger {
   error(fields: object, message: string): void
