@@ -34,7 +34,7 @@ export class StreamDrain {
   private readonly stream: string
   private readonly handler: DrainHandler
   private readonly lanes = new Map<number, Lane>()
-  private stopped = false
+  private readonly stopping = new AbortController()
   private idlers: (() => void)[] = []
   private readonly waiters = new Set<() => void>()
 
@@ -53,7 +53,7 @@ export class StreamDrain {
 
   /** This process owns the shard: what an earlier owner left is handed over, too. */
   add(shard: number): void {
-    if (this.stopped || this.lanes.has(shard)) return
+    if (this.isStopped || this.lanes.has(shard)) return
     this.lanes.set(shard, { taken: 0, waiting: 0, busy: false, again: false })
     this.wake(shard, 0)
   }
@@ -77,8 +77,8 @@ export class StreamDrain {
   }
 
   private async work(shard: number, lane: Lane): Promise<void> {
-    const { store, clock, logger } = this.host
-    const isOn = (): boolean => !this.stopped && this.lanes.get(shard) === lane
+    const { store, logger } = this.host
+    const isOn = (): boolean => !this.isStopped && this.lanes.get(shard) === lane
     for (let failures = 0; isOn(); ) {
       lane.again = false
       try {
@@ -100,11 +100,25 @@ export class StreamDrain {
       } catch (error) {
         if (!isOn()) break
         logger.error({ shard, stream: this.stream, waiting: lane.waiting, error: (error as Error).message }, 'a stream cannot be drained; trying again')
-        await new Promise<void>((resolve) => clock.after(Math.min(retryMs * 2 ** failures++, retryMsMax), resolve))
+        await this.pause(Math.min(retryMs * 2 ** failures++, retryMsMax))
       }
     }
     lane.busy = false
     this.told()
+  }
+
+  /** Over at once when it is stopped. */
+  private pause(delayMs: number): Promise<void> {
+    const { signal } = this.stopping
+    return new Promise((resolve) => {
+      const over = (): void => {
+        cancel()
+        signal.removeEventListener('abort', over)
+        resolve()
+      }
+      const cancel = this.host.clock.after(delayMs, over)
+      signal.addEventListener('abort', over)
+    })
   }
 
   /** Resolves when all that is known to wait was handed over. */
@@ -118,7 +132,7 @@ export class StreamDrain {
     if (this.lag < lag || signal.aborted) return Promise.resolve()
     return new Promise((resolve) => {
       const look = (): void => {
-        if (this.lag >= lag && !signal.aborted && !this.stopped) return
+        if (this.lag >= lag && !signal.aborted && !this.isStopped) return
         this.waiters.delete(look)
         signal.removeEventListener('abort', look)
         resolve()
@@ -126,6 +140,10 @@ export class StreamDrain {
       this.waiters.add(look)
       signal.addEventListener('abort', look)
     })
+  }
+
+  private get isStopped(): boolean {
+    return this.stopping.signal.aborted
   }
 
   private get isIdle(): boolean {
@@ -139,7 +157,7 @@ export class StreamDrain {
 
   /** Takes nothing more; what is being handed over is waited for. */
   async stop(): Promise<void> {
-    this.stopped = true
+    this.stopping.abort()
     for (const look of [...this.waiters]) look()
     await this.idle()
   }

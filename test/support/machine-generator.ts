@@ -31,6 +31,7 @@ import {
   type AnyActorRef,
   type AnyStateMachine,
 } from 'xstate'
+import { append, durableChild, fromAsk, refTo, restartDurableChild, stopDurableChild } from '../../src/protocol.js'
 import type { Random } from './random.js'
 
 /** What one side has recorded. Effects are keyed by the path of ids from the root. */
@@ -69,6 +70,14 @@ export interface GeneratorOptions {
   readonly throwing: boolean
   /** What invoked and spawned effects run. Default: what {@link Side} drives by hand. */
   readonly logics?: Logics
+  /** Length of the shortest delay's fifth, ms. Default 1. */
+  readonly unitMs?: number
+  /** Whether it runs under a parent, which it may send to. Default: unless its id is `root`. */
+  readonly isChild?: boolean
+  /** An event that it cannot handle: it throws. Such a machine seldom handles the failure of an effect either. Default: none. */
+  readonly failsOn?: string
+  /** Actors elsewhere that it may send to, ask and start. Default: none. */
+  readonly neighbours?: Neighbours
 }
 
 export interface Logics {
@@ -76,6 +85,19 @@ export interface Logics {
   callback(): Any
   observable(): Any
   eventObservable(): Any
+  /** An external action. Default: machines have none. */
+  external?(): Any
+}
+
+/** By address. */
+export interface Neighbours {
+  /** Takes `{ type: 'carry', to, event }` and sends the event on. */
+  readonly carrier: string
+  readonly carriesTo: string
+  /** Answers `{ type: 'question', n }`, or not. */
+  readonly asked: string
+  /** Durable children `w0` and `w1` of this machine, which takes an input, under this key. */
+  readonly child?: { readonly machine: string; readonly key: string }
 }
 
 const drivenByHand: Logics = { promise: promiseLogic, callback: callbackLogic, observable: observableLogic, eventObservable: eventObservableLogic }
@@ -89,6 +111,7 @@ class Generator {
   private stateNames: string[] = []
   private count = 0
   private readonly isChild: boolean
+  private readonly unitMs: number
   private readonly actors: Record<string, Any> = {}
   private readonly random: Random
   private readonly options: GeneratorOptions
@@ -96,7 +119,8 @@ class Generator {
   constructor(random: Random, options: GeneratorOptions) {
     this.random = random
     this.options = options
-    this.isChild = options.id !== 'root'
+    this.isChild = options.isChild ?? options.id !== 'root'
+    this.unitMs = options.unitMs ?? 1
   }
 
   make(): Generated {
@@ -107,9 +131,12 @@ class Generator {
     this.actors['feed'] = logics.observable()
     this.actors['wire'] = logics.eventObservable()
     this.actors['tally'] = reducerLogic()
+    const { neighbours } = this.options
+    if (logics.external) this.actors['pay'] = logics.external()
+    if (neighbours) this.actors['query'] = fromAsk<unknown, Any>(({ input }) => ({ to: neighbours.asked, event: { type: 'question', n: input?.n ?? 0 }, deadlineMs: 45 * this.unitMs }))
     if (this.options.childLevels > 0) {
       for (const name of ['kid', 'twin']) {
-        const child = generateMachine(random, { ...this.options, id: name, childLevels: this.options.childLevels - 1 })
+        const child = generateMachine(random, { ...this.options, id: name, isChild: true, childLevels: this.options.childLevels - 1 })
         this.actors[name] = child.machine
         for (const construct of child.constructs) this.used.add(construct)
         this.used.add('child machine')
@@ -121,6 +148,7 @@ class Generator {
         note: ({ context, event }: Any, params: Any) => void now.side.log.push(['note', params, event.type, context.n]),
         bump: assign({ n: ({ context }: Any) => context.n + 1 }),
         warn: log(({ context }: Any) => `n=${context.n}`, 'warn'),
+        nudge: ({ self }: Any) => void self.send({ type: 'PING' }),
       },
       guards: {
         even: ({ context }: Any) => context.n % 2 === 0,
@@ -128,8 +156,8 @@ class Generator {
         both: and(['even', not({ type: 'above', params: { limit: 5 } } as Any)]) as Any,
       },
       delays: {
-        short: 5,
-        grow: ({ context }: Any) => 10 + (context.n % 3) * 5,
+        short: 5 * this.unitMs,
+        grow: ({ context }: Any) => (10 + (context.n % 3) * 5) * this.unitMs,
       },
     }
     const config = this.machineConfig()
@@ -173,6 +201,7 @@ class Generator {
       root.output = ({ context }: Any) => ({ n: context.n, list: context.list.length })
     }
     if (random.chance(0.3)) root.entry = this.actions('entry')
+    if (this.options.neighbours?.child && !this.isChild) this.addDurableChildren(root, this.options.neighbours.child)
     return root
   }
 
@@ -180,13 +209,41 @@ class Generator {
   private addFamily(root: Any): void {
     const { random } = this
     root.on['PING'] = { actions: assign({ n: ({ context }: Any) => context.n + 1, last: 'ping' }) }
-    if (random.chance(0.8)) {
+    if (random.chance(this.options.failsOn ? 0.3 : 0.8)) {
       this.use('error event handled')
       root.on['xstate.error.actor.*'] = { actions: assign({ last: ({ event }: Any) => `error ${String(event.error?.message ?? event.error)}` }) }
     }
     if (random.chance(0.8)) root.on['xstate.done.actor.*'] = { actions: assign({ last: ({ event }: Any) => ({ done: event.output ?? null }) }) }
     if (random.chance(0.5)) root.on['xstate.snapshot.*'] = { actions: assign({ last: ({ event }: Any) => `snapshot ${event.snapshot.status}` }) }
+    if (this.options.failsOn) {
+      root.on[this.options.failsOn] = {
+        actions: assign({
+          n: () => {
+            throw new Error('as asked')
+          },
+        }),
+      }
+    }
     root.on['FROM.CHILD'] = { actions: [assign({ n: ({ context }: Any) => context.n + 1 }), { type: 'note', params: { from: 'child' } }] }
+  }
+
+  /**
+   * A durable child that failed is restarted after a while, a few times. What is kept of two children, and beside what
+   * the machine sends itself, does not depend on who was first.
+   */
+  private addDurableChildren(root: Any, { machine }: NonNullable<Neighbours['child']>): void {
+    const keep = assign({ facts: ({ context, event }: Any) => ({ ...context.facts, [event.id]: [...(context.facts?.[event.id] ?? []), { type: event.type, reason: event.reason ?? null, output: event.output ?? null }] }) })
+    const failures = ({ context, event }: Any): number => context.facts?.[event.id]?.filter((fact: Any) => fact.type === 'child.failed').length ?? 0
+    const mend = (id: string): Any => ({
+      guard: ({ context, event }: Any) => event.id === id && failures({ context, event }) < 3,
+      actions: [keep, cancel(`mend-${id}`), raise({ type: 'MEND', id } as Any, { id: `mend-${id}`, delay: 3 * this.unitMs })],
+    })
+    const restart = (from: 'snapshot' | 'input'): Any => restartDurableChild(({ event }: Any) => ({ machine, id: event.id, from }))
+    const start = (id: string): Any => durableChild(({ context }: Any) => ({ machine, id, input: { n: context.n } }))
+    root.entry = [...(root.entry ?? []), start('w0'), start('w1')]
+    root.on['child.started'] = root.on['child.stopped'] = { actions: keep }
+    root.on['child.failed'] = [mend('w0'), mend('w1'), { actions: keep }]
+    root.on['MEND'] = [{ guard: ({ context, event }: Any) => failures({ context, event }) === 2, actions: restart('input') }, { actions: restart('snapshot') }]
   }
 
   private finalState(): Any {
@@ -263,7 +320,7 @@ class Generator {
     switch (random.below(3)) {
       case 0:
         this.use('after static')
-        state.after = { [10 + random.below(5) * 10]: { ...target, actions: this.actions('transition') } }
+        state.after = { [(10 + random.below(5) * 10) * this.unitMs]: { ...target, actions: this.actions('transition') } }
         break
       case 1:
         this.use('after dynamic')
@@ -271,14 +328,13 @@ class Generator {
         break
       default:
         this.use('after static')
-        state.after = { short: [{ guard: 'even', ...target }, { actions: 'bump' }], 40: { actions: 'note' } }
+        state.after = { short: [{ guard: 'even', ...target }, { actions: 'bump' }], [40 * this.unitMs]: { actions: 'note' } }
     }
   }
 
   private addInvoke(state: Any, siblings: string[], name: string): void {
     const { random } = this
-    const kinds = ['job', 'line', 'feed', 'wire', 'tally', ...(this.options.childLevels > 0 ? ['kid', 'twin'] : [])]
-    const src = random.pick(kinds)
+    const src = this.childSource()
     this.use(`invoke ${kindName(src)}`)
     const invoke: Any = { id: `i-${name}`, src, input: ({ context }: Any) => ({ n: context.n, sibling: context.ref }) }
     if (random.chance(0.15)) {
@@ -286,7 +342,7 @@ class Generator {
       invoke.src = this.actors[src]
     }
     if (random.chance(0.7)) invoke.onDone = { ...(random.chance(0.6) ? { target: random.pick(siblings) } : {}), actions: assign({ last: ({ event }: Any) => ({ done: event.output ?? null }) }) }
-    if (random.chance(0.7)) invoke.onError = { ...(random.chance(0.6) ? { target: random.pick(siblings) } : {}), actions: assign({ last: ({ event }: Any) => `failed ${String(event.error?.message ?? event.error)}` }) }
+    if (random.chance(this.options.failsOn ? 0.3 : 0.7)) invoke.onError = { ...(random.chance(0.6) ? { target: random.pick(siblings) } : {}), actions: assign({ last: ({ event }: Any) => `failed ${String(event.error?.message ?? event.error)}` }) }
     if (random.chance(0.4)) {
       this.use('onSnapshot')
       invoke.onSnapshot = { actions: assign({ n: ({ context }: Any) => context.n + 1, last: ({ event }: Any) => `saw ${event.snapshot.status}` }) }
@@ -366,7 +422,7 @@ class Generator {
       () => (this.use('action inline'), ({ context, event }: Any) => void now.side.log.push(['inline', k, event.type, context.n])),
       () => (this.use('log'), 'warn'),
       () => (this.use('emit'), emit(({ context }: Any) => ({ type: 'told', k, n: context.n }))),
-      () => [(this.use('raise delayed'), cancel(`r${k}`)), raise({ type: 'E2', by: k % 3 } as Any, { id: `r${k}`, delay: random.chance(0.5) ? 15 : (({ context }: Any) => 3 + context.n) as Any })],
+      () => [(this.use('raise delayed'), cancel(`r${k}`)), raise({ type: 'E2', by: k % 3 } as Any, { id: `r${k}`, delay: random.chance(0.5) ? 15 * this.unitMs : (({ context }: Any) => (3 + context.n) * this.unitMs) as Any })],
       () => [(this.use('sendTo delayed'), cancel(`d${k}`)), sendTo(({ self }: Any) => self, { type: 'E3' } as Any, { id: `d${k}`, delay: 'grow' as Any })],
       () => (this.use('cancel'), cancel(`r${random.below(this.count)}`)),
       () => (this.use('sendTo self'), sendTo(({ self }: Any) => self, { type: 'PING' } as Any)),
@@ -415,8 +471,9 @@ class Generator {
     if (place === 'transition') rolls.push(() => (this.use('raise'), raise({ type: 'PING' } as Any)))
     if (this.isChild) {
       rolls.push(() => (this.use('sendParent'), sendParent({ type: 'FROM.CHILD' } as Any)))
-      rolls.push(() => [(this.use('sendParent delayed'), cancel(`p${k}`)), sendParent({ type: 'FROM.CHILD' } as Any, { id: `p${k}`, delay: 20 })])
+      rolls.push(() => [(this.use('sendParent delayed'), cancel(`p${k}`)), sendParent({ type: 'FROM.CHILD' } as Any, { id: `p${k}`, delay: 20 * this.unitMs })])
     }
+    if (this.options.neighbours) rolls.push(...this.toNeighbours(this.options.neighbours, k))
     if (this.options.throwing && random.chance(0.01)) {
       return (
         this.use('throwing assign'),
@@ -431,9 +488,39 @@ class Generator {
     return random.pick(rolls)()
   }
 
+  private toNeighbours({ carrier, carriesTo, child }: Neighbours, k: number): (() => Any)[] {
+    const { random } = this
+    const rolls: (() => Any)[] = [
+      () => {
+        this.use('sendTo address')
+        const type = random.pick(eventTypes)
+        return enqueueActions(({ enqueue, event }: Any) => {
+          // What was carried twice is not carried on: two actors would keep each other busy for ever.
+          const hops = typeof event.hops === 'number' ? event.hops : 0
+          if (hops < 2) enqueue.sendTo(() => refTo(carrier), { type: 'carry', to: carriesTo, event: { type, by: k % 4, hops: hops + 1 } })
+        })
+      },
+    ]
+    rolls.push(
+      ...rolls,
+      () => (this.use('send in an action'), 'nudge'),
+      () => (this.use('append'), append(({ context }: Any) => ({ stream: 'notes', value: { k, n: context.n } }))),
+      () => (this.use('append shared'), append(({ context }: Any) => ({ stream: 'trace', value: { k, n: context.n }, shared: true }))),
+    )
+    if (!child) return rolls
+    const { machine, key } = child
+    const id = `w${k % 2}`
+    const start = (): Any => (this.use('durableChild'), durableChild(({ context }: Any) => ({ machine, id, input: { n: context.n % 2 } })))
+    const tell = (): Any => {
+      this.use('sendTo durable child')
+      const type = random.pick(eventTypes)
+      return sendTo(() => refTo(`${machine}/${key}~${id}`), { type, by: k % 3 } as Any)
+    }
+    return [...rolls, start, start, tell, tell, () => (this.use('stopDurableChild'), stopDurableChild(() => ({ machine, id })))]
+  }
+
   private childSource(): string {
-    const src = this.random.pick(['job', 'line', 'feed', 'wire', 'tally', ...(this.options.childLevels > 0 ? ['kid', 'twin'] : [])])
-    return src
+    return this.random.pick(Object.keys(this.actors))
   }
 
   private stopAndSpawn(k: number): Any {
@@ -458,7 +545,7 @@ class Generator {
 }
 
 function kindName(src: string): string {
-  return { job: 'promise', line: 'callback', feed: 'observable', wire: 'event observable', tally: 'reducer' }[src] ?? 'machine'
+  return { job: 'promise', line: 'callback', feed: 'observable', wire: 'event observable', tally: 'reducer', pay: 'external action', query: 'question' }[src] ?? 'machine'
 }
 
 function promiseLogic(): Any {

@@ -1,0 +1,228 @@
+/** `crashTest` and `World` as their users meet them: on every store, and when a scenario is no good. */
+import { readdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { describe, expect, test } from 'vitest'
+import { assign, fromPromise, sendTo, setup } from 'xstate'
+import { LmdbStore } from '../../src/adapters/lmdb/index.js'
+import { MemoryStore } from '../../src/adapters/memory/index.js'
+import { durableChild, refTo, repeatable, reply, restartDurableChild, type Store } from '../../src/index.js'
+import { CrashScenarioError, CrashTestError, UnsettledError, World, crashTest } from '../../src/testing/index.js'
+import { openDatabases, type StoreKind } from '../support/stores.js'
+import { counter } from '../support/worlds.js'
+
+/** Waits for its payment, has it shipped elsewhere, and is delivered after two days. */
+function order(world: () => World) {
+  return setup({
+    types: { context: {} as { total: number; parcel: string | undefined }, input: {} as { total: number }, events: {} as { type: 'pay' } | { type: 'total?' }, output: {} as string },
+    actors: {
+      ship: repeatable(async ({ idempotencyKey }) => {
+        await world().sleep(3_600_000, idempotencyKey)
+        return `parcel for ${idempotencyKey}`
+      }),
+    },
+    actions: { tell: reply(({ context }) => context.total), keep: assign({ parcel: ({ event }) => (event as unknown as { output: string }).output }) },
+    delays: { delivery: 2 * 86_400_000 },
+  }).createMachine({
+    id: 'order',
+    version: '1',
+    context: ({ input }) => ({ total: input.total, parcel: undefined }),
+    initial: 'placed',
+    output: ({ context }) => context.parcel!,
+    on: { 'total?': { actions: 'tell' } },
+    states: {
+      placed: { on: { pay: 'shipping' } },
+      shipping: { invoke: { src: 'ship', onDone: { target: 'underWay', actions: 'keep' } } },
+      underWay: { after: { delivery: 'delivered' } },
+      delivered: { type: 'final' },
+    },
+  })
+}
+
+describe.each<StoreKind>(['memory', 'lmdb', 'redis'])('on %s', (kind) => {
+  test('an order comes out the same wherever the process is killed', async () => {
+    const databases = await openDatabases(kind)
+    let world!: World
+    const machine = order(() => world)
+    const report = await crashTest(
+      machine,
+      {
+        input: { total: 12 },
+        steps: [(system, id) => system.actor(machine, 'actor-1').ask({ type: 'total?' }, { id, deadlineMs: 1_000 }), { type: 'pay' }, 'restart', (system) => system.actor(machine, 'actor-1').output()],
+      },
+      { store: (run) => databases.connect(`run-${run}`), idRetentionMs: 7 * 86_400_000, prepare: (w) => (world = w), ...(kind === 'memory' ? {} : { runs: 12 }) },
+    )
+    expect(report.undisturbed.actors['order/actor-1']).toMatchObject({ status: 'done', snapshot: { output: 'parcel for default/order/actor-1/-/0.order.shipping/1' } })
+    expect(report.undisturbed.answers).toEqual({ 0: 12, 3: 'parcel for default/order/actor-1/-/0.order.shipping/1' })
+    expect(report.undisturbed.replies).toEqual({ 'step-0': { reply: { value: 12 }, isKept: true } })
+    expect(report.undisturbed.effects).toHaveLength(1)
+    if (kind === 'memory') expect(report.runs).toBe(4 * report.writes)
+    expect([...report.kills.values()].reduce((a, b) => a + b)).toBeGreaterThanOrEqual(report.runs)
+    expect(report.killsInRecovery).toBeGreaterThan(0)
+    await databases.dispose()
+  })
+
+  test('the connections of processes that were killed are closed', async () => {
+    const databases = await openDatabases(kind)
+    const world = new World({ machines: [counter], shards: 2, connect: () => databases.connect('one') })
+    const open: number[] = []
+    for (let i = 0; i < 12; i++) {
+      await world.start()
+      await world.system.actor(counter, 'c').send({ type: 'add', by: 1 }, { id: `add-${i}` })
+      expect(await world.settled()).toBe(true)
+      expect((await world.system.actor(counter, 'c').snapshot())?.context.n).toBe(i + 1)
+      open.push(readdirSync('/proc/self/fd').length)
+      world.crash()
+    }
+    expect(open.at(-1)).toBeLessThanOrEqual(open[2]!)
+    await world.start()
+    expect(await world.stop()).toBe(true)
+    await databases.dispose()
+  })
+})
+
+test('what only one process knows shows', async () => {
+  let calls = 0
+  const forgetful = setup({
+    types: { context: {} as { n: number }, events: {} as { type: 'go' } },
+    actors: { count: fromPromise(() => Promise.resolve(++calls)) },
+    actions: { keep: assign({ n: ({ event }) => (event as unknown as { output: number }).output }) },
+  }).createMachine({ id: 'forgetful', context: { n: 0 }, initial: 'idle', states: { idle: { on: { go: 'counting' } }, counting: { invoke: { src: 'count', onDone: { actions: 'keep' } } } } })
+  const error: unknown = await crashTest(forgetful, { steps: [{ type: 'go' }] }, { prepare: () => (calls = 0) }).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  expect(error).toBeInstanceOf(CrashTestError)
+  expect((error as CrashTestError).kills.length).toBeGreaterThan(0)
+  expect((error as CrashTestError).message).toMatch(/^Killed (before|after) write \d+ \((append|commit)\), it comes out otherwise\.\nundisturbed:\n[^]*"output": 1[^]*killed:\n[^]*"output": 2/)
+})
+
+describe('a scenario that cannot be tested is told so', () => {
+  const nothing = { steps: [] }
+
+  test('a step that is none', async () => {
+    await expect(crashTest(counter, { steps: [{ type: 'end' }, { advance: 3 } as never] })).rejects.toThrow(new CrashScenarioError(`Step 1 is { advance: 3 }. Write an event, { advanceMs } with a whole number, 'restart' or a function.`))
+    await expect(crashTest(counter, { steps: [{ advanceMs: Number.NaN }] })).rejects.toThrow('Step 0 is { advanceMs: NaN }')
+  })
+
+  test('a step that fails', async () => {
+    await expect(crashTest(counter, { steps: [{ type: 'add', by: 1n } as never] })).rejects.toThrow(/^Step 0 \({ type: 'add', by: 1n }\) fails: .*BigInt/i)
+    await expect(crashTest(counter, { steps: [() => Promise.reject(new Error('no such thing'))] })).rejects.toThrow('Step 0 fails: no such thing')
+  })
+
+  test('an actor that fails', async () => {
+    const needy = setup({ types: { input: {} as { n: number }, context: {} as { n: number } } }).createMachine({ id: 'needy', context: ({ input }) => ({ n: input.n }) })
+    await expect(crashTest(needy, nothing)).rejects.toThrow(/^The actor fails in the scenario, without any kill: Cannot read properties of undefined/)
+    await expect(crashTest(counter, { steps: [{ type: 'throw' }] })).rejects.toThrow('without any kill: as asked')
+    const report = await crashTest(counter, { steps: [{ type: 'throw' }] }, { mayFail: true })
+    expect(report.undisturbed.actors['counter/actor-1']).toMatchObject({ status: 'failed', failure: { error: { message: 'as asked' } }, snapshot: { context: { n: 0 } } })
+  })
+
+  test('one that comes out otherwise each time', async () => {
+    let run = 0
+    const error = crashTest(counter, { steps: [(system) => system.actor(counter, 'actor-1').send({ type: 'add', by: run }, { id: 'x' })] }, { prepare: () => void run++ })
+    await expect(error).rejects.toThrow(/^The scenario comes out otherwise each time, without any kill\. [^]*"n": 1[^]*"n": 2/)
+  })
+
+  test('a database that is not new', async () => {
+    const databases = await openDatabases('memory')
+    await expect(crashTest(counter, { steps: [{ type: 'end' }] }, { store: () => databases.connect('the same') })).rejects.toThrow('the database of a run is not empty')
+  })
+
+  test('a step that waits for what never comes', async () => {
+    await expect(crashTest(counter, { steps: [(system) => system.actor(counter, 'actor-1').output()] }, { writesMax: 300 })).rejects.toThrow(UnsettledError)
+    await expect(crashTest(counter, { steps: [(system) => system.actor(counter, 'actor-1').output({ deadlineMs: 5_000 })] })).rejects.toThrow('did not happen within 5000 ms')
+  })
+})
+
+describe('a machine that never comes to rest is given up', () => {
+  test('by an event to itself', async () => {
+    const echo = setup({ types: { events: {} as { type: 'go' } } }).createMachine({ id: 'echo', on: { go: { actions: sendTo(() => refTo('echo/actor-1'), { type: 'go' }) } } })
+    const error: unknown = await crashTest(echo, { steps: [{ type: 'go' }] }, { writesMax: 500 }).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    )
+    expect(error).toBeInstanceOf(UnsettledError)
+    expect(error).toMatchObject({ code: 'UNSETTLED', writes: 500, message: expect.stringContaining('After 500 durable writes, 0 ms into the scenario, there is still something to do for echo/actor-1.') as string })
+  })
+
+  test('by a delay', async () => {
+    const clock = setup({}).createMachine({ id: 'clock', initial: 'tick', states: { tick: { after: { 1: { target: 'tick', reenter: true } } } } })
+    await expect(crashTest(clock, { steps: [] }, { writesMax: 500 })).rejects.toThrow(/^After 500 durable writes, \d{3} ms into the scenario/)
+  })
+})
+
+describe('a world', () => {
+  test('tells when a store takes its dead for living', async () => {
+    const path = await mkdtemp(join(tmpdir(), 'holdfast-lmdb-'))
+    const world = new World({ machines: [counter], shards: 1, connect: () => new LmdbStore(path) })
+    await world.start()
+    world.crash()
+    await expect(world.start()).rejects.toThrow('Give an LmdbStore the option identify: false')
+    world.crash()
+    await rm(path, { recursive: true })
+  })
+
+  test('has one process at a time, and numbers the writes of all of them', async () => {
+    const asked: number[] = []
+    const written: number[] = []
+    const world = new World({ machines: [counter], shards: 2, onWrite: (write) => void asked.push(write.index), onWritten: (write) => void written.push(write.index) })
+    await world.start()
+    await expect(world.start()).rejects.toThrow('A process lives')
+    await world.system.actor(counter, 'c').send({ type: 'add', by: 1 })
+    await world.settled()
+    world.crash()
+    expect(() => world.store).toThrow('No process lives')
+    await world.start()
+    expect(await world.stop()).toBe(true)
+    expect(world.alive).toBe(false)
+    expect(asked).toEqual([...asked.keys()])
+    expect(written).toEqual(asked)
+    expect(world.writes).toBe(asked.length)
+  })
+
+  test('is settled only when nothing waits for an answer of its store any more, however late that comes', async () => {
+    const boss = setup({
+      types: { events: {} as { type: 'again' } },
+      actions: { hire: durableChild(() => ({ machine: 'kid', id: 'k' })), again: restartDurableChild(() => ({ machine: 'kid', id: 'k', from: 'snapshot' })) },
+    }).createMachine({ id: 'boss', entry: 'hire', on: { again: { actions: 'again' } } })
+    const kid = setup({
+      types: { context: {} as { n: number }, events: {} as { type: 'bad' } | { type: 'add' } },
+      actions: {
+        add: assign({ n: ({ context }) => context.n + 1 }),
+        fail: assign(() => {
+          throw new Error('bad')
+        }),
+      },
+    }).createMachine({ id: 'kid', context: { n: 0 }, on: { bad: { actions: 'fail' }, add: { actions: 'add' } } })
+    const world: World = new World({ machines: [boss, kid], shards: 1, connect: () => late(new MemoryStore({ database: world.database })) })
+    await world.start()
+    await world.system.actor(boss, 'b').start({})
+    await world.settled()
+    const child = world.system.actorAt('kid/b~k')
+    for (const type of ['bad', 'add', 'add', 'add']) await child.send({ type } as never)
+    await world.settled()
+    expect(world.system.stats().parked).toBe(3)
+    // The parked messages are read from the store when all that the system knows of is done.
+    await world.system.actor(boss, 'b').send({ type: 'again' })
+    await world.settled()
+    expect((await child.snapshot())?.context).toEqual({ n: 3 })
+  })
+})
+
+/** Answers some macrotasks later, as a server does, and long after all else when it is asked for parked messages. */
+function late(store: Store): Store {
+  return new Proxy(store, {
+    get(target, name) {
+      const method: unknown = Reflect.get(target, name)
+      if (typeof method !== 'function') return method
+      if (name === 'read' || name === 'watch') return method.bind(target) as unknown
+      return async (...args: unknown[]) => {
+        const answer: unknown = await (method.apply(target, args) as Promise<unknown>)
+        for (let i = name === 'parked' ? 500 : 5; i > 0; i--) await new Promise<void>((resolve) => void setImmediate(resolve))
+        return answer
+      }
+    },
+  })
+}
