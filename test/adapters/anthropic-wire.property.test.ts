@@ -8,10 +8,10 @@ import { anthropic } from '../../src/adapters/anthropic/index.js'
 import { providerWords } from '../../src/adapters/anthropic/provider-words.js'
 import { ModelError, type ModelClient, type ModelRequest, type ModelResponse } from '../../src/mesh/ports/model-client.js'
 import { AnthropicServer, eventsOf, sse, type Reply } from '../support/anthropic-server.js'
+import { extent, firstSeed } from '../support/extent.js'
 import { Random } from '../support/random.js'
 
-const runs = Number(process.env['HOLDFAST_RUNS'] ?? 100)
-const firstSeed = Number(process.env['HOLDFAST_SEED'] ?? 1)
+const runs = extent(100)
 const seeds = Array.from({ length: runs }, (_, index) => firstSeed + index)
 const range = `${runs} runs (seeds ${firstSeed} to ${firstSeed + runs - 1})`
 

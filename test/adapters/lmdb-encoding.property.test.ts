@@ -5,10 +5,10 @@ import { LmdbStore } from '../../src/adapters/lmdb/index.js'
 import { decodeNumber, decodeText, encodeNumber, encodeText, Refusal, ShardKeys, type Key } from '../../src/adapters/lmdb/keys.js'
 import { decodeMessage, decodeTimed, decodeValue, encodeMessage, encodeTimed, encodeValue, join, split } from '../../src/adapters/lmdb/values.js'
 import type { Lease } from '../../src/runtime/ports/store.js'
+import { extent, firstSeed } from '../support/extent.js'
 import { claim, commitOf, removeScratchFolders, scratchFolder } from '../support/lmdb-data.js'
 
-const seed = Number(process.env['HOLDFAST_SEED'] ?? 1)
-const numRuns = Number(process.env['HOLDFAST_RUNS'] ?? (process.env['HOLDFAST_TIER'] === 'second' ? 100_000 : 2_000))
+const numRuns = extent(2_000, 100_000)
 
 /** Whatever is delicate, and anything else: halves of surrogate pairs, 0, what closes and escapes, the ends of UTF-8's ranges. */
 const unit = fc.oneof(
@@ -21,7 +21,7 @@ const number = fc.oneof(fc.double({ noNaN: true }), fc.maxSafeInteger(), fc.cons
 const count = fc.maxSafeNat()
 
 function holds<T extends [unknown, ...unknown[]]>(property: fc.IProperty<T>): void {
-  fc.assert(property, { seed, numRuns })
+  fc.assert(property, { seed: firstSeed, numRuns })
 }
 
 /** As LMDB compares keys. */
@@ -33,7 +33,7 @@ function order<T extends string | number>(a: T, b: T): number {
   return a > b ? 1 : a < b ? -1 : 0
 }
 
-describe(`a text in a key (seed ${seed})`, () => {
+describe(`a text in a key (seed ${firstSeed})`, () => {
   test('comes back as it was, from bytes', () => {
     holds(
       fc.property(text, (t) => {
@@ -65,7 +65,7 @@ describe(`a text in a key (seed ${seed})`, () => {
   })
 })
 
-describe(`a number in a key (seed ${seed})`, () => {
+describe(`a number in a key (seed ${firstSeed})`, () => {
   test('comes back as it was, and sorts as it is', () => {
     holds(
       fc.property(number, number, text, (a, b, before) => {
@@ -78,7 +78,7 @@ describe(`a number in a key (seed ${seed})`, () => {
   })
 })
 
-describe(`the keys of a shard (seed ${seed})`, () => {
+describe(`the keys of a shard (seed ${firstSeed})`, () => {
   const keys = new ShardKeys(7, 3)
   const within = (key: Key, { start, end }: { start: Key; end: Key }): boolean => compare(key, start) >= 0 && compare(key, end) < 0
 
@@ -129,7 +129,7 @@ describe(`the keys of a shard (seed ${seed})`, () => {
   })
 })
 
-describe(`a value (seed ${seed})`, () => {
+describe(`a value (seed ${firstSeed})`, () => {
   test('comes back as it was, also out of a longer buffer, and takes one byte more than its narrowest form', () => {
     holds(
       fc.property(text, (t) => {
@@ -158,7 +158,7 @@ describe(`a value (seed ${seed})`, () => {
   })
 })
 
-describe(`through LMDB (seed ${seed})`, () => {
+describe(`through LMDB (seed ${firstSeed})`, () => {
   let store: LmdbStore
   let lease: Lease
   let commits = 0
@@ -192,7 +192,7 @@ describe(`through LMDB (seed ${seed})`, () => {
         expect(await store.commit(commitOf(lease, ++commits, unset.slice(1)))).toMatchObject({ ok: true })
         expect(await store.find(1, {})).toEqual([])
       }),
-      { seed, numRuns: Math.min(numRuns / 20, 1_000) },
+      { seed: firstSeed, numRuns: Math.min(numRuns / 20, 1_000) },
     )
   })
 })

@@ -7,13 +7,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startHoldfast } from '../support/cli.js'
+import { extent, firstSeed } from '../support/extent.js'
 import { Random } from '../support/random.js'
 import { RedisServer } from '../support/redis-server.js'
 import { runScript, type RunningScript } from '../support/run-script.js'
 
-const seed = Number(process.env['HOLDFAST_SEED'] ?? 20_251)
 /** Runs that are killed at least once in that time, on each store. */
-const runsMin = process.env['HOLDFAST_TIER'] === 'second' ? 100 : 10
+const runsMin = extent(10)
 /** How often one run is killed at most. */
 const killsMax = 3
 
@@ -45,8 +45,8 @@ const stores = { LMDB: (n: number) => join(folder, `store-${n}`), Redis: () => r
 describe.each(Object.keys(stores) as (keyof typeof stores)[])('on %s', (name) => {
   const optionsOf = (n: number): string[] => ['--run', 'r', '--store', stores[name](n), '--namespace', `${name}-${n}`, '--lease-ms', '300', '--approve-as', 'test', '--publish', `${url}/${name}/${n}`, '--json']
 
-  test(`${runsMin} killed runs: one execution for each key, and the undisturbed report (seed ${seed})`, async () => {
-    const random = new Random(seed)
+  test(`${runsMin} killed runs: one execution for each key, and the undisturbed report (seed ${firstSeed})`, async () => {
+    const random = new Random(firstSeed)
     const undisturbed = await attempt(optionsOf(0))
     expect(undisturbed).toMatchObject({ code: 0, summary: { state: 'done' } })
     const body = bodyOf((await taken()).at(-1)!.text)

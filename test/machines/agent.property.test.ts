@@ -11,9 +11,9 @@ import type { AgentContext } from '../../src/machines/agent.machine.js'
 import { canonicalGoal } from '../../src/mesh/canonical.js'
 import { Models } from '../../src/mesh/model-call.js'
 import { World } from '../../src/testing/index.js'
+import { extent, firstSeed } from '../support/extent.js'
 
-const seed = Number(process.env['HOLDFAST_SEED'] ?? 1)
-const runs = Number(process.env['HOLDFAST_RUNS'] ?? (process.env['HOLDFAST_TIER'] === 'second' ? 2_000 : 150))
+const runs = extent(150, 2_000)
 
 const hourMs = 3_600_000
 const grant = { tokens: 40_000, calls: 12, nanoDollars: 1_000_000_000 }
@@ -346,7 +346,7 @@ const crashes = fc.constantFrom<Real['reconcile']>('happened', 'not', 'unknown')
   ),
 )
 
-test(`an agent goes where its model goes, whatever happens around it (seed ${seed})`, async () => {
+test(`an agent goes where its model goes, whatever happens around it (seed ${firstSeed})`, async () => {
   const ends = new Map<string, number>()
   await fc.assert(
     fc.asyncProperty(fc.commands([says, says, misbehaves, judges, judges, decides, decides, acts, acts, resolves, waits, crashes], { maxCommands: 40, size: 'max' }), async (commands) => {
@@ -355,7 +355,7 @@ test(`an agent goes where its model goes, whatever happens around it (seed ${see
       const end = model.failure ?? model.phase
       ends.set(end, (ends.get(end) ?? 0) + 1)
     }),
-    { seed, numRuns: runs },
+    { seed: firstSeed, numRuns: runs },
   )
   console.log(`agent: ${[...ends].toSorted(([a], [b]) => a.localeCompare(b)).map(([end, n]) => `${end} ${n}`).join(', ')}`)
 })

@@ -4,9 +4,9 @@ import { expect, test } from 'vitest'
 import { createActor, fromPromise, SimulatedClock, setup, type ActorRefFrom } from 'xstate'
 import { callMachine, type AttemptOutcome, type CallInput, type CallOutput, type CallToAgent } from '../../src/machines/call.machine.js'
 import { callInput } from '../support/charts.js'
+import { extent, firstSeed } from '../support/extent.js'
 
-const seed = Number(process.env['HOLDFAST_SEED'] ?? 1)
-const runs = Number(process.env['HOLDFAST_RUNS'] ?? 300)
+const runs = extent(300)
 
 const input: CallInput = { ...callInput, attemptsMax: 4, deadlineMs: 5_000, backoff: { firstMs: 100, factor: 2, maxMs: 300, jitter: 0 } }
 const cost = { tokens: 3, calls: 1, nanoDollars: 3 }
@@ -154,7 +154,7 @@ class Wait implements fc.AsyncCommand<Model, Real> {
   toString = (): string => `${this.ms} ms pass`
 }
 
-test(`any sequence of answers, endings and waits leads where the model says (seed ${seed})`, async () => {
+test(`any sequence of answers, endings and waits leads where the model says (seed ${firstSeed})`, async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.commands(
@@ -167,6 +167,6 @@ test(`any sequence of answers, endings and waits leads where the model says (see
       ),
       async (commands) => fc.asyncModelRun(() => ({ model: new Model(), real: new Real() }), commands),
     ),
-    { seed, numRuns: runs },
+    { seed: firstSeed, numRuns: runs },
   )
 })

@@ -8,10 +8,10 @@ import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { createMesh, defineAgent, defineRun, isBalanced, modelOf, ModelError, nothing, type Amounts, type Ledger, type Mesh, type RunDefinition, type RunHandle, type RunStatus } from '../../src/index.js'
 import { World, type Fault } from '../../src/testing/index.js'
+import { extent, firstSeed } from '../support/extent.js'
 import { functionModel } from '../support/function-model.js'
 
-const seed = Number(process.env['HOLDFAST_SEED'] ?? 1)
-const runs = Number(process.env['HOLDFAST_RUNS'] ?? (process.env['HOLDFAST_TIER'] === 'second' ? 1_500 : 100))
+const runs = extent(100, 1_500)
 
 /** What becomes of a worker's answer: by the step, and again by the step that replaces it. */
 type Fate = 'stands' | 'refused' | 'in part' | 'declined' | 'malformed' | 'busy once' | 'judge fails'
@@ -186,7 +186,7 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
   approval: fc.boolean(),
 })
 
-test(`a run that is killed ends like one that is not, and no money is made or lost (seed ${seed})`, async () => {
+test(`a run that is killed ends like one that is not, and no money is made or lost (seed ${firstSeed})`, async () => {
   let kills = 0
   let charged = 0
   let called = 0
@@ -213,7 +213,7 @@ test(`a run that is killed ends like one that is not, and no money is made or lo
       called += requests.length
       await disturbed.world.stop()
     }),
-    { seed, numRuns: runs },
+    { seed: firstSeed, numRuns: runs },
   )
   console.log(`runs: ${runs}, killed ${kills} times; ${called} calls made, ${charged} charged`)
 })

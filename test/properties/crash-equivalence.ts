@@ -18,6 +18,7 @@ import { assign, enqueueActions, fromCallback, fromEventObservable, fromObservab
 import { append, external, isHoldfastError, refTo, reply, type ActorSystem, type EffectArgs, type ReplyToken, type Store, type StreamRecord } from '../../src/index.js'
 import { hash32, shardOf, type Address } from '../../src/runtime/identity.js'
 import { crashTest, type CrashReport, type World, type WriteKind } from '../../src/testing/index.js'
+import { extent, firstSeed, isChosen, tier } from '../support/extent.js'
 import { Side, eventTypes, generateMachine, now, type Logics } from '../support/machine-generator.js'
 import { Random } from '../support/random.js'
 import { openDatabases, type Databases, type StoreKind } from '../support/stores.js'
@@ -362,7 +363,7 @@ export class Tally {
 const kinds: readonly WriteKind[] = ['claim', 'append', 'commit', 'deliver', 'renew', 'release', 'trim']
 
 /** What the tests run on each kind of store: so many machines in the first tier, ten times as many in the second. */
-export interface Extent {
+export interface Size {
   readonly machines: number
   /** Of these, how many are killed on each side of every write as well. */
   readonly exhaustive: { readonly first: number; readonly second: number }
@@ -370,17 +371,13 @@ export interface Extent {
   readonly least: { readonly first: number; readonly second: number }
 }
 
-const tier = process.env['HOLDFAST_TIER'] === 'second' ? 'second' : 'first'
-/** Set to see one seed again. */
-const { HOLDFAST_SEED: oneSeed, HOLDFAST_MACHINES: someMachines, HOLDFAST_RUNS: someRuns } = process.env
+/** With `HOLDFAST_KILLS=all`, one on each side of every write, and as many again. */
 const runsEach = 12
 
 /** @param file of the test, to tell how to run it again */
-export function testCrashEquivalence(kind: StoreKind, file: string, extent: Extent): void {
-  const firstSeed = Number(oneSeed ?? 1)
-  const again = oneSeed !== undefined || someMachines !== undefined
-  const machines = Number(someMachines ?? extent.machines * (tier === 'second' ? 10 : 1))
-  const runs = someRuns === 'all' ? undefined : Number(someRuns ?? runsEach)
+export function testCrashEquivalence(kind: StoreKind, file: string, size: Size): void {
+  const machines = extent(size.machines)
+  const runs = process.env['HOLDFAST_KILLS'] === 'all' ? undefined : runsEach
   let databases: Databases
   let used = 0
   const tally = new Tally()
@@ -394,7 +391,7 @@ export function testCrashEquivalence(kind: StoreKind, file: string, extent: Exte
     try {
       tally.add(drawn, await crash(drawn, runsOfIt, store))
     } catch (error) {
-      const command = `HOLDFAST_SEED=${seed} HOLDFAST_MACHINES=1${runsOfIt === runsEach ? '' : ` HOLDFAST_RUNS=${runsOfIt ?? 'all'}`} npx vitest run ${relative(process.cwd(), fileURLToPath(file))}`
+      const command = `HOLDFAST_SEED=${seed} HOLDFAST_RUNS=1${runsOfIt === undefined ? ' HOLDFAST_KILLS=all' : ''} npx vitest run ${relative(process.cwd(), fileURLToPath(file))}`
       throw new Error(`Seed ${seed}: ${(error as Error).message}\n${drawn.story}\nAgain: ${command}`, { cause: error })
     }
   }
@@ -408,7 +405,7 @@ export function testCrashEquivalence(kind: StoreKind, file: string, extent: Exte
     for (let seed = firstSeed; seed < firstSeed + machines; seed++) await crashSeed(seed, runs)
   }, timeoutMs)
 
-  const exhaustive = again ? 0 : extent.exhaustive[tier]
+  const exhaustive = isChosen ? 0 : size.exhaustive[tier]
   if (exhaustive > 0) {
     test(`on ${kind}, ${exhaustive} of them come out the same when killed before and after every durable write (seeds 1 to ${exhaustive})`, async () => {
       for (let seed = 1; seed <= exhaustive; seed++) await crashSeed(seed, undefined)
@@ -417,8 +414,8 @@ export function testCrashEquivalence(kind: StoreKind, file: string, extent: Exte
 
   test(`on ${kind}, each kind of durable write was killed before and after, and every construct was used`, () => {
     console.log(`${kind}: ${tally.toString()}`)
-    if (again) return
-    expect(tally.least).toBeGreaterThanOrEqual(extent.least[tier])
+    if (isChosen) return
+    expect(tally.least).toBeGreaterThanOrEqual(size.least[tier])
     expect([...constructs].filter((construct) => !tally.constructs.has(construct))).toEqual([])
   })
 }

@@ -9,10 +9,10 @@ import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
 import { createActorSystem, refTo, repeatable, type ActorSystem } from '../../src/index.js'
 import { FaultyStore, VirtualClock, type Fault, type Write } from '../../src/testing/index.js'
 import { ProcessClock } from '../../src/testing/virtual-clock.js'
+import { extent, firstSeed } from '../support/extent.js'
 import { Random } from '../support/random.js'
 
-const runs = Number(process.env['HOLDFAST_RUNS'] ?? 60)
-const firstSeed = Number(process.env['HOLDFAST_SEED'] ?? 1)
+const runs = extent(60)
 
 /** What has been written, by the number that every event carries; acts ask it whether they may stand. */
 class Witness {
