@@ -325,6 +325,24 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.deepEqual(appended.map((a) => (typeof a === 'object' ? 'ok' : a)), ['ok', 'ok', 'full'])
   })
 
+  strictly('what must be taken is taken however full backlog and log are: appended, with a commit, and delivered', async (database) => {
+    const shard = await start(database, { backlogMax: 1, logMax: 2 })
+    assert.deepEqual((await shard.store.append(1, [message('a'), message('b'), message('c', { always: true }), message('d', { always: true })])).map((a) => (typeof a === 'object' ? 'ok' : a)), ['ok', 'full', 'ok', 'ok'])
+    await shard.commit([{ entries: [message('e'), message('f', { always: true })] }])
+    await shard.store.deliver(1, 2, [
+      { number: 1, to: 1, entry: message('g') },
+      { number: 2, to: 1, entry: message('h', { always: true }) },
+    ])
+    assert.deepEqual(await shard.entries(), ['a', 'c', 'd', 'f', 'h'])
+  })
+
+  strictly('an outbox keeps of a message whether it must be taken', async (database) => {
+    const shard = await start(database)
+    const entries = [message('a', { id: 'a', always: true }), message('b', { id: 'b', always: true, rememberUntil: later }), message('c', { id: 'c' })]
+    await shard.commit([{ outbox: entries.map((entry, i) => ({ number: i + 1, to: 2, entry })) }])
+    assert.deepEqual((await shard.store.recover(1)).outbox.map(({ entry }) => entry), entries)
+  })
+
   add('concurrent appends of several connections leave no hole and lose nothing', async (database) => {
     const stores = [await open(database), await open(database), await open(database)]
     const texts = Array.from({ length: 150 }, (_, i) => `t${i}`)

@@ -118,7 +118,8 @@ export class ShardDraft {
     this.save()
   }
 
-  private isFull({ to }: NewEntry): boolean {
+  private isFull({ to, always }: NewEntry): boolean {
+    if (always) return false
     return this.backlogOf(to) >= this.bounds.backlogMax || this.head.tail - this.head.trimmed >= this.bounds.logMax
   }
 

@@ -44,13 +44,15 @@ export function decodeTimed(value: string): { at: number; text: string } {
   return { at: Number(value.slice(0, space)), text: value.slice(space + 1) }
 }
 
-export function encodeMessage({ id, to, text, rememberUntil }: NewEntry): string {
-  return join(id, to, rememberUntil === undefined ? '' : String(rememberUntil), text)
+export function encodeMessage({ id, to, text, rememberUntil, always }: NewEntry): string {
+  return join(id, to, `${always ? '!' : ''}${rememberUntil ?? ''}`, text)
 }
 
 export function decodeMessage(value: string): NewEntry {
   const [id, to, until, text] = split(value) as [string, string, string, string]
-  return { id, to, text, ...(until === '' ? {} : { rememberUntil: Number(until) }) }
+  const always = until.startsWith('!')
+  const rememberUntil = always ? until.slice(1) : until
+  return { id, to, text, ...(rememberUntil === '' ? {} : { rememberUntil: Number(rememberUntil) }), ...(always ? { always } : {}) }
 }
 
 /** Puts texts into one that {@link split} takes apart again. */

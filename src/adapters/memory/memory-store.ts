@@ -174,6 +174,7 @@ export class MemoryStore implements Store {
   }
 
   private isFull(s: Shard, entry: NewEntry): boolean {
+    if (entry.always) return false
     return (s.backlog.get(entry.to) ?? 0) >= this.backlogMax || s.log.length >= this.logMax
   }
 

@@ -5,7 +5,7 @@
 --   1-5  the mailbox, see mailbox.lua
 -- ARGV
 --   1-3  the mailbox, see mailbox.lua
---   4…   for each message: id, address, namespace time until which the id is remembered or '', text
+--   4…   for each message: id, address, term, text
 -- Returns
 --   for each message its sequence number, or 'duplicate', or 'full'
 --@include mailbox
@@ -20,7 +20,7 @@ end
 local addresses, ids, listed = {}, {}, {}
 for i = 4, #ARGV, 4 do
   local to = ARGV[i + 1]
-  if ARGV[i + 2] ~= '' and not finite(ARGV[i + 2]) then
+  if not isTerm(ARGV[i + 2]) then
     return redis.error_reply('ERR message ' .. ARGV[i] .. ' is to be remembered until ' .. ARGV[i + 2])
   end
   ids[#ids + 1] = ARGV[i]
@@ -41,10 +41,11 @@ end
 local before = tail
 local appended = {}
 for i = 4, #ARGV, 4 do
-  local id, to, until_ = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local id, to = ARGV[i], ARGV[i + 1]
+  local until_, always = termOf(ARGV[i + 2])
   if (knownUntil[id] or 0) > now then
     appended[#appended + 1] = 'duplicate'
-  elseif not hasRoom(to) then
+  elseif not hasRoom(to, always) then
     appended[#appended + 1] = 'full'
   else
     push(at, id, to, until_, ARGV[i + 3])

@@ -19,8 +19,9 @@ export function mailboxArgs({ backlogMax, logMax }: Bounds): string[] {
   return [String(backlogMax), String(logMax), String(deadOverflowMax)]
 }
 
-export function untilArg(entry: NewEntry): string {
-  return entry.rememberUntil === undefined ? '' : String(entry.rememberUntil)
+/** The term of a message, as mailbox.lua reads it: '!' if it is taken in any case, then until when its id is remembered, if it is. */
+export function termArg({ rememberUntil, always }: NewEntry): string {
+  return `${always ? '!' : ''}${rememberUntil ?? ''}`
 }
 
 /** What is wrong with a commit: {@link faultOf}, and the values on which Redis would stop half-way. */
@@ -134,7 +135,7 @@ function pushPart(args: string[], part: Part, keys: ShardKeys, list: KeyList): v
     pushFields(args, part, () => list.place(keys.record(address)))
   }
   if (part.handled !== 0) args.push('handled', String(part.handled))
-  for (const entry of part.entries) args.push('entry', entry.id, entry.to, untilArg(entry), entry.text)
+  for (const entry of part.entries) args.push('entry', entry.id, entry.to, termArg(entry), entry.text)
   for (const [to, entries] of byTarget(part.outbox)) {
     args.push('outbox', list.place(keys.outbox(to)), String(to))
     pushList(args, entries.flatMap((entry) => [String(entry.number), encodeOutboxEntry(entry)]))
@@ -177,13 +178,13 @@ function byTarget(entries: readonly OutboxEntry[]): Map<number, OutboxEntry[]> {
 
 /** A header without a line break, a line break, and the text as it is: nothing has to be escaped or parsed again. */
 function encodeOutboxEntry({ number, entry }: OutboxEntry): string {
-  return `${JSON.stringify([number, entry.id, entry.to, entry.rememberUntil ?? null])}\n${entry.text}`
+  return `${JSON.stringify([number, entry.id, entry.to, entry.rememberUntil ?? null, ...(entry.always ? [1] : [])])}\n${entry.text}`
 }
 
 export function decodeOutboxEntry(to: number, member: string): OutboxEntry {
   const end = member.indexOf('\n')
-  const [number, id, address, until] = JSON.parse(member.slice(0, end)) as [number, string, string, number | null]
-  return { number, to, entry: { id, to: address, text: member.slice(end + 1), ...(until === null ? {} : { rememberUntil: until }) } }
+  const [number, id, address, until, always] = JSON.parse(member.slice(0, end)) as [number, string, string, number | null, 1?]
+  return { number, to, entry: { id, to: address, text: member.slice(end + 1), ...(until === null ? {} : { rememberUntil: until }), ...(always ? { always: true } : {}) } }
 }
 
 /** A hash has no order: each value is preceded by its commit and its place in it. */

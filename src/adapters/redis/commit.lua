@@ -118,9 +118,9 @@ local CHECK = {
     willTouch(address)
     return i + 1
   end,
-  -- id, address, remembered until or '', text
+  -- id, address, term, text
   entry = function(i)
-    if ARGV[i + 2] ~= '' and not finite(ARGV[i + 2]) then return nil, 'a message is remembered until ' .. ARGV[i + 2] end
+    if not isTerm(ARGV[i + 2]) then return nil, 'a message is remembered until ' .. ARGV[i + 2] end
     willTouch(ARGV[i + 1])
     return i + 4
   end,

@@ -8,7 +8,7 @@
 -- ARGV
 --   1-3  the mailbox, see mailbox.lua
 --   4    the source shard
---   5…   for each entry: number, id, address, namespace time until which the id is remembered or '', text
+--   5…   for each entry: number, id, address, term, text
 -- Returns
 --   how many were not delivered before
 --@include mailbox
@@ -22,7 +22,7 @@ if stored[2] and tonumber(stored[2]) > tonumber(at) then at = stored[2] end
 
 local addresses, listed = {}, {}
 for i = 5, #ARGV, 5 do
-  if not finite(ARGV[i]) or (ARGV[i + 3] ~= '' and not finite(ARGV[i + 3])) then
+  if not finite(ARGV[i]) or not isTerm(ARGV[i + 3]) then
     return redis.error_reply('ERR delivery ' .. ARGV[i] .. ' is to be remembered until ' .. ARGV[i + 3])
   end
   local to = ARGV[i + 2]

@@ -59,11 +59,22 @@ local function openMailbox(seq, addresses)
   end
 end
 
-local function hasRoom(to)
-  return counts[to] < backlogMax and length < logMax
+-- A message's term: '!' before it if it is taken in any case, then the time up to which its id is remembered, or
+-- nothing. Returns the latter two apart.
+local function termOf(text)
+  if string.sub(text, 1, 1) == '!' then return string.sub(text, 2), true end
+  return text, false
 end
 
--- until_: namespace time up to which the id is remembered, or '' for not at all.
+local function isTerm(text)
+  local until_ = termOf(text)
+  return until_ == '' or finite(until_) ~= nil
+end
+
+local function hasRoom(to, always)
+  return always or (counts[to] < backlogMax and length < logMax)
+end
+
 local function push(at, id, to, until_, text)
   tail = tail + 1
   length = length + 1
@@ -77,8 +88,9 @@ local function push(at, id, to, until_, text)
 end
 
 -- Takes a message that cannot be refused: into the log, or as a dead letter.
-local function take(at, id, to, until_, text)
-  if hasRoom(to) then return push(at, id, to, until_, text) end
+local function take(at, id, to, term, text)
+  local until_, always = termOf(term)
+  if hasRoom(to, always) then return push(at, id, to, until_, text) end
   redis.call('XADD', DEAD, 'MAXLEN', '~', deadMax, '0-*', 'o', to, 'a', at, 't', text)
 end
 

@@ -25,7 +25,7 @@ import {
   type StoredTimer,
   type StoreInfo,
 } from '../../runtime/ports/store.js'
-import { decodeInOrder, decodeOutboxEntry, encodeCommit, faultOfCommit, mailboxArgs, untilArg } from './commit-encoding.js'
+import { decodeInOrder, decodeOutboxEntry, encodeCommit, faultOfCommit, mailboxArgs, termArg } from './commit-encoding.js'
 import { parseTarget, type Command, type Target } from './connection.js'
 import { checkPrefix, fromKeyMember, type ShardKeys } from './keys.js'
 import { scripts, type Script } from './scripts.js'
@@ -126,7 +126,7 @@ export class RedisStore implements Store {
     const keys = this.keysOf(shard)
     if (entries.length === 0) return []
     const args = mailboxArgs(this.opened().bounds)
-    for (const entry of entries) args.push(entry.id, entry.to, checkedUntil(entry), entry.text)
+    for (const entry of entries) args.push(entry.id, entry.to, checkedTerm(entry), entry.text)
     const reply = (await this.run(scripts.append, keys.mailbox, args)) as (number | 'duplicate' | 'full')[]
     return reply.map((appended) => (typeof appended === 'number' ? { seq: appended } : appended))
   }
@@ -135,7 +135,7 @@ export class RedisStore implements Store {
     const keys = this.keysOf(to)
     if (entries.length === 0) return
     const args = [...mailboxArgs(this.opened().bounds), String(from)]
-    for (const { number, entry } of entries) args.push(String(number), entry.id, entry.to, checkedUntil(entry), entry.text)
+    for (const { number, entry } of entries) args.push(String(number), entry.id, entry.to, checkedTerm(entry), entry.text)
     await this.run(scripts.deliver, [...keys.mailbox, keys.delivered], args)
   }
 
@@ -286,9 +286,9 @@ function isGap(reply: unknown): boolean {
   return Array.isArray(reply) && reply[0] === 'gap'
 }
 
-function checkedUntil(entry: NewEntry): string {
+function checkedTerm(entry: NewEntry): string {
   if (entry.rememberUntil !== undefined && !Number.isFinite(entry.rememberUntil)) throw new ConfigError(`Message ${entry.id} is to be remembered until ${entry.rememberUntil}, which is no time.`)
-  return untilArg(entry)
+  return termArg(entry)
 }
 
 /** Names and values by turns, as HGETALL answers. */

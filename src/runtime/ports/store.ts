@@ -95,6 +95,8 @@ export interface NewEntry {
   readonly text: string
   /** Namespace time until which a repeat of the id is recognised; absent: the id is not remembered. */
   readonly rememberUntil?: number
+  /** It is taken however full backlog and log are: outcomes and facts, which nobody could send again. */
+  readonly always?: true
 }
 
 export interface Entry {
