@@ -69,13 +69,15 @@ export class LimitError extends HoldfastError {
   }
 }
 
-/** No machine of that name (and version) is registered with this system. */
+/** No machine of that name (and version), or not this very object, is registered with this system. */
 export class UnknownMachineError extends HoldfastError {
   readonly machine: string
   constructor(machine: string, known: readonly string[]) {
     super(
       'UNKNOWN_MACHINE',
-      `No machine ${show(machine)} is registered (registered: ${known.join(', ') || 'none'}). Add it to the "machines" option.`,
+      known.includes(machine)
+        ? `The machine ${show(machine)} given here is another object than the one registered; provide() makes a new one. Give the registered one, or its name.`
+        : `No machine ${show(machine)} is registered (registered: ${known.join(', ') || 'none'}). Add it to the "machines" option.`,
     )
     this.machine = machine
   }
@@ -173,7 +175,7 @@ export class SnapshotError extends HoldfastError {
 
 /** A machine asked for something the runtime cannot keep durable; the turn that asked is undone. */
 export class TurnError extends HoldfastError {
-  readonly reason: 'inline-spawn' | 'delay' | 'macrosteps' | 'key' | 'logic' | 'command' | 'refused'
+  readonly reason: 'inline-spawn' | 'delay' | 'macrosteps' | 'acts' | 'key' | 'logic' | 'command' | 'refused'
   constructor(reason: TurnError['reason'], message: string) {
     super('TURN', message)
     this.reason = reason
@@ -188,19 +190,28 @@ export interface StoredError {
   readonly code?: string
 }
 
-/** Turns anything thrown into its stored form. Values that are no errors keep their text. */
+/** Turns anything thrown into its stored form, whatever its getters do. Values that are no errors keep their text. */
 export function toStoredError(thrown: unknown): StoredError {
   if (typeof thrown === 'object' && thrown !== null && 'message' in thrown) {
-    const error = thrown as { name?: unknown; message: unknown; stack?: unknown; code?: unknown }
-    return {
-      name: typeof error.name === 'string' ? error.name : 'Error',
-      message: String(error.message),
-      ...(typeof error.stack === 'string' ? { stack: error.stack } : {}),
-      ...(typeof error.code === 'string' ? { code: error.code } : {}),
+    const read = (key: 'name' | 'message' | 'stack' | 'code'): string | undefined => {
+      try {
+        const value = (thrown as Record<string, unknown>)[key]
+        if (typeof value !== 'string' && key !== 'message') return undefined
+        const text = String(value)
+        return text.length > errorCharsMax ? `${text.slice(0, errorCharsMax)}…` : text
+      } catch {
+        return key === 'message' ? 'an error whose message cannot be read' : undefined
+      }
     }
+    const stack = read('stack')
+    const code = read('code')
+    return { name: read('name') ?? 'Error', message: read('message')!, ...(stack === undefined ? {} : { stack }), ...(code === undefined ? {} : { code }) }
   }
-  return { name: 'Error', message: typeof thrown === 'string' ? thrown : show(thrown) }
+  return { name: 'Error', message: typeof thrown === 'string' ? thrown.slice(0, errorCharsMax) : show(thrown) }
 }
+
+/** Of one text of a stored error; what is longer is cut. */
+const errorCharsMax = 16_384
 
 function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value)

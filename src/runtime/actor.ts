@@ -1,9 +1,10 @@
 /** An actor as its users hold it: an address with methods. Nothing is created by making one. */
 import type { AnyStateMachine, EmittedFrom, EventFromLogic, InputFrom, OutputFrom, SnapshotFrom } from 'xstate'
-import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, DeadlineError, HoldfastError } from '../errors.js'
-import { checkEvent, post, type Gateway, type SendOptions, type Sight } from './gateway.js'
-import type { Address } from './identity.js'
-import { isJsonEqual } from './json.js'
+import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, ConfigError, DeadlineError, HoldfastError } from '../errors.js'
+import { checkEvent, type ReplyTo } from './envelope.js'
+import { messageId, post, type Gateway, type SendOptions, type Sight } from './gateway.js'
+import type { Address, MessageId } from './identity.js'
+import { decodeJson, isJsonEqual } from './json.js'
 import type { Failure } from './record.js'
 import type { XMachineSnapshot } from './xstate/insides.js'
 
@@ -39,12 +40,12 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
    */
   async start(...[options]: StartArguments<M>): Promise<void> {
     const input: unknown = options?.input
-    const existing = await this.gateway.look(this.address)
-    if (existing) {
-      if (isJsonEqual(existing.input, input)) return
-      throw new ActorExistsError(this.address)
-    }
-    await post(this.gateway, { kind: 'start', to: this.address }, input === undefined ? {} : { input }, options)
+    const begun = this.gateway.beginnings.begin(this.address, async () => {
+      const existing = await this.gateway.look(this.address)
+      if (existing && !isJsonEqual(existing.input, input)) throw new ActorExistsError(this.address)
+      if (!existing) await post(this.gateway, { kind: 'start', to: this.address }, input === undefined ? {} : { input }, options)
+    })
+    await this.within(begun, options?.deadlineMs, `The start of ${this.address}`)
   }
 
   /**
@@ -58,32 +59,51 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
    */
   async send(event: EventFromLogic<M>, options?: SendOptions): Promise<void> {
     checkEvent(event)
-    await this.mustBeStartable()
-    await post(this.gateway, { kind: 'event', to: this.address }, event, options)
+    await this.within(this.posted(event, {}, options), options?.deadlineMs, `The acknowledgement of "${event.type}" to ${this.address}`)
   }
 
   /**
    * Sends an event and waits for the machine's `reply`.
    *
    * @throws DeadlineError if no answer came in time; the event is handled all the same
-   * @throws ActorFailedError, ActorEndedError if it cannot answer
+   * @throws ActorFailedError, ActorEndedError if it cannot answer; ConfigError for a deadline that is none
    */
   async ask<T = unknown>(event: EventFromLogic<M>, options: SendOptions & { readonly deadlineMs: number }): Promise<T> {
     checkEvent(event)
-    await this.mustBeStartable()
-    const id = options.id ?? this.gateway.ids.next()
-    const deadline = this.gateway.now(this.address) + options.deadlineMs
+    const { deadlineMs } = options
+    if (!(Number.isFinite(deadlineMs) && deadlineMs >= 0)) throw new ConfigError(`deadlineMs: a question needs a number of milliseconds, got ${String(deadlineMs)}.`)
+    const id = options.id === undefined ? this.gateway.ids.next() : messageId(this.address, options.id)
     let stop = (): void => {}
     const answered = new Promise<string>((resolve) => (stop = this.gateway.onReply(this.address, id, resolve)))
+    const asked = this.posted(event, { id, replyTo: { client: true }, deadlineAt: this.gateway.now(this.address) + deadlineMs }, options)
     try {
-      await post(this.gateway, { kind: 'event', to: this.address, replyTo: { client: true }, deadlineAt: deadline }, event, { ...options, id })
-      const text = await this.within(answered, options.deadlineMs, `An answer of ${this.address} to "${event.type}"`)
-      const answer = JSON.parse(text) as { value: T } | { error: { code?: string; message: string } }
-      if ('error' in answer) throw new HoldfastError(answer.error.code ?? 'ACTOR_FAILED', answer.error.message)
+      const text = await this.within(asked.then(() => answered), deadlineMs, `An answer of ${this.address} to "${event.type}"`)
+      const answer = decodeJson(text) as { value: T } | { error: { code?: string; message: string } }
+      if ('error' in answer) throw this.errorOf(answer.error)
       return answer.value
     } finally {
       stop()
     }
+  }
+
+  /** As the error that was answered would be thrown here. */
+  private errorOf({ code = 'ACTOR_FAILED', message }: { readonly code?: string; readonly message: string }): HoldfastError {
+    const why = (prefix: string): string => (message.startsWith(prefix) ? message.slice(prefix.length) : message)
+    if (code === 'ACTOR_FAILED') return new ActorFailedError(this.address, why(`Actor ${this.address} failed: `))
+    if (code === 'ACTOR_ENDED') return new ActorEndedError(this.address, why(`Actor ${this.address} `).replace(/\.$/, ''))
+    if (code === 'ACTOR_NOT_STARTED') return new ActorNotStartedError(this.address)
+    return new HoldfastError(code, message)
+  }
+
+  /** At once, but for a start that is under way, and for a machine that needs input and may not have been started. */
+  private async posted(event: unknown, head: { readonly id?: MessageId; readonly replyTo?: ReplyTo; readonly deadlineAt?: number }, options: SendOptions | undefined): Promise<void> {
+    const { gateway, address } = this
+    const needsInput = gateway.definitionOf(address)?.needsInput === true
+    if (!gateway.beginnings.isOpen(address, needsInput)) {
+      const exists = await gateway.beginnings.exists(address, () => gateway.look(address))
+      if (needsInput && !exists) throw new ActorNotStartedError(address)
+    }
+    await post(gateway, { kind: 'event', to: address, ...head }, event, options)
   }
 
   /**
@@ -180,21 +200,20 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
 
   /** Stops the actor and everything it invoked. Resolves when that is durable. */
   async stop(options?: SendOptions): Promise<void> {
-    await post(this.gateway, { kind: 'stop', to: this.address }, undefined, options)
+    await this.within(post(this.gateway, { kind: 'stop', to: this.address }, undefined, options), options?.deadlineMs, `The acknowledgement of a stop of ${this.address}`)
   }
 
-  private async mustBeStartable(): Promise<void> {
-    if (this.gateway.definitionOf(this.address)?.needsInput && !(await this.gateway.look(this.address))) throw new ActorNotStartedError(this.address)
-  }
-
+  /** The promise, unless the deadline passes or this process stops before it settles. */
   private async within<T>(promise: Promise<T>, deadlineMs: number | undefined, what: string): Promise<T> {
-    if (deadlineMs === undefined) return promise
+    const settled = this.gateway.ending(this.address).race(promise)
+    if (deadlineMs === undefined) return settled
+    if (Number.isNaN(deadlineMs) || typeof deadlineMs !== 'number') throw new ConfigError(`deadlineMs: expected a number of milliseconds, got ${String(deadlineMs)}.`)
     let cancel = (): void => {}
     const late = new Promise<never>((_, reject) => {
-      cancel = this.gateway.clock.after(deadlineMs, () => reject(new DeadlineError(what, deadlineMs)))
+      if (deadlineMs !== Infinity) cancel = this.gateway.clock.after(deadlineMs, () => reject(new DeadlineError(what, deadlineMs)))
     })
     try {
-      return await Promise.race([promise, late])
+      return await Promise.race([settled, late])
     } finally {
       cancel()
     }

@@ -17,15 +17,17 @@ const groupMax = 256
 const retryMs = 100
 
 export class Appender {
-  private readonly context: Pick<RuntimeContext, 'store' | 'clock' | 'logger'>
+  private readonly context: Pick<RuntimeContext, 'store' | 'clock' | 'logger' | 'backlogMax'>
   private readonly shard: number
   private readonly knows: (seq: number) => void
   private pending: Pending[] = []
+  /** How many wait or are on their way, by the actor they are for. */
+  private readonly counts = new Map<string, number>()
   private busy = false
   private stopped: Error | undefined
   private idlers: (() => void)[] = []
 
-  constructor(context: Pick<RuntimeContext, 'store' | 'clock' | 'logger'>, shard: number, knows: (seq: number) => void = () => {}) {
+  constructor(context: Pick<RuntimeContext, 'store' | 'clock' | 'logger' | 'backlogMax'>, shard: number, knows: (seq: number) => void = () => {}) {
     this.context = context
     this.shard = shard
     this.knows = knows
@@ -38,6 +40,9 @@ export class Appender {
   /** Resolves when the message is durable; `full` if there was no room for it. */
   append(entry: NewEntry): Promise<Appended> {
     if (this.stopped) return Promise.reject(this.stopped)
+    const waiting = this.counts.get(entry.to) ?? 0
+    if (waiting >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
+    this.counts.set(entry.to, waiting + 1)
     return new Promise((resolve, reject) => {
       this.pending.push({ entry, resolve, reject })
       if (!this.busy) {
@@ -60,9 +65,16 @@ export class Appender {
       } catch (error) {
         for (const { reject } of group) reject(error as Error)
       }
+      for (const { entry } of group) this.over(entry)
     }
     this.busy = false
     for (const idle of this.idlers.splice(0)) idle()
+  }
+
+  private over({ to }: NewEntry): void {
+    const left = this.counts.get(to)! - 1
+    if (left > 0) this.counts.set(to, left)
+    else this.counts.delete(to)
   }
 
   private async write(entries: readonly NewEntry[]): Promise<readonly Appended[]> {

@@ -3,6 +3,7 @@
  * and taken back within the batch stays gone.
  */
 import type { Address } from './identity.js'
+import { actsMax } from './record.js'
 import type { Appended, Commit, Lease, LogAppend, NewEntry, OutboxEntry, Part, Reply } from './ports/store.js'
 
 /** A message of this process that skipped the log: how to append it after all, and whom to tell. */
@@ -11,6 +12,9 @@ export interface Own {
   resolve(appended: Appended): void
   reject(error: Error): void
 }
+
+/** Messages to other shards of one commit: leaves 2^33 commits until a number is no safe integer any more. */
+const outboxMax = 2 ** 20
 
 export class PartBuilder implements Part {
   readonly address: Address
@@ -72,7 +76,12 @@ export class Batch {
 
   /** Outbox numbers grow with every entry of the source shard: by commit, then by place in it. */
   nextOutbox(): number {
-    return this.number * 65_536 + this.outboxCount++
+    return this.number * outboxMax + this.outboxCount++
+  }
+
+  /** No room for the messages of another turn. */
+  get isFull(): boolean {
+    return this.outboxCount + actsMax > outboxMax
   }
 
   get isEmpty(): boolean {

@@ -4,7 +4,7 @@
  */
 import { ActorSystem, type ActorSystemOptions } from './system.js'
 
-export interface ClientOptions extends Pick<ActorSystemOptions, 'store' | 'namespace' | 'logger' | 'limits' | 'clock' | 'ids' | 'unsafe'> {
+export interface ClientOptions extends Pick<ActorSystemOptions, 'store' | 'namespace' | 'shards' | 'logger' | 'limits' | 'clock' | 'ids' | 'unsafe'> {
   /** Machines whose snapshots are to be read; sending needs none. */
   readonly machines?: ActorSystemOptions['machines']
 }

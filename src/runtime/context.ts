@@ -24,6 +24,8 @@ export interface RuntimeContext extends RecordHost {
   readonly logger: Logger
   readonly registry: MachineRegistry
   readonly limits: JsonLimits
+  /** Unhandled messages one actor may have. */
+  readonly backlogMax: number
   readonly options: RuntimeOptions
   readonly effects: Effects
   readonly listeners: Listeners
@@ -41,7 +43,6 @@ export interface Listeners {
   turned(record: DurableRecord, result: TurnResult): void
   emitted(record: DurableRecord, event: XEvent): void
   logged(record: DurableRecord, label: string | undefined, value: unknown): void
-  erased(address: Address): void
   /** A commit appended so many entries to a stream of the shard. */
   appended(shard: number, stream: string, count: number): void
   replied(id: MessageId, text: string): void

@@ -5,11 +5,11 @@
  * Every input ends in exactly one of: a turn, parked, dead letter, counted as stale (I5).
  */
 import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, DeadlineError, TurnError, toStoredError, type HoldfastError } from '../errors.js'
-import type { Command } from '../protocol.js'
+import { ASK, type Command } from '../protocol.js'
 import type { Batch, PartBuilder } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import { effectIdOf, type StoredEffect } from './effects.js'
-import { about, encodeEnvelope, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Parked, type ReplyTo } from './envelope.js'
+import { about, encodeEnvelope, newEntry, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Parked, type ReplyTo } from './envelope.js'
 import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
 import { isJsonEqual } from './json.js'
 import type { NearTimers } from './near-timers.js'
@@ -51,14 +51,21 @@ export class Dispatcher {
   private readonly acts: ActRunner
   /** Messages to this shard that the batch being built has made, with the parts that made them. */
   produced: { readonly part: PartBuilder; readonly message: Message }[] = []
-  /** Records whose part of a commit the store refused, with its reason: their next turn fails them instead. */
+  /** Records that a commit stumbled over, and how: their next turn fails them instead. */
   readonly refusals = new Map<Address, string>()
+  /** Those of which that turn is on its way to the store. */
+  private readonly failing = new Set<Address>()
 
   constructor(context: RuntimeContext, shard: number, timers: NearTimers, acts: ActRunner) {
     this.context = context
     this.shard = shard
     this.timers = timers
     this.acts = acts
+  }
+
+  /** What was on its way to the store has been dropped. */
+  beginAgain(): void {
+    this.failing.clear()
   }
 
   // ── Inputs ──
@@ -172,6 +179,11 @@ export class Dispatcher {
         return
       }
       case 'outcome':
+        // What another actor answers is the outcome of a question, and of nothing else.
+        if (envelope.from !== undefined && !isQuestion(record.tree.cells.get(envelope.cell))) {
+          this.context.counters.stale++
+          return
+        }
         this.turn(batch, resident, record, { kind: 'outcome', cell: envelope.cell, event: envelope.body }, message)
         return
       case 'emission':
@@ -197,13 +209,17 @@ export class Dispatcher {
   }
 
   private restart(batch: Batch, resident: Resident, record: DurableRecord, from: 'snapshot' | 'input', message: Message): void {
+    if (from === 'snapshot' && record.status === 'active') {
+      this.tell(batch, record, { type: 'child.started' })
+      return
+    }
     if (from === 'snapshot' && record.status === 'failed' && record.begun) {
       this.write(batch, resident, record, record.resume(batch.number), undefined)
       batch.after.push(() => this.context.logger.debug(about(record.address, record.meta.belongs), 'an actor was taken up again from its last good snapshot'))
       this.tell(batch, record, { type: 'child.started' })
       return
     }
-    this.anew(batch, resident, record, { ...record.meta, incarnation: batch.number, startedAt: batch.at }, message)
+    this.anew(batch, resident, record, { ...record.meta, incarnation: batch.number, startedAt: batch.at }, message, true)
   }
 
   /** A parent starts a child under an id that it has used before: as in XState the old one is stopped, and the new one begins. */
@@ -214,12 +230,12 @@ export class Dispatcher {
       return
     }
     const { belongs } = message.envelope
-    this.anew(batch, resident, record, this.metaOf(batch, record.definition, { input, parent, parentCell, belongs: belongs ?? meta.belongs }), message)
+    this.anew(batch, resident, record, this.metaOf(batch, record.definition, { input, parent, parentCell, belongs: belongs ?? meta.belongs }), message, false)
   }
 
-  private anew(batch: Batch, resident: Resident, record: DurableRecord, meta: RecordMeta, message: Message): void {
+  private anew(batch: Batch, resident: Resident, record: DurableRecord, meta: RecordMeta, message: Message, isRestart: boolean): void {
     if (record.status === 'active') this.turn(batch, resident, record, { kind: 'stop' }, undefined)
-    const { record: fresh, cleared } = record.anew(meta)
+    const { record: fresh, cleared } = record.anew(meta, isRestart)
     batch.after.push(() => this.context.logger.debug(about(fresh.address, meta.belongs), 'an actor began anew'))
     const part = batch.part(resident.address)
     for (const [name] of cleared) part.fields.set(name, undefined)
@@ -241,15 +257,18 @@ export class Dispatcher {
     batch.part(resident.address).life = 'erased'
     resident.record = undefined
     resident.parked = 0
-    batch.after.push(() => this.context.listeners.erased(resident.address))
   }
 
   /**
-   * Sets an actor aside that killed the process too often. A message is parked as the evidence; for a timer, action or
-   * effect, which stay where they are, only the reason is.
+   * Sets an actor aside that killed the process too often. A message is parked as the evidence, behind those that were
+   * parked before it; for a timer, action or effect, which stay where they are, only the reason is.
    */
-  quarantine(batch: Batch, resident: Resident, what: string, attempts: number, message?: Message): void {
+  quarantine(batch: Batch, resident: Resident, what: string, attempts: number, message?: Message, wasParked = false): void {
     const part = batch.part(resident.address)
+    if (wasParked) {
+      part.unpark++
+      resident.parked--
+    }
     if (message?.seq !== undefined) part.handled++
     const detail = `the process died ${attempts} times while handling ${what}`
     resident.blocked = { reason: 'quarantined', detail }
@@ -264,12 +283,19 @@ export class Dispatcher {
   private turn(batch: Batch, resident: Resident, record: DurableRecord, input: RecordInput, message: Message | undefined): void {
     const order = `${batch.number.toString(36).padStart(10, '0')}.${String(batch.turns).padStart(6, '0')}.`
     const original = message && message.envelope.body !== undefined && message.envelope.kind !== 'fact' ? () => bodyOf(message.text) : undefined
-    const refusal = this.refusals.get(record.address)
+    const { address } = record
+    const refusal = this.failing.has(address) ? undefined : this.refusals.get(address)
     const result =
       refusal === undefined
         ? record.run(input, batch.at, order, this.context.listeners.inspecting, original)
-        : record.fail(new TurnError('refused', `The store refused what the turn wanted to write: ${refusal}`), original ? JSON.parse(original()) : { type: input.kind }, batch.at)
-    this.refusals.delete(record.address)
+        : record.fail(new TurnError('refused', refusal), original ? JSON.parse(original()) : { type: input.kind }, batch.at)
+    if (refusal !== undefined) {
+      this.failing.add(address)
+      batch.after.push(() => {
+        this.failing.delete(address)
+        this.refusals.delete(address)
+      })
+    }
     this.context.counters.droppedEvents += result.dropped
     if (!result.changed) {
       this.context.counters.stale++
@@ -412,7 +438,7 @@ export class Dispatcher {
     const to = shardOf(head.to, this.context.shards)
     batch.chars += text.length
     if (to === this.shard) this.produced.push({ part, message: { envelope: this.context.decode(text), text, seq: undefined } })
-    else part.outbox.push({ number: batch.nextOutbox(), to, entry: { id: head.id, to: head.to, text } })
+    else part.outbox.push({ number: batch.nextOutbox(), to, entry: newEntry(head, text) })
   }
 
   /** Answers a question: another actor's effect by message, a client through the store. */
@@ -437,6 +463,8 @@ export class Dispatcher {
     }
     resident.parked++
     resident.pins++
+    // It is journalled where it is parked, for longer than its id is remembered.
+    if (message.envelope.kind === 'outcome') part.endEffect(message.envelope.id)
     part.park.push(JSON.stringify({ reason, detail, at: batch.at, text: message.text } satisfies Parked))
     batch.turns++
     batch.chars += message.text.length
@@ -473,10 +501,18 @@ export class Dispatcher {
   /** The event a machine sees: what the sender wrote, and what only the runtime knows. */
   private eventOf(envelope: Envelope & { readonly kind: 'event' | 'fact' }): XEvent {
     if (envelope.kind === 'fact') return { ...envelope.body, chance: chanceOf(this.context.incarnation, envelope.id) }
-    if (!envelope.replyTo) return envelope.body
+    if (!envelope.replyTo) {
+      if (!('replyToken' in envelope.body)) return envelope.body
+      const { replyToken: _, ...body } = envelope.body
+      return body as XEvent
+    }
     const token = { id: envelope.id, ...(envelope.replyTo.client ? {} : { to: envelope.replyTo }) }
     return { ...envelope.body, replyToken: token }
   }
+}
+
+function isQuestion(cell: Cell | undefined): boolean {
+  return cell !== undefined && ASK in cell.logic
 }
 
 /** The body as it stands in an envelope's text: always last, and no head holds a quote that could imitate it. */

@@ -28,15 +28,17 @@ export interface EffectHost {
   readonly namespace: string
   readonly logger: Logger
   /** The effect's own actor is told; `id` makes a repeat harmless. */
-  outcome(address: Address, cell: number, effectId: string, event: XEvent): void
-  /** The effect's parent is sent an event. */
+  outcome(address: Address, cell: number, effectId: string, event: XEvent, attempt: number): void
+  /** The effect's parent is sent an event. @throws for what is no event, or cannot be stored */
   emission(address: Address, cell: number, event: XEvent): void
   /** A callback threw while it was set up. */
   fault(address: Address, cell: number, error: unknown): void
 }
 
 interface Running {
+  readonly address: Address
   readonly about: ReturnType<typeof about>
+  readonly attempt: number
   readonly controller: AbortController
   readonly receivers: Set<(event: XEvent) => void>
   dispose: (() => void) | undefined
@@ -75,7 +77,7 @@ export class Effects {
     const id = effectIdOf(record, cell)
     // A question is a message of its turn; there is nothing to run.
     if (this.running.has(id) || ASK in cell.logic) return
-    const running: Running = { about: about(record.address, record.meta.belongs), controller: new AbortController(), receivers: new Set(), dispose: undefined }
+    const running: Running = { address: record.address, about: about(record.address, record.meta.belongs), attempt, controller: new AbortController(), receivers: new Set(), dispose: undefined }
     this.running.set(id, running)
     this.host.logger.debug({ ...running.about, effect: id, attempt }, 'an effect started')
     let idempotencyKey: string
@@ -130,8 +132,9 @@ export class Effects {
     }
   }
 
-  stopAll(): void {
-    for (const id of [...this.running.keys()]) this.stop(id)
+  /** This process gives the actors up. */
+  stopWhere(isOurs: (address: Address) => boolean): void {
+    for (const [id, { address }] of [...this.running]) if (isOurs(address)) this.stop(id)
   }
 
   private startPromise(record: DurableRecord, cell: Cell, id: string, running: Running, args: EffectArgs<unknown>): void {
@@ -162,12 +165,23 @@ export class Effects {
     return answer.happened ? answer.output : declared.run(args as EffectArgs<never>)
   }
 
+  /** What cannot be sent is the effect's own fault. */
+  private emit(address: Address, cell: number, id: string, running: Running, event: XEvent): void {
+    if (this.running.get(id) !== running) return
+    try {
+      this.host.emission(address, cell, event)
+    } catch (error) {
+      this.stop(id)
+      this.host.fault(address, cell, error)
+    }
+  }
+
   private settle(address: Address, cell: number, id: string, running: Running, event: XEvent): void {
     // Stopped, or run anew since: its outcome is nobody's.
     if (this.running.get(id) !== running) return
     this.running.delete(id)
     this.host.logger.debug({ ...running.about, effect: id, outcome: event.type }, 'an effect ended')
-    this.host.outcome(address, cell, id, event)
+    this.host.outcome(address, cell, id, event, running.attempt)
   }
 
   private startCallback(record: DurableRecord, cell: Cell, id: string, running: Running, args: object): void {
@@ -175,9 +189,7 @@ export class Effects {
     try {
       const dispose = create({
         ...args,
-        sendBack: (event: XEvent) => {
-          if (this.running.get(id) === running) this.host.emission(record.address, cell.number, event)
-        },
+        sendBack: (event: XEvent) => this.emit(record.address, cell.number, id, running, event),
         receive: (listener: (event: XEvent) => void) => void running.receivers.add(listener),
       })
       if (typeof dispose === 'function') running.dispose = dispose as () => void
@@ -192,13 +204,13 @@ export class Effects {
     const tell = (event: XEvent, last: boolean): void => {
       if (this.running.get(id) !== running) return
       if (last) this.settle(record.address, cell.number, id, running, event)
-      else this.host.outcome(record.address, cell.number, '', event)
+      else this.host.outcome(record.address, cell.number, '', event, running.attempt)
     }
     try {
       const subscription = create(args).subscribe({
         next: (data: unknown) => {
           if (cell.kind === 'observable') tell({ type: 'xstate.observable.next', data }, false)
-          else if (this.running.get(id) === running) this.host.emission(record.address, cell.number, data as XEvent)
+          else this.emit(record.address, cell.number, id, running, data as XEvent)
         },
         error: (error: unknown) => tell({ type: 'xstate.observable.error', data: toOutcomeError(error) }, true),
         complete: () => tell({ type: 'xstate.observable.complete' }, true),

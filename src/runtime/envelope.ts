@@ -2,9 +2,11 @@
  * A message in its envelope: what the runtime, never the sender's payload, says about it. Written as JSON once, by the
  * side that sends; everything that later reads or parks it keeps that text.
  */
-import type { StoredError } from '../errors.js'
+import { InvalidEventError, type StoredError } from '../errors.js'
 import { decodeJson, type StoredRef } from './json.js'
 import type { Address, MessageId } from './identity.js'
+import type { NewEntry } from './ports/store.js'
+import type { XEvent } from './xstate/insides.js'
 
 export type Envelope = {
   readonly id: MessageId
@@ -55,10 +57,32 @@ export function about(address: string, belongs: Belonging | undefined): { readon
 /** The envelope but for its body, which is encoded where it is made. */
 export type EnvelopeHead = Omit<Envelope, 'body'>
 
+// The runtime's own facts.
+const reserved = new Set(['child.started', 'child.stopped', 'child.failed'])
+
+/** Refuses what only the runtime may send. */
+export function checkEvent(event: unknown): asserts event is XEvent {
+  const type: unknown = (event as { type?: unknown } | null | undefined)?.type
+  if (typeof event !== 'object' || typeof type !== 'string' || type === '') {
+    throw new InvalidEventError('An event is an object with a "type" that is a string, e.g. { type: "order.place" }.', type)
+  }
+  if (type.startsWith('xstate.') || reserved.has(type)) {
+    throw new InvalidEventError(`Events of type "${type}" are sent by the runtime only. Choose another type.`, type)
+  }
+}
+
 /** Joins a head and an already encoded body. */
 export function encodeEnvelope(head: EnvelopeHead, body: string | undefined): string {
   const text = JSON.stringify(head)
   return body === undefined ? text : `${text.slice(0, -1)},"body":${body}}`
+}
+
+/**
+ * An envelope as it goes into a log. What is no event comes from the runtime itself, which nobody could ask to send it
+ * again: it is taken even where a mailbox is full.
+ */
+export function newEntry(head: EnvelopeHead, text: string): NewEntry {
+  return { id: head.id, to: head.to, text, ...(head.kind === 'event' || head.kind === 'emission' ? {} : { always: true }) }
 }
 
 export function decodeEnvelope(text: string, revive: (ref: StoredRef) => unknown): Envelope {

@@ -2,7 +2,7 @@
  * How handles reach actors: through the shards this process owns, or only through the store. Both accept the same
  * messages; the owner hears of every turn in order, a client of the latest state.
  */
-import { InvalidEventError, MailboxFullError, type SnapshotError } from '../errors.js'
+import { InvalidIdError, MailboxFullError, type SnapshotError } from '../errors.js'
 import { encodeEnvelope, type EnvelopeHead } from './envelope.js'
 import { checkId, type Address, type MessageId } from './identity.js'
 import { encodeJson, type JsonLimits } from './json.js'
@@ -31,6 +31,9 @@ export interface Gateway {
   readonly clock: Clock
   readonly idRetentionMs: number
   readonly backlogMax: number
+  readonly beginnings: Beginnings
+  /** Ends when this process can tell no more of the actor. */
+  ending(address: Address): Ending
   /** Namespace time, ms: what ids are remembered from. */
   now(address: Address): number
   /** The machine new actors of that name run, if it is registered here. */
@@ -49,8 +52,10 @@ export interface Gateway {
 }
 
 export interface SendOptions {
-  /** Makes a repeat harmless: the same id is accepted once, as long as it is remembered. `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
+  /** Makes a repeat harmless: the same id is accepted once by this actor, as long as it is remembered. `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
   readonly id?: string
+  /** How long to wait until it is durable, or, if asked, for the answer, ms. Default: for ever. What has not been acknowledged by then may be all the same: repeat it under the same id. */
+  readonly deadlineMs?: number
   /** W3C `traceparent` to carry on. */
   readonly trace?: string
   /** The run the message belongs to; so does the actor that it starts, and all that follows from it. `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
@@ -60,39 +65,93 @@ export interface SendOptions {
   readonly tenant?: string
 }
 
-const reserved = new Set(['child.started', 'child.stopped', 'child.failed'])
-
-/** Refuses what only the runtime may send. */
-export function checkEvent(event: unknown): asserts event is XEvent {
-  const type: unknown = (event as { type?: unknown } | null | undefined)?.type
-  if (typeof event !== 'object' || typeof type !== 'string' || type === '') {
-    throw new InvalidEventError('An event is an object with a "type" that is a string, e.g. { type: "order.place" }.', type)
-  }
-  if (type.startsWith('xstate.') || reserved.has(type)) {
-    throw new InvalidEventError(`Events of type "${type}" are sent by the runtime only. Choose another type.`, type)
-  }
-}
-
 function belonging({ run, goal, tenant }: SendOptions): Pick<EnvelopeHead, 'belongs'> {
   if (run === undefined && goal === undefined && tenant === undefined) return {}
   return { belongs: { ...(run === undefined ? {} : { run: checkId('run', run) }), ...(goal === undefined ? {} : { goal: checkId('goal', goal) }), ...(tenant === undefined ? {} : { tenant: checkId('tenant', tenant) }) } }
 }
 
+/** How long ids that nobody gave are remembered, ms, unless {@link Gateway.idRetentionMs} is less: only a lost reply makes this process repeat one. */
+export const ownIdRetentionMs = 3_600_000
+
+/** An id as its sender gave it is the actor's own: the same one may be given to another. */
+export function messageId(to: Address, given: string): MessageId {
+  return `${to}!${checkId('message id', given)}`
+}
+
+function traceOf({ trace }: SendOptions): Pick<EnvelopeHead, 'trace'> {
+  if (trace === undefined) return {}
+  if (typeof trace === 'string' && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(trace)) return { trace }
+  throw new InvalidIdError('trace', trace, 'use a W3C traceparent: 00-<32 hex digits>-<16 hex digits>-01')
+}
+
 /** Sends one message; resolves when it is durable. */
-export async function post(
-  gateway: Gateway,
-  head: Omit<EnvelopeHead, 'id'>,
-  body: unknown,
-  options: SendOptions & { readonly remember?: boolean } = {},
-): Promise<{ id: MessageId; appended: Appended }> {
-  const given = options.id === undefined ? undefined : checkId('message id', options.id)
-  const id = given ?? gateway.ids.next()
+export async function post(gateway: Gateway, head: Omit<EnvelopeHead, 'id'> & { readonly id?: MessageId }, body: unknown, options: SendOptions = {}): Promise<void> {
+  const given = options.id === undefined ? undefined : messageId(head.to, options.id)
+  const id = given ?? head.id ?? gateway.ids.next()
   const text = encodeEnvelope(
-    { ...head, id, ...belonging(options), ...(options.trace === undefined ? {} : { trace: options.trace }) } as EnvelopeHead,
+    { ...head, id, ...belonging(options), ...traceOf(options) } as EnvelopeHead,
     body === undefined ? undefined : encodeJson(body, head.kind === 'event' ? `event "${(body as XEvent).type}"` : `${head.kind} of ${head.to}`, gateway.limits),
   )
-  const rememberUntil = gateway.now(head.to) + gateway.idRetentionMs
-  const appended = await gateway.accept(head.to, { id, to: head.to, text, rememberUntil }, given !== undefined)
+  const retentionMs = given === undefined ? Math.min(gateway.idRetentionMs, ownIdRetentionMs) : gateway.idRetentionMs
+  const appended = await gateway.accept(head.to, { id, to: head.to, text, rememberUntil: gateway.now(head.to) + retentionMs }, given !== undefined)
   if (appended === 'full') throw new MailboxFullError(head.to, gateway.backlogMax)
-  return { id, appended }
+}
+
+const knownMax = 10_000
+
+/** Which actors are known to have begun, or are just being started: what is sent after a start stands after it. */
+export class Beginnings {
+  /** The oldest go. */
+  private readonly known = new Set<Address>()
+  private readonly underWay = new Map<Address, Promise<unknown>>()
+
+  begin(address: Address, start: () => Promise<void>): Promise<void> {
+    const begun = start()
+    const done: Promise<void> = begun.then(() => this.knows(address), () => {}).finally(() => {
+      if (this.underWay.get(address) === done) this.underWay.delete(address)
+    })
+    this.underWay.set(address, done)
+    return begun
+  }
+
+  /** Whether a message may go at once. */
+  isOpen(address: Address, mustExist: boolean): boolean {
+    return !this.underWay.has(address) && (!mustExist || this.known.has(address))
+  }
+
+  /** Waits for what is under way; then whether the actor exists. Those who wait go on in their order. */
+  async exists(address: Address, look: () => Promise<unknown>): Promise<boolean> {
+    await this.underWay.get(address)
+    if (this.known.has(address)) return true
+    await (this.underWay.get(address) ?? this.begin(address, async () => {
+      if ((await look()) === undefined) throw new Error('absent')
+    }).catch(() => {}))
+    return this.known.has(address)
+  }
+
+  private knows(address: Address): void {
+    this.known.delete(address)
+    this.known.add(address)
+    if (this.known.size > knownMax) for (const oldest of this.known) return void this.known.delete(oldest)
+  }
+}
+
+/** Rejects what still waits once it cannot be answered any more. */
+export class Ending {
+  private error: Error | undefined
+  private readonly waiting = new Set<(error: Error) => void>()
+
+  end(error: Error): void {
+    this.error ??= error
+    for (const reject of this.waiting) reject(error)
+    this.waiting.clear()
+  }
+
+  race<T>(promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.error) reject(this.error)
+      else this.waiting.add(reject)
+      promise.then(resolve, reject).finally(() => this.waiting.delete(reject))
+    })
+  }
 }

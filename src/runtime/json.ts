@@ -40,6 +40,8 @@ export interface StoredRef {
 
 /** The record whose value is being encoded: its own actors are written by number. Set for one synchronous call only. */
 let encodingWithin: object | undefined
+/** For what leaves its record: every reference is written by address. */
+const nowhere = {}
 
 export function currentlyEncoding(): object | undefined {
   return encodingWithin
@@ -49,14 +51,14 @@ export function currentlyEncoding(): object | undefined {
  * Writes a value, after checking it.
  *
  * @param where how an error names the value, e.g. `context.items`
- * @param within the record the value is stored in
+ * @param within the record the value is stored in; absent: it leaves its record, and references in it are by address
  * @throws NonJsonError with the path of the offending value
  * @throws LimitError when it is too large, deep or wide
  */
 export function encodeJson(value: unknown, where: string, limits: JsonLimits, within?: object): string {
   const verdict = examine(value, 0, limits)
   if (verdict === BAD) explain(value, where, 0, limits)
-  encodingWithin = within
+  encodingWithin = within ?? nowhere
   let text: string
   try {
     text = JSON.stringify(verdict === ESCAPE ? escape(value) : value)
@@ -197,6 +199,11 @@ function reviveIn(value: unknown, revive: ((ref: StoredRef) => unknown) | undefi
     record[key] = reviveIn(record[key], revive)
   }
   return value
+}
+
+/** A JSON value with the keys of all objects in order: equal values have equal texts. */
+export function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) => (typeof inner === 'object' && inner !== null && !Array.isArray(inner) ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1))) : inner))
 }
 
 /** Whether two JSON values are the same, whatever the order of keys; undefined counts as absent. */

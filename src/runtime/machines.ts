@@ -40,7 +40,7 @@ export class MachineRegistry {
   }
 
   private add(given: AnyStateMachine | MachineOptions): void {
-    const options: MachineOptions = 'machine' in given ? (given as MachineOptions) : { machine: given }
+    const options: MachineOptions = typeof given === 'object' && given !== null && 'machine' in given ? (given as MachineOptions) : { machine: given }
     const machine = options.machine as unknown
     if (!isMachine(machine)) throw new ConfigError(`machines: expected a machine from setup().createMachine() or createMachine(), got ${typeof machine}.`)
     const name = options.name ?? machine.id

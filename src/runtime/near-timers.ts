@@ -39,6 +39,11 @@ export class NearTimers {
     }
   }
 
+  /** When they are due, in order, ms. */
+  dueTimes(): number[] {
+    return [...this.live.values()].map(({ dueAt }) => dueAt).sort((a, b) => a - b)
+  }
+
   /** Drops all but the earliest; the rest is in the store. */
   keepEarliest(max: number): void {
     const sorted = [...this.live.values()].sort((a, b) => (before(a, b) ? -1 : 1)).slice(0, max)

@@ -8,7 +8,7 @@
  * | `m` | format, machine, version, structural hash, incarnation, parent: written at the start and at a restart |
  * | `z` | turns so far, number of fields, next child number, status, when it ended: written by every turn |
  * | `s<n>` | cell n without its context: id, parent, src, status, value, history, children, input, output |
- * | `c<n>:<key>` | one key of the context of machine n |
+ * | `c<n>:<key>` | one key of the context of machine n: its place among the keys, a space, and its value |
  * | `t<key>` | one timer |
  * | `n` | how often each invoke has been entered, for idempotency keys |
  * | `k` | of a run: the external actions asked for, with a digest of their arguments |
@@ -24,8 +24,8 @@ import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { InvalidIdError, SnapshotError, TurnError, toStoredError, type StoredError } from '../errors.js'
 import { EFFECT, type Command, type EffectDeclaration } from '../protocol.js'
-import type { Belonging } from './envelope.js'
-import { checkJson, decodeJson, encodeJson, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
+import { checkEvent, type Belonging } from './envelope.js'
+import { canonicalJson, checkJson, decodeJson, encodeJson, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
 import { checkId, childAddress, parseAddress, type Address } from './identity.js'
 import type { MachineDefinition } from './machines.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
@@ -313,13 +313,17 @@ export class DurableRecord implements TreeHost {
     return { ...this.finish(new Map()), ended: 'stopped' }
   }
 
-  /** The same actor begun anew from an input: numbers and turns count on, so that nothing old is taken for new. */
-  anew(meta: RecordMeta): { readonly record: DurableRecord; readonly cleared: FieldChanges } {
+  /**
+   * The same actor begun anew from an input: numbers and turns count on, so that nothing old is taken for new. A restart
+   * does its external actions under the same keys; a start that reuses the id does further ones.
+   */
+  anew(meta: RecordMeta, isRestart: boolean): { readonly record: DurableRecord; readonly cleared: FieldChanges } {
     const record = new DurableRecord(this.host, this.address, this.definition, meta)
     record.turns = this.turns
     record.tree.nextNumber = this.tree.nextNumber
     record.asked = this.asked
-    return { record, cleared: new Map(this.fieldNames().map((name) => [name, undefined])) }
+    if (!isRestart) record.entries = this.entries
+    return { record, cleared: new Map(this.fieldNames().filter((name) => isRestart || name !== 'n').map((name) => [name, undefined])) }
   }
 
   private fieldNames(): string[] {
@@ -342,6 +346,8 @@ export class DurableRecord implements TreeHost {
     let { entries, asked } = this
 
     // Whatever may throw comes first and changes nothing but cells that this turn created (R1).
+    if (turn.acts.length > actsMax) throw new TurnError('acts', `One turn asks for ${turn.acts.length} things to be done, above the limit of ${actsMax}. Spread them over several turns.`)
+    for (const { id } of turn.created) if (id.length > 64 && Buffer.byteLength(id) > 256) throw new InvalidIdError('id of a child', id, 'use at most 256 bytes')
     for (let i = 0; i < turn.acts.length; i++) {
       const act = turn.acts[i]!
       if (act.type === '@xstate.start') {
@@ -459,7 +465,7 @@ export class DurableRecord implements TreeHost {
     // Outside a run the key counts the entries of the invoke, so it never comes again.
     if (this.meta.belongs?.run === undefined) return asked
     const { input } = cell._snapshot
-    const digest = createHash('sha256').update(input === undefined ? '' : encodeJson(input, `the input of "${name}"`, this.host.limits, this.tree)).digest('hex').slice(0, 16)
+    const digest = createHash('sha256').update(input === undefined ? '' : canonicalJson(JSON.parse(encodeJson(input, `the input of "${name}"`, this.host.limits, this.tree)))).digest('hex').slice(0, 16)
     const before = asked?.[name]
     if (before !== undefined && before !== digest) {
       throw new TurnError('key', `The external action "${name}" of ${this.address} was asked for before in this run with other arguments. If it is meant to happen again, give it a name of its own ("${name}/2") by the option "name" of external(...).`)
@@ -470,10 +476,12 @@ export class DurableRecord implements TreeHost {
   private encodeAct(act: Act, original: Original | undefined): string | undefined {
     switch (act.type) {
       case '@xstate.sendTo':
-        return encodeJson(act.event, `event "${act.event.type}" to ${act.to.address}`, this.host.limits, this.tree)
+        checkEvent(act.event)
+        return encodeJson(act.event, `event "${act.event.type}" to ${act.to.address}`, this.host.limits)
       case '@xstate.ask':
         parseAddress(act.to)
-        return encodeJson(act.event, `question "${act.event.type}" to ${act.to}`, this.host.limits, this.tree)
+        checkEvent(act.event)
+        return encodeJson(act.event, `question "${act.event.type}" to ${act.to}`, this.host.limits)
       case '@xstate.action':
         return this.encodeAction(act, original)
       case 'command':
@@ -502,16 +510,16 @@ export class DurableRecord implements TreeHost {
     switch (command.type) {
       case 'child.start':
         childAddress(this.address, command.machine, command.id)
-        return command.input === undefined ? undefined : encodeJson(command.input, `the input of child "${command.id}"`, this.host.limits, this.tree)
+        return command.input === undefined ? undefined : encodeJson(command.input, `the input of child "${command.id}"`, this.host.limits)
       case 'reply':
-        return command.value === undefined ? undefined : encodeJson(command.value, 'the reply', this.host.limits, this.tree)
+        return command.value === undefined ? undefined : encodeJson(command.value, 'the reply', this.host.limits)
       case 'child.stop':
       case 'child.restart':
         childAddress(this.address, command.machine, command.id)
         return undefined
       case 'append':
         checkId('stream name', command.stream)
-        return encodeJson(command.value, `an entry of stream "${command.stream}"`, this.host.limits, this.tree)
+        return encodeJson(command.value, `an entry of stream "${command.stream}"`, this.host.limits)
     }
   }
 
@@ -531,17 +539,22 @@ export class DurableRecord implements TreeHost {
     const before = saved?.context
     if (context === before) return
     const where = cell.number === 0 ? 'context' : `context of "${cell.id}"`
+    // Once a key goes, the places of later ones change.
+    let moved = false
+    for (const key in before) {
+      if (before[key] === undefined || context[key] !== undefined) continue
+      fields.set(`c${cell.number}:${key}`, undefined)
+      moved = true
+    }
+    let place = 0
     for (const key in context) {
       const value = context[key]
-      if (before && value === before[key]) continue
-      if (value === undefined) {
-        if (before && before[key] !== undefined) fields.set(`c${cell.number}:${key}`, undefined)
-        continue
-      }
+      if (value === undefined) continue
+      const at = place++
+      if (!moved && before && value === before[key]) continue
       if (!safeKey(key)) checkJson({ [key]: value }, where, this.host.limits)
-      fields.set(`c${cell.number}:${key}`, encodeJson(value, `${where}.${key}`, this.host.limits, this.tree))
+      fields.set(`c${cell.number}:${key}`, `${at} ${encodeJson(value, `${where}.${key}`, this.host.limits, this.tree)}`)
     }
-    for (const key in before) if (before[key] !== undefined && !(key in context)) fields.set(`c${cell.number}:${key}`, undefined)
   }
 
   private encodeTimer(timer: Timer): string {
@@ -569,6 +582,7 @@ export class DurableRecord implements TreeHost {
 
   /** What XState's `getPersistedSnapshot` gives for the whole tree: restorable by `createActor(machine, { snapshot })`. */
   persisted(): unknown {
+    if (!this.begun) return undefined
     return JSON.parse(JSON.stringify(this.snapshot.machine.getPersistedSnapshot(this.snapshot)))
   }
 
@@ -607,16 +621,18 @@ export class DurableRecord implements TreeHost {
     // Cells first, parents before children, so that references find them; then what they hold.
     const revive = (ref: StoredRef): unknown => tree.revive(ref)
     const heads: [number, string][] = []
-    const contexts: [number, string, string][] = []
+    const contexts: { readonly cell: number; readonly key: string; readonly place: number; readonly text: string }[] = []
     const timers: [string, string][] = []
     for (const [name, value] of values) {
       if (name.startsWith('s')) heads.push([Number(name.slice(1)), value])
       else if (name.startsWith('c')) {
         const colon = name.indexOf(':')
-        contexts.push([Number(name.slice(1, colon)), name.slice(colon + 1), value])
+        const space = value.indexOf(' ')
+        contexts.push({ cell: Number(name.slice(1, colon)), key: name.slice(colon + 1), place: Number(value.slice(0, space)), text: value.slice(space + 1) })
       } else if (name.startsWith('t')) timers.push([name.slice(1), value])
     }
     heads.sort((a, b) => a[0] - b[0])
+    contexts.sort((a, b) => a.place - b.place)
     const running = this.status === 'active' || this.status === 'failed'
     for (const [number, text] of heads) {
       const head = JSON.parse(text) as StoredCell
@@ -655,8 +671,8 @@ export class DurableRecord implements TreeHost {
         }
       }
     }
-    for (const [number, key, text] of contexts) {
-      const snapshot = tree.cells.get(number)!._snapshot as XMachineSnapshot
+    for (const { cell, key, text } of contexts) {
+      const snapshot = tree.cells.get(cell)!._snapshot as XMachineSnapshot
       snapshot.context[key] = decodeJson(text, revive)
     }
     for (const cell of tree.cells.values()) if (heads.length > 0) this.markSaved(cell)
@@ -718,6 +734,8 @@ function unseal(address: Address, addressSum: number, name: string, sealed: stri
 }
 
 const none: readonly never[] = []
+/** Actions, effects and messages of one turn, inclusive. */
+export const actsMax = 8_192
 
 /** The ids from the root's child down to the cell: how an effect is named in keys. */
 export function idPath(cell: Cell): string {

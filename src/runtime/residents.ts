@@ -87,20 +87,15 @@ export class Residents {
 
   /** A quarantined actor stays so until its messages are redriven by hand. */
   private async readParked(resident: Resident): Promise<void> {
-    const [first] = await this.context.store.parked(this.shard, resident.address, 1)
-    if (!first) return
-    const parked = JSON.parse(first) as Parked
-    if (parked.reason === 'quarantined') resident.blocked = { reason: 'quarantined', detail: parked.detail }
+    const texts = await this.context.store.parked(this.shard, resident.address, this.context.options.parkedMax)
+    const evidence = texts.map((text) => JSON.parse(text) as Parked).find(({ reason }) => reason === 'quarantined')
+    if (evidence) resident.blocked = { reason: 'quarantined', detail: evidence.detail }
   }
 
   /** Marks it as just used. */
   touch(resident: Resident): void {
     this.byAddress.delete(resident.address)
     this.byAddress.set(resident.address, resident)
-  }
-
-  forget(address: Address): void {
-    this.byAddress.delete(address)
   }
 
   clear(): void {
@@ -116,9 +111,5 @@ export class Residents {
         if (this.byAddress.size <= this.residentMax) return
       }
     }
-  }
-
-  values(): IterableIterator<Resident> {
-    return this.byAddress.values()
   }
 }

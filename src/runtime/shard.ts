@@ -21,9 +21,9 @@ import { Appender } from './appender.js'
 import { Batch, type Own } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import { Dispatcher, addressOfTimer, type Message } from './dispatch.js'
-import type { Envelope, Parked } from './envelope.js'
-import type { Sight } from './gateway.js'
-import type { Address } from './identity.js'
+import { newEntry, type Envelope, type Parked } from './envelope.js'
+import { Ending, type Sight } from './gateway.js'
+import { shardOf, type Address } from './identity.js'
 import { Lanes, type Verdict } from './lanes.js'
 import { NamespaceClock } from './namespace-clock.js'
 import { NearTimers } from './near-timers.js'
@@ -62,6 +62,8 @@ export class Shard {
   readonly clock: NamespaceClock
   readonly suspects: Suspects
   readonly relay: OutboxRelay
+  /** Of its ownership by this process. */
+  readonly ending = new Ending()
   private readonly context: RuntimeContext
   private readonly node: NodeIdentity
   private readonly timers = new NearTimers()
@@ -71,6 +73,8 @@ export class Shard {
   private lanes: Lanes
   private queue: Input[] = []
   private head = 0
+  /** How many of them never passed the log, by actor. */
+  private readonly own = new Map<Address, number>()
   /** The last entry of the log that this process knows of. */
   private knownTail: number
   private readPosition: number
@@ -115,10 +119,11 @@ export class Shard {
   async start(state: ShardState): Promise<void> {
     this.suspects.begin(state, this.context.options)
     await this.loadTimers()
+    this.suspects.waiting(this.timers.dueTimes(), this.clock.now(), this.context.options)
     const recovery = await this.context.store.recover(this.number)
     await recover(this, this.context, recovery)
     this.state = 'running'
-    for (const address of recovery.parked) await this.unpark(address as Address)
+    for (const address of recovery.parked) await this.unpark(address as Address, true)
     void this.readLog()
     this.wake()
   }
@@ -128,18 +133,35 @@ export class Shard {
     if (this.state === 'stopped') return
     this.state = 'stopping'
     this.endReading()
-    await this.appender.idle()
-    await this.lanes.idle()
+    // What a commit asked for may append; what effects say until they are stopped is kept.
+    while (!this.appender.isIdle || !this.lanes.isIdle) {
+      await this.appender.idle()
+      await this.lanes.idle()
+      await new Promise<void>((resolve) => this.context.clock.soon(resolve))
+    }
+    this.stopEffects()
     if (this.lanes.alive && (this.confirmed.length > 0 || this.relay.hasDelivered)) await this.submit(this.newBatch())
     this.state = 'stopped'
     this.quiet()
+    this.ending.end(new StoppedError('The actor system'))
     await this.context.store.release(this.lease).catch(() => {})
+  }
+
+  private stopEffects(): void {
+    this.context.effects.stopWhere((address) => shardOf(address, this.context.shards) === this.number)
   }
 
   /** Gives up at once, without a word to the store: another node owns the shard, or this one is to look dead. */
   abandon(): void {
     this.state = 'stopped'
     this.quiet()
+  }
+
+  /** Without the store, which does not answer. */
+  giveUp(why: Error): void {
+    this.abandon()
+    this.stopEffects()
+    this.ending.end(why)
   }
 
   private quiet(): void {
@@ -151,9 +173,14 @@ export class Shard {
     this.relay.stop()
     const stopped = new StoppedError('The actor system')
     for (const input of this.queue.slice(this.head)) input.own?.reject(stopped)
+    this.clearQueue()
+    this.appender.stop(stopped)
+  }
+
+  private clearQueue(): void {
     this.queue = []
     this.head = 0
-    this.appender.stop(stopped)
+    this.own.clear()
   }
 
   private endReading(): void {
@@ -176,7 +203,7 @@ export class Shard {
 
   private lost(why: string): void {
     if (this.state === 'stopped') return
-    this.abandon()
+    this.giveUp(new StoppedError('The owner of the shard'))
     this.onLost(this, why)
   }
 
@@ -187,6 +214,9 @@ export class Shard {
     if (this.state === 'stopped') return Promise.reject(new StoppedError('The actor system'))
     // An id that may come twice is checked where it is remembered: in the store, before the turn.
     if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.appender.append(entry)
+    const waiting = this.own.get(to) ?? 0
+    if (waiting >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
+    this.own.set(to, waiting + 1)
     return new Promise((resolve, reject) => {
       this.queue.push({
         address: to,
@@ -238,7 +268,7 @@ export class Shard {
   }
 
   /** Puts an actor's parked messages back in line, if it can take them now; later ones wait behind them. */
-  async unpark(address: Address): Promise<void> {
+  async unpark(address: Address, atStart = false): Promise<void> {
     await this.residents.load([address])
     const resident = this.residents.get(address)
     if (!resident || !this.mayDrain(resident)) return
@@ -253,6 +283,7 @@ export class Shard {
       const parked = JSON.parse(text) as Parked
       // A quarantine without a message leaves only its reason.
       const envelope: Envelope = parked.text === '' ? { id: 'quarantine', kind: 'stop', to: address } : this.context.decode(parked.text)
+      if (atStart) this.suspects.unparked(envelope.id)
       this.queue.push({ address, at: this.clock.now(), parked: true, message: { envelope, text: parked.text, seq: undefined } })
     }
     this.wake()
@@ -331,7 +362,7 @@ export class Shard {
     const { dispatcher } = this
     dispatcher.produced = []
     let produced = 0
-    for (let inputs = 0; inputs < batchTurnsMax && batch.chars < batchCharsMax; inputs++) {
+    for (let inputs = 0; inputs < batchTurnsMax && batch.chars < batchCharsMax && !batch.isFull; inputs++) {
       const timer = this.timers.peek()
       const input = this.queue[this.head]
       if (timer && timer.dueAt <= at && (!input || input.at >= timer.dueAt)) {
@@ -348,11 +379,13 @@ export class Shard {
       } else if (input) {
         const resident = this.residents.get(input.address)
         if (!resident) break
-        const { seq } = input.message
-        const suspicion = this.suspects.judge(batch, `m${seq}`, seq !== undefined && seq <= this.suspects.entriesThrough, inputs, this.lanes.isIdle)
+        const { seq, envelope } = input.message
+        const suspicion = input.parked
+          ? this.suspects.judge(batch, `p${input.address}@${envelope.id}`, this.suspects.isUnparked(envelope.id), inputs, this.lanes.isIdle)
+          : this.suspects.judge(batch, `m${seq}`, seq !== undefined && seq <= this.suspects.entriesThrough, inputs, this.lanes.isIdle)
         if (suspicion === 'wait') break
         this.take()
-        if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `${input.message.envelope.kind} ${input.message.envelope.id}`, this.context.options.suspectMax, input.message)
+        if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `${envelope.kind} ${envelope.id}`, this.context.options.suspectMax, input.message, input.parked === true)
         else if (!this.guarded(batch, resident, () => this.handle(batch, resident, input))) return undefined
         if (seq !== undefined) batch.position = seq
         this.afterInput(batch, resident)
@@ -367,7 +400,7 @@ export class Shard {
       } else break
     }
     for (const { part, message } of dispatcher.produced.splice(produced)) {
-      part.entries.push({ id: message.envelope.id, to: message.envelope.to, text: message.text })
+      part.entries.push(newEntry(message.envelope, message.text))
     }
     dispatcher.produced = []
     return batch.isEmpty && batch.position === this.lanes.position ? undefined : batch
@@ -387,7 +420,7 @@ export class Shard {
       const { message } = error as Error
       this.context.logger.error({ shard: this.number, actor: address, error: message }, 'handling an input threw where nothing should')
       if (this.dispatcher.refusals.has(address)) this.residents.broken.set(address, message)
-      this.dispatcher.refusals.set(address, message)
+      this.dispatcher.refusals.set(address, `The runtime stumbled over it: ${message}`)
       this.state = 'resetting'
       void this.lanes.idle().then(() => this.reset(batch.own))
       return false
@@ -438,6 +471,12 @@ export class Shard {
   }
 
   private take(): void {
+    const { own, address } = this.queue[this.head]!
+    if (own) {
+      const left = this.own.get(address)! - 1
+      if (left > 0) this.own.set(address, left)
+      else this.own.delete(address)
+    }
     this.head++
     if (this.head === this.queue.length || this.head > 4_096) {
       this.queue.splice(0, this.head)
@@ -483,7 +522,7 @@ export class Shard {
       this.lost(verdict.detail)
       return
     }
-    if (verdict.why === 'refused' && verdict.address !== undefined) this.dispatcher.refusals.set(verdict.address as Address, verdict.detail)
+    if (verdict.why === 'refused' && verdict.address !== undefined) this.dispatcher.refusals.set(verdict.address as Address, `The store refused what the turn wanted to write: ${verdict.detail}`)
     this.context.logger.error({ shard: this.number, why: verdict.why }, `a commit was not accepted: ${verdict.detail}; reading again from what is stored`)
     void this.reset(own)
   }
@@ -493,10 +532,10 @@ export class Shard {
     this.state = 'resetting'
     this.endReading()
     const waiting = [...own, ...this.queue.slice(this.head).flatMap((input) => (input.own ? [input.own] : []))]
-    this.queue = []
-    this.head = 0
+    this.clearQueue()
     this.timers.clear()
     this.residents.clear()
+    this.dispatcher.beginAgain()
     for (;;) {
       try {
         const claim = await this.context.store.claim(this.number, this.node)
@@ -568,7 +607,7 @@ export class Shard {
     if (this.state === 'running' && this.lanes.free) await this.submit(this.newBatch())
   }
 
-  /** Lets a quarantined actor try again. */
+  /** Lets a quarantined actor try again. Resolves when its parked messages have been handled. */
   async redrive(address: Address): Promise<void> {
     await this.residents.load([address])
     const resident = this.residents.get(address)!
@@ -580,6 +619,11 @@ export class Shard {
     await recover(this, this.context, { ...recovery, suspects: [], outbox: [], actions: recovery.actions.filter(isItsOwn), effects: recovery.effects.filter(isItsOwn) })
     await this.loadTimers()
     await this.unpark(address)
+    // Until it stands: whoever asked may stop the process next.
+    while (this.state === 'running' && (resident.draining || !this.lanes.isIdle)) {
+      await this.lanes.idle()
+      await new Promise<void>((resolve) => this.context.clock.soon(resolve))
+    }
   }
 
   // ── For those who watch ──

@@ -1,14 +1,14 @@
 /** Reaching actors through the store alone: what a client does, and an owner for shards it does not own. */
 import { SnapshotError } from '../errors.js'
 import { Appender } from './appender.js'
-import type { Gateway, Sight } from './gateway.js'
+import { Beginnings, Ending, type Gateway, type Sight } from './gateway.js'
 import { machineOf, shardOf, type Address, type MessageId } from './identity.js'
 import type { JsonLimits } from './json.js'
 import type { MachineDefinition, MachineRegistry } from './machines.js'
 import type { Clock } from './ports/clock.js'
 import type { IdSource } from './ports/ids.js'
 import type { Logger } from './ports/logger.js'
-import type { Appended, NewEntry, Store, StoreInfo } from './ports/store.js'
+import type { Appended, NewEntry, Store, StoredRecord, StoreInfo } from './ports/store.js'
 import { DurableRecord, readMeta, readStatus, type RecordHost } from './record.js'
 
 export interface StoreGatewayOptions extends RecordHost {
@@ -28,6 +28,9 @@ export class StoreGateway implements Gateway {
   readonly clock: Clock
   readonly idRetentionMs: number
   readonly backlogMax: number
+  readonly beginnings = new Beginnings()
+  private readonly end = new Ending()
+  private stopped: Error | undefined
   private readonly options: StoreGatewayOptions
   private readonly appenders = new Map<number, Appender>()
   /** The store's time as last read, and when. */
@@ -47,7 +50,13 @@ export class StoreGateway implements Gateway {
   }
 
   stop(error: Error): void {
+    this.stopped = error
+    this.end.end(error)
     for (const appender of this.appenders.values()) appender.stop(error)
+  }
+
+  ending(): Ending {
+    return this.end
   }
 
   now(): number {
@@ -59,6 +68,7 @@ export class StoreGateway implements Gateway {
   }
 
   accept(to: Address, entry: NewEntry): Promise<Appended> {
+    if (this.stopped) return Promise.reject(this.stopped)
     const shard = this.shardOf(to)
     let appender = this.appenders.get(shard)
     if (!appender) this.appenders.set(shard, (appender = new Appender(this.options, shard)))
@@ -66,7 +76,7 @@ export class StoreGateway implements Gateway {
   }
 
   async look(address: Address): Promise<Sight | undefined> {
-    const [stored] = await this.options.store.load(this.shardOf(address), [address])
+    const stored = await this.load(address)
     if (!stored || stored.fields.size === 0) return undefined
     const meta = readMeta(address, stored.fields)
     const { turns, status, failure } = readStatus(address, stored.fields)
@@ -76,8 +86,13 @@ export class StoreGateway implements Gateway {
     return { ...sight, snapshot: stored.fields.has('s0') ? DurableRecord.decode(this.options, address, stored.fields, definition).snapshot : undefined }
   }
 
+  private async load(address: Address): Promise<StoredRecord | undefined> {
+    if (this.stopped) throw this.stopped
+    return (await this.options.store.load(this.shardOf(address), [address]))[0]
+  }
+
   async read(address: Address): Promise<DurableRecord | undefined> {
-    const [stored] = await this.options.store.load(this.shardOf(address), [address])
+    const stored = await this.load(address)
     if (!stored || stored.fields.size === 0) return undefined
     const meta = readMeta(address, stored.fields)
     const definition = this.options.registry.reader(address, meta)
@@ -86,16 +101,17 @@ export class StoreGateway implements Gateway {
   }
 
   watch(address: Address, onTurn: (sight: Sight) => void): () => void {
-    let seen = -1
+    // The first look only learns where the actor stands: others of its shard change, too.
+    let seen: number | undefined
     const check = this.looker(async () => {
+      const turns = seen
       const sight = await this.look(address)
-      if (!sight || sight.turns === seen) return
-      // The first look only learns where the actor stands.
-      if (seen >= 0) onTurn(sight)
-      seen = sight.turns
+      seen = sight?.turns ?? 0
+      if (sight && turns !== undefined && seen !== turns) onTurn(sight)
     })
-    if (seen < 0) seen = 0
-    return this.options.store.watch(this.shardOf(address), check)
+    const stop = this.options.store.watch(this.shardOf(address), check)
+    check()
+    return stop
   }
 
   onEmitted(): () => void {

@@ -116,5 +116,4 @@ export class Subscriptions implements Listeners {
     if (error) this.refusals.delete(id)
     return error
   }
-  erased(): void {}
 }

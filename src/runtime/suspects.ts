@@ -15,6 +15,8 @@ export class Suspects {
   entriesThrough = 0
   /** Timers due up to then were. */
   timersThrough = 0
+  /** Parked messages that stood in line then. */
+  private readonly parked = new Set<string>()
   counting = false
   private readonly max: number
   private readonly attempts = new Map<string, number>()
@@ -29,7 +31,21 @@ export class Suspects {
     this.counting = !state.clean && this.max !== Infinity
     // No owner handles more than its lanes hold before a commit, so nothing beyond can have killed it.
     this.entriesThrough = this.counting ? Math.min(state.tail, state.position + options.lanesMax * options.batchTurnsMax) : 0
-    this.timersThrough = this.counting ? state.clock : 0
+    this.parked.clear()
+  }
+
+  /** @param due when the timers that were waiting are due, in their order, ms */
+  waiting(due: readonly number[], now: number, options: RuntimeOptions): void {
+    const last = due[Math.min(due.length, options.lanesMax * options.batchTurnsMax) - 1]
+    this.timersThrough = this.counting && last !== undefined ? Math.min(last, now) : 0
+  }
+
+  unparked(id: string): void {
+    if (this.counting) this.parked.add(id)
+  }
+
+  isUnparked(id: string): boolean {
+    return this.parked.has(id)
   }
 
   /** Attempts stored by earlier owners. What a clean stop was survived by is suspected no more. */
@@ -59,6 +75,7 @@ export class Suspects {
     if (inputs > 0 || !lanesIdle) return 'wait'
     if (!this.counted.has(id)) {
       if (this.isGuilty(id)) {
+        this.attempts.delete(id)
         batch.suspects.set(id, undefined)
         return 'guilty'
       }

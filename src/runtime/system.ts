@@ -3,13 +3,13 @@
  * out {@link ActorHandle}s. If another living process owns the namespace, this one is a client: it appends and reads.
  */
 import type { AnyStateMachine } from 'xstate'
-import { ConfigError, StoppedError, isHoldfastError, toStoredError } from '../errors.js'
+import { ConfigError, MailboxFullError, StoppedError, isHoldfastError, toStoredError } from '../errors.js'
 import { actingMessageId, noteSent } from './acts.js'
 import { ActorHandle } from './actor.js'
 import { newCounters, type Counters, type RuntimeContext } from './context.js'
 import { Effects } from './effects.js'
-import { decodeEnvelope, encodeEnvelope, type DeadLetter, type Parked, type EnvelopeHead } from './envelope.js'
-import { checkEvent, type Gateway } from './gateway.js'
+import { checkEvent, decodeEnvelope, encodeEnvelope, type DeadLetter, type Parked, type EnvelopeHead } from './envelope.js'
+import { ownIdRetentionMs, type Gateway } from './gateway.js'
 import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
 import { MachineRegistry, type MachineOptions } from './machines.js'
@@ -50,6 +50,7 @@ export interface ActorSystemOptions extends Partial<RuntimeOptions> {
 
 export type SystemRole = 'owner' | 'client'
 
+/** @throws ConfigError for an option that is missing or out of bounds */
 export function createActorSystem(options: ActorSystemOptions): ActorSystem {
   return new ActorSystem(options)
 }
@@ -71,15 +72,14 @@ export class ActorSystem {
   private storeGateway: StoreGateway | undefined
   private info: StoreInfo | undefined
   private effects: Effects | undefined
-  private state: 'new' | 'started' | 'stopped' = 'new'
+  private state: 'new' | 'started' | 'stopping' | 'stopped' = 'new'
+  private stopping: Promise<void> | undefined
   private currentRole: SystemRole = 'client'
   private cancelHeartbeat: (() => void) | undefined
 
   constructor(options: ActorSystemOptions) {
+    checkOptions(options)
     this.options = options
-    checkId('namespace', options.namespace ?? 'default')
-    const { shards } = options
-    if (shards !== undefined && !(Number.isSafeInteger(shards) && shards >= 1 && shards <= 1_024)) throw new ConfigError(`shards: expected 1 to 1024, got ${shards}.`)
     this.runtime = resolveOptions(pickRuntimeOptions(options), process.env['NODE_ENV'] === 'production')
     this.registry = new MachineRegistry(options.machines)
     this.limits = { ...defaultJsonLimits, ...options.limits }
@@ -135,7 +135,7 @@ export class ActorSystem {
       limits: this.limits,
       freeze: this.runtime.freeze,
       idRetentionMs: this.runtime.idRetentionMs,
-      backlogMax: this.options.backlogMax ?? 1_000,
+      backlogMax: context.backlogMax,
       sendLater: context.sendLater,
       remote: context.remote,
     })
@@ -149,17 +149,46 @@ export class ActorSystem {
     return context
   }
 
-  /** Stops cleanly: finishes what is under way, gives the shards up, stops effects. They go on with the next owner. */
-  async stop(): Promise<void> {
-    if (this.state !== 'started') return
+  /**
+   * Stops cleanly: finishes what is under way, stops effects, gives the shards up. What is left goes on with the next owner.
+   * Whatever still waits here is rejected with a StoppedError.
+   *
+   * @param withinMs how long the store may take; after that the shards are given up as they are. Default 10,000
+   */
+  stop({ withinMs = 10_000 }: { readonly withinMs?: number } = {}): Promise<void> {
+    if (this.state === 'new') return Promise.resolve()
+    return (this.stopping ??= this.end(withinMs))
+  }
+
+  private async end(withinMs: number): Promise<void> {
+    this.state = 'stopping'
+    const stopped = await this.inTime(this.finish(), withinMs)
     this.state = 'stopped'
     this.cancelHeartbeat?.()
+    const error = new StoppedError('The actor system')
+    if (!stopped) {
+      this.logger.error({ node: this.node.id, withinMs }, 'the store does not answer: the shards were given up without it')
+      for (const shard of this.shards.values()) shard.giveUp(error)
+    }
+    this.storeGateway?.stop(error)
+    await this.inTime(this.options.store.close(), withinMs)
+    this.logger.info({ node: this.node.id }, 'actor system stopped')
+  }
+
+  private async finish(): Promise<void> {
     await Promise.all(this.drains.map((drain) => drain.stop()))
     await Promise.all([...this.shards.values()].map((shard) => shard.stop()))
-    this.effects?.stopAll()
-    this.storeGateway?.stop(new StoppedError('The actor system'))
-    await this.options.store.close()
-    this.logger.info({ node: this.node.id }, 'actor system stopped')
+  }
+
+  /** Whether it ended in time. */
+  private async inTime(work: Promise<void>, withinMs: number): Promise<boolean> {
+    let cancel = (): void => {}
+    const late = new Promise<boolean>((resolve) => (cancel = this.clockPort.after(withinMs, () => resolve(false))))
+    try {
+      return await Promise.race([work.then(() => true), late])
+    } finally {
+      cancel()
+    }
   }
 
   /** For tests of crashes: falls silent at once, as a killed process would. */
@@ -247,11 +276,18 @@ export class ActorSystem {
     return shardOf(toAddress('x', key), this.info!.shards)
   }
 
-  /** Takes up a quarantined actor again: its parked message is handled, its effects and actions run. */
+  /**
+   * Takes up a quarantined actor again: its parked messages are handled, its effects and actions run. Does nothing for
+   * one that is not quarantined.
+   *
+   * @throws ConfigError if another process runs the actor
+   */
   async redrive(address: string): Promise<void> {
     this.started()
     const at = parseAddress(address)
-    await this.shards.get(shardOf(at, this.info!.shards))?.redrive(at)
+    const shard = this.shards.get(shardOf(at, this.info!.shards))
+    if (!shard) throw new ConfigError(`redrive: another process runs ${address}. Call it there, or stop that process first.`)
+    await shard.redrive(at)
   }
 
   // ── Watching ──
@@ -293,7 +329,7 @@ export class ActorSystem {
 
   private started(): Gateway {
     if (this.gateway && this.state === 'started') return this.gateway
-    if (this.state === 'stopped') throw new StoppedError('The actor system')
+    if (this.state !== 'new') throw new StoppedError('The actor system')
     throw new ConfigError('Start the actor system first: await createActorSystem({ … }).start().')
   }
 
@@ -302,8 +338,11 @@ export class ActorSystem {
     this.effects = new Effects({
       namespace,
       logger: this.logger,
-      outcome: (address, cell, effectId, event) => this.tellOutcome(address, cell, effectId, event),
-      emission: (address, cell, event) => this.tell({ id: this.ids.next(), kind: 'emission', to: address, cell }, event, `event "${event?.type}" of an effect`),
+      outcome: (address, cell, effectId, event, attempt) => this.tellOutcome(address, cell, effectId, event, attempt),
+      emission: (address, cell, event) => {
+        checkEvent(event)
+        this.tell({ id: this.ids.next(), kind: 'emission', to: address, cell }, event, `event "${event.type}" of an effect`)
+      },
       fault: (address, cell, error) => this.tellFault(address, cell, error, this.ids.next()),
     })
     return {
@@ -316,12 +355,13 @@ export class ActorSystem {
       logger: this.logger,
       registry: this.registry,
       limits: this.limits,
+      backlogMax: this.options.backlogMax ?? 1_000,
       freeze: this.runtime.freeze,
       options: this.runtime,
       effects: this.effects,
       listeners: this.subscriptions,
       counters: this.counters,
-      decode: (text) => decodeEnvelope(text, (ref) => remote(ref.address ?? ref.id, ref.n)),
+      decode: (text) => decodeEnvelope(text, (ref) => remote(ref.address!, ref.n)),
       remote,
       sendLater: (record, cell, event) => this.sendLater(record.address, cell.number === 0 ? undefined : cell.number, event),
       tellFault: (address, cell, error, id) => this.tellFault(address, cell, error, id),
@@ -363,7 +403,6 @@ export class ActorSystem {
     for (const drain of this.drains) drain.remove(shard.number)
     this.logger.error({ shard: shard.number, node: this.node.id }, `a shard was lost: ${why}`)
     if (this.shards.size > 0) return
-    this.effects?.stopAll()
     this.currentRole = 'client'
     if (this.state === 'started') this.gateway = this.storeGateway
   }
@@ -373,7 +412,7 @@ export class ActorSystem {
       for (const shard of this.shards.values()) {
         shard.renew().catch((error: unknown) => this.logger.warn({ shard: shard.number, error: (error as Error).message }, 'a lease could not be renewed'))
       }
-      if (this.state === 'started') this.heartbeat()
+      if (this.state !== 'stopped') this.heartbeat()
     })
   }
 
@@ -385,9 +424,12 @@ export class ActorSystem {
       clock: this.clockPort,
       idRetentionMs: this.runtime.idRetentionMs,
       backlogMax: store.backlogMax,
+      beginnings: store.beginnings,
+      ending: (address) => shardFor(address)?.ending ?? store.ending(),
       now: (address) => shardFor(address)?.clock.now() ?? store.now(),
       definitionOf: (address) => store.definitionOf(address),
       accept: async (to, entry, mayRepeat) => {
+        if (this.state !== 'started') throw new StoppedError('The actor system')
         const appended = await this.accept(to, entry, mayRepeat)
         const refused = this.subscriptions.takeRefusal(entry.id)
         if (refused && (refused.code === 'ACTOR_EXISTS' || refused.code === 'ACTOR_NOT_STARTED')) throw refused
@@ -417,41 +459,63 @@ export class ActorSystem {
   private sendLater(address: Address, cell: number | undefined, event: XEvent): void {
     checkEvent(event)
     const id = actingMessageId()
-    this.tell({ id: id ?? this.ids.next(), kind: 'event', to: address, ...(cell === undefined ? {} : { cell }) }, event, `event "${event.type}"`, id !== undefined)
+    this.tell({ id: id ?? this.ids.next(), kind: 'event', to: address, ...(cell === undefined ? {} : { cell }) }, event, `event "${event.type}"`, id === undefined ? 'new' : 'again')
   }
 
-  private tellOutcome(address: Address, cell: number, effectId: string, event: XEvent): void {
+  private tellOutcome(address: Address, cell: number, effectId: string, event: XEvent, attempt: number): void {
     const head: EnvelopeHead = { id: effectId === '' ? this.ids.next() : effectId, kind: 'outcome', to: address, cell }
+    // The outcome of what has been started before goes into the log first: should its turn kill the process, it is known, and suspected.
+    const how = effectId === '' ? 'new' : attempt > 1 ? 'again' : 'once'
     try {
-      this.tell(head, event, `the outcome of ${effectId || 'an effect'}`)
+      this.tell(head, event, `the outcome of ${effectId || 'an effect'}`, how)
     } catch (error) {
       // What the effect gave cannot be stored: to its actor it has failed.
       this.logger.warn({ actor: address, effect: effectId, error: (error as Error).message }, 'the outcome of an effect cannot be stored')
       const type = event.type.startsWith('xstate.observable') ? 'xstate.observable.error' : 'xstate.promise.reject'
-      this.tell(head, { type, data: toStoredError(error) }, 'an error')
+      this.tell(head, { type, data: toStoredError(error) }, 'an error', how)
     }
   }
 
   private tellFault(address: Address, cell: number, error: unknown, id: string): void {
-    this.tell({ id: `${id}!`, kind: 'fault', to: address, ...(cell === 0 ? {} : { cell }) }, { error: toStoredError(error) }, 'an error', true)
+    this.tell({ id: `${id}!`, kind: 'fault', to: address, ...(cell === 0 ? {} : { cell }) }, { error: toStoredError(error) }, 'an error', 'again')
   }
 
-  /** Encodes and accepts; throws only for what cannot be encoded. */
-  private tell(head: EnvelopeHead, body: unknown, what: string, mayRepeat = false): void {
-    if (this.state === 'stopped') return
+  /**
+   * Encodes and accepts; throws only for what cannot be encoded.
+   *
+   * @param how new: under an id that nobody else knows. once: under one that a later process may use. again: under one that an earlier process may have used
+   */
+  private tell(head: EnvelopeHead, body: unknown, what: string, how: 'new' | 'once' | 'again' = 'new'): void {
     const text = encodeEnvelope(head, encodeJson(body, what, this.limits))
-    const now = this.shards.get(shardOf(head.to, this.info!.shards))?.clock.now() ?? this.storeGateway!.now()
-    const accepted = this.accept(head.to, { id: head.id, to: head.to, text, rememberUntil: now + this.runtime.idRetentionMs }, mayRepeat)
+    const accepted = this.accepted(head, text, how)
     noteSent(accepted)
-    accepted.then(
-      (appended) => {
-        if (appended === 'full') this.logger.error({ actor: head.to, message: head.id }, 'a message of the runtime found the mailbox full')
-      },
-      (error: unknown) => {
-        if (!isHoldfastError(error) || error.code !== 'STOPPED') this.logger.error({ actor: head.to, message: head.id, error: (error as Error).message }, 'a message was not accepted')
-      },
-    )
+    accepted.catch((error: unknown) => {
+      if (!isHoldfastError(error) || error.code !== 'STOPPED') this.logger.error({ actor: head.to, message: head.id, error: (error as Error).message }, 'a message was not accepted')
+    })
   }
+
+  private async accepted(head: EnvelopeHead, text: string, how: 'new' | 'once' | 'again'): Promise<void> {
+    if (this.state === 'stopped') throw new StoppedError('The actor system')
+    const now = this.shards.get(shardOf(head.to, this.info!.shards))?.clock.now() ?? this.storeGateway!.now()
+    const { idRetentionMs } = this.runtime
+    const rememberUntil = now + (how === 'new' ? Math.min(ownIdRetentionMs, idRetentionMs) : idRetentionMs)
+    // One that bears the id of its turn or effect is one of a bounded number, and must not be lost.
+    const entry: NewEntry = { id: head.id, to: head.to, text, rememberUntil, ...(how === 'new' ? {} : { always: true }) }
+    const appended = await this.accept(head.to, entry, how === 'again')
+    if (appended === 'full') throw new MailboxFullError(head.to, this.storeGateway!.backlogMax)
+  }
+}
+
+function checkOptions(options: ActorSystemOptions): void {
+  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, limits = {}, logger = silentLogger } = (options ?? {}) as Partial<ActorSystemOptions>
+  if (typeof store?.open !== 'function') throw new ConfigError(`store: expected a store such as lmdbStore('./data'), got ${store === undefined ? 'none' : typeof store}.`)
+  if (!Array.isArray(machines)) throw new ConfigError(`machines: expected an array of machines, got ${typeof machines}.`)
+  checkId('namespace', namespace)
+  if (!(Number.isSafeInteger(shards) && shards >= 1 && shards <= 1_024)) throw new ConfigError(`shards: expected 1 to 1024, got ${shards}.`)
+  for (const [name, value] of Object.entries({ backlogMax, ...limits })) {
+    if (!(Number.isSafeInteger(value) && value >= 1)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
+  }
+  for (const level of ['error', 'warn', 'info', 'debug', 'trace'] as const) if (typeof logger[level] !== 'function') throw new ConfigError(`logger: expected one with the method ${level}, as pino has.`)
 }
 
 function pickRuntimeOptions(options: ActorSystemOptions): Partial<RuntimeOptions> {

@@ -55,7 +55,7 @@ describe.each<StoreKind>(['memory', 'lmdb', 'redis'])('on %s', (kind) => {
     )
     expect(report.undisturbed.actors['order/actor-1']).toMatchObject({ status: 'done', snapshot: { output: 'parcel for default/order/actor-1/-/0.order.shipping/1' } })
     expect(report.undisturbed.answers).toEqual({ 0: 12, 3: 'parcel for default/order/actor-1/-/0.order.shipping/1' })
-    expect(report.undisturbed.replies).toEqual({ 'step-0': { reply: { value: 12 }, isKept: true } })
+    expect(report.undisturbed.replies).toEqual({ 'order/actor-1!step-0': { reply: { value: 12 }, isKept: true } })
     expect(report.undisturbed.effects).toHaveLength(1)
     if (kind === 'memory') expect(report.runs).toBe(4 * report.writes)
     expect([...report.kills.values()].reduce((a, b) => a + b)).toBeGreaterThanOrEqual(report.runs)

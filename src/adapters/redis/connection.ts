@@ -40,14 +40,18 @@ const lastRetryMs = 2_000
 /** How long an orderly goodbye may take before the socket is destroyed. */
 const goodbyeMs = 100
 
+const badAddress = 'The address of the Redis server cannot be read. Write redis://[user:password@]host:port[/database], rediss:// for TLS, or a path to a socket.'
+
 /** @throws ConfigError for an address that cannot be parsed, or options that contradict the store's */
 export function parseTarget(target: string | RedisOptions): Target {
   let options: RedisOptions
+  const isAddress = typeof target === 'string' ? target !== '' && (!target.includes('://') || /^rediss?:\/\//.test(target)) : typeof target === 'object' && target !== null
+  if (!isAddress) throw new ConfigError(badAddress)
   try {
     // Not connected: ioredis reads the URL here, and nothing else.
     options = typeof target === 'string' ? new Redis(target, { lazyConnect: true }).options : target
   } catch {
-    throw new ConfigError('The address of the Redis server cannot be read. Write redis://[user:password@]host:port[/database], rediss:// for TLS, or a path to a socket.')
+    throw new ConfigError(badAddress)
   }
   if (options.keyPrefix) throw new ConfigError(`The ioredis option keyPrefix (${JSON.stringify(options.keyPrefix)}) would tear keys of one commit apart. Use the store's option keyPrefix.`)
   const database = options.db ? `/${options.db}` : ''
