@@ -653,6 +653,11 @@ export class Shard {
     )
   }
 
+  /** Resolves when no write is on its way, or the shard has ended. */
+  async written(): Promise<void> {
+    await this.ending.race(Promise.all([this.lanes.idle(), this.appender.idle()])).catch(() => {})
+  }
+
   /** Whether the log holds entries that have not been handled; asks the store. */
   async hasUnread(): Promise<boolean> {
     if (this.state === 'stopped') return false

@@ -297,7 +297,10 @@ export class ActorSystem {
     for (;;) {
       await new Promise<void>((resolve) => this.clockPort.soon(resolve))
       const shards = [...this.shards.values()]
-      if (!shards.every((shard) => shard.isIdle)) continue
+      if (!shards.every((shard) => shard.isIdle)) {
+        await Promise.all(shards.map((shard) => shard.written()))
+        continue
+      }
       await Promise.all(shards.map((shard) => shard.flush()))
       const unread = await Promise.all(shards.map((shard) => shard.hasUnread()))
       if (!unread.includes(true) && shards.every((shard) => shard.isIdle)) return

@@ -67,6 +67,11 @@ export class FaultyStore implements Store {
     return this.calls
   }
 
+  /** Whether the store behind has answered all calls passed on to it, reads of the log apart. */
+  get isIdle(): boolean {
+    return this.unanswered === 0
+  }
+
   /** Resolves when the store behind has answered all calls passed on to it, reads of the log apart; a dead process's too. */
   idle(): Promise<void> {
     if (this.unanswered === 0) return Promise.resolve()

@@ -260,13 +260,16 @@ export class World {
  * The system knows of what it has begun, but not of what waits for an answer of the store to begin. So it is quiet when
  * it has settled without having asked the store for anything meanwhile, but whether its logs hold something unread.
  */
-async function quiet({ living, store }: Process): Promise<void> {
+async function quiet({ living, store, clock }: Process): Promise<void> {
   let asked: number
   do {
     await store.idle()
     asked = store.asked
     await living!.system.settled()
-  } while (store.asked > asked)
+    // The store's last answer may be on its way still to whoever asked.
+    await new Promise<void>((resolve) => clock.soon(resolve))
+    await living!.system.settled()
+  } while (store.asked > asked || !store.isIdle)
 }
 
 /** An actor system by itself. */
