@@ -24,7 +24,7 @@ export interface Ledger {
   /** Held for calls under way, by the call's attempt: the worst they can cost. */
   readonly reserved: Readonly<Record<string, Amounts>>
   readonly spent: Amounts
-  /** What calls cost beyond their reservation. Part of nobody's budget; shown, and must be zero. */
+  /** What calls of its own and of children that have ended cost beyond their reservation. Part of nobody's budget; shown, and must be zero. */
   readonly overrun: Amounts
 }
 
@@ -65,12 +65,12 @@ export function grant(ledger: Ledger, id: string, amounts: Amounts): Ledger | un
   return { ...ledger, free: minus(ledger.free, amounts), granted: { ...ledger.granted, [id]: amounts } }
 }
 
-/** The child has ended and returns what is left; without an account of it, all of it counts as spent. */
-export function closeGrant(ledger: Ledger, id: string, unspent: Amounts = nothing): Ledger {
+/** The child has ended, returns what is left and tells its overrun; without an account of it, all of its grant counts as spent. */
+export function closeGrant(ledger: Ledger, id: string, unspent: Amounts = nothing, overrun: Amounts = nothing): Ledger {
   const { [id]: given, ...granted } = ledger.granted
   if (!given) return ledger
   const back = lesser(unspent, given)
-  return { ...ledger, granted, free: plus(ledger.free, back), spent: plus(ledger.spent, minus(given, back)) }
+  return { ...ledger, granted, free: plus(ledger.free, back), spent: plus(ledger.spent, minus(given, back)), overrun: plus(ledger.overrun, overrun) }
 }
 
 /** Holds the worst case of a call. Undefined if it does not suffice; the same id again changes nothing. */

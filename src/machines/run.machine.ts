@@ -74,6 +74,8 @@ export interface Member {
   readonly restarts: number
   readonly outcome: 'done' | 'failed' | 'stopped' | 'refused' | null
   readonly spent: Amounts
+  /** What its calls cost beyond what was held for them; must be zero. */
+  readonly overrun: Amounts
 }
 
 export interface RunContext {
@@ -160,7 +162,7 @@ function engage(enqueue: Enqueue, context: RunContext, role: RunRole, id: string
   const { goal, run, address, models } = context.input
   const task: AgentInput = { task: { id, origin, input, goal, grant: amounts, run, runAddress: address, ...(models ? { models } : {}) } }
   enqueue.sendTo('crew', { type: 'child.request', child: { id, machine, input: task } })
-  const member: Member = { id, role, machine, startedAt: null, endedAt: null, restarts: 0, outcome: null, spent: nothing }
+  const member: Member = { id, role, machine, startedAt: null, endedAt: null, restarts: 0, outcome: null, spent: nothing, overrun: nothing }
   return { ledger, members: [...context.members, member] }
 }
 
@@ -261,11 +263,12 @@ export const runMachine = setup({
       const id = endedId(event)
       const given = context.ledger.granted[id] ?? nothing
       const unspent = event.type === 'supervisor.refused' ? given : (endedOutput(event)?.unspent ?? nothing)
+      const overrun = endedOutput(event)?.overrun ?? nothing
       const outcome = event.type === 'supervisor.refused' ? ('refused' as const) : (endedOutput(event)?.outcome ?? ('stopped' as const))
       const endedAt = event.type === 'supervisor.ended' ? event.at : null
       // Nobody waits for a verdict on what it brought any more.
       const { [id]: _, ...requests } = context.requests
-      return { requests, ledger: closeGrant(context.ledger, id, unspent), members: changeMember(context, id, () => ({ outcome, endedAt, spent: minus(given, unspent) })) }
+      return { requests, ledger: closeGrant(context.ledger, id, unspent, overrun), members: changeMember(context, id, () => ({ outcome, endedAt, spent: minus(given, unspent), overrun })) }
     }),
     noteStarted: assign({ members: ({ context, event }) => changeMember(context, endedId(event), ({ startedAt }) => ({ startedAt: startedAt ?? (event as SupervisorReport & { type: 'supervisor.started' }).at })) }),
     noteRestarting: assign({ members: ({ context, event }) => changeMember(context, endedId(event), ({ restarts }) => ({ restarts: restarts + 1 })) }),

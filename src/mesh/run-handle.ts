@@ -42,6 +42,7 @@ export interface RunStatus {
   /** What the run's agents that have ended spent. */
   readonly spent: Amounts
   readonly ceiling: Amounts
+  /** What calls of its agents that have ended cost beyond what was held for them, and so beyond the ceiling; must be zero. */
   readonly overrun: Amounts
   /** What a person is to approve. */
   readonly approval: ApprovalRequest | null

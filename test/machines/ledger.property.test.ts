@@ -1,7 +1,7 @@
 /** I7: money is moved, never copied, whatever happens in whatever order, and in a tree of ledgers as in one. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { closeGrant, covers, grant, isBalanced, minus, nothing, openLedger, plus, reserve, settle, sum, unspent, type Amounts, type Ledger } from '../../src/machines/ledger.js'
+import { closeGrant, covers, grant, isBalanced, lesser, minus, nothing, openLedger, plus, reserve, settle, sum, unspent, type Amounts, type Ledger } from '../../src/machines/ledger.js'
 
 const amounts = (max: number): fc.Arbitrary<Amounts> => fc.record({ tokens: fc.nat(max), calls: fc.nat(max), nanoDollars: fc.nat(max) })
 const id = fc.constantFrom('a', 'b', 'c')
@@ -47,18 +47,21 @@ interface Node {
   open: boolean
 }
 
-test('in a tree of ledgers nothing is made and nothing is lost: what the root received is free, reserved or spent somewhere', () => {
+test('in a tree of ledgers nothing is made and nothing is lost: what the root received is free, reserved or spent somewhere, and so is what was overrun', () => {
   const step = fc.record({ node: fc.nat(20), kind: fc.constantFrom('child', 'reserve', 'settle', 'lose', 'end', 'crash'), amount: amounts(40) })
   fc.assert(
     fc.property(amounts(500), fc.array(step, { maxLength: 80 }), (received, steps) => {
       const nodes: Node[] = [{ ledger: openLedger(received), parent: undefined, grantId: '', open: true }]
+      // What calls cost beyond what was held for them, but for those of whoever ended without an account.
+      let overrun = nothing
       const isBelowOpen = (node: Node): boolean => node.open && (node.parent === undefined || isBelowOpen(nodes[node.parent]!))
       const end = (index: number, account: boolean): void => {
         const node = nodes[index]!
         nodes.forEach((other, i) => other.parent === index && other.open && end(i, account))
         node.open = false
         const parent = nodes[node.parent!]!
-        parent.ledger = closeGrant(parent.ledger, node.grantId, account ? unspent(node.ledger) : undefined)
+        parent.ledger = closeGrant(parent.ledger, node.grantId, account ? unspent(node.ledger) : undefined, account ? node.ledger.overrun : undefined)
+        if (!account) overrun = minus(overrun, node.ledger.overrun)
       }
       for (const { node: pick, kind, amount } of steps) {
         const index = pick % nodes.length
@@ -72,13 +75,17 @@ test('in a tree of ledgers nothing is made and nothing is lost: what the root re
           node.ledger = ledger
           nodes.push({ ledger: openLedger(amount), parent: index, grantId, open: true })
         } else if (kind === 'reserve') node.ledger = reserve(node.ledger, `r${Object.keys(node.ledger.reserved).length}`, amount) ?? node.ledger
-        else if (kind === 'settle' && held) node.ledger = settle(node.ledger, held, amount)
+        else if (kind === 'settle' && held) {
+          overrun = plus(overrun, minus(amount, lesser(amount, node.ledger.reserved[held]!)))
+          node.ledger = settle(node.ledger, held, amount)
+        }
         else if (kind === 'lose' && held) node.ledger = settle(node.ledger, held)
         else if ((kind === 'end' || kind === 'crash') && index > 0) end(index, kind === 'end')
         // At every moment, over all that are open: what the root received is somewhere, once.
         const open = nodes.filter(isBelowOpen)
         const somewhere = sum(open.flatMap(({ ledger }) => [ledger.free, ledger.spent, ...Object.values(ledger.reserved)]))
         expect(somewhere).toEqual(received)
+        expect(sum(open.map(({ ledger }) => ledger.overrun))).toEqual(overrun)
         for (const { ledger } of nodes) expect(isBalanced(ledger)).toBe(true)
       }
     }),

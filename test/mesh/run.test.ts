@@ -1,7 +1,7 @@
 /** A run from goal to action, on scripted agents: what is asked, what is judged, what is spent, what is on record. */
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { createMesh, defineAgent, defineRun, isBalanced, modelOf, type Ledger, type ModelClient, type RunDefinition } from '../../src/index.js'
+import { createMesh, defineAgent, defineRun, isBalanced, modelOf, type Amounts, type Ledger, type ModelClient, type RunDefinition } from '../../src/index.js'
 import { MemoryStore } from '../../src/adapters/memory/index.js'
 import { functionModel, type FunctionModel } from '../support/function-model.js'
 
@@ -115,5 +115,31 @@ test('a run plans, researches in parallel, judges in order, plans anew, writes, 
     const { context } = (await mesh.system.actorAt(address).snapshot()) as unknown as { context: { ledger: Ledger } }
     expect(isBalanced(context.ledger), address).toBe(true)
   }
+  await mesh.stop()
+})
+
+test('what calls cost beyond what was held for them is shown by agent and by run, and is not hidden by the ceiling', async () => {
+  const client = scripted()
+  const greedy: ModelClient = {
+    ...client,
+    complete: async (request, options) => {
+      const response = await client.complete(request, options)
+      return request.task.agent === 'researcher' ? { ...response, usage: { ...response.usage, outputTokens: 1_000_000 } } : response
+    },
+  }
+  const research = definitions(greedy, () => ({}))
+  const mesh = await createMesh({ store: new MemoryStore(), runs: [research], prices: { asOf: '2026-01-01', models: { 'test/m': { input: 1, output: 5 } } } }).start()
+  const run = await mesh.run(research, { id: 'r', goal: 'what?', ceiling: { tokens: 1_000_000 } })
+  await run.settled()
+  await run.approve({ by: 'ann' })
+  const { overrun, spent } = await run.output({ deadlineMs: 5_000 })
+  const trace = await run.trace()
+  const beyond = (kind: keyof Amounts): number => trace.reduce((sum, { cost, reserved }) => sum + Math.max(0, cost![kind] - reserved[kind]), 0)
+  expect(overrun).toEqual({ tokens: beyond('tokens'), calls: 0, nanoDollars: beyond('nanoDollars') })
+  expect(overrun.tokens).toBeGreaterThan(3_900_000)
+  expect(spent.tokens).toBeLessThanOrEqual(1_000_000)
+  const status = (await run.status())!
+  expect(status.overrun).toEqual(overrun)
+  expect(status.members.filter(({ overrun: { tokens } }) => tokens > 0).map(({ id }) => id)).toEqual(['step-1', 'step-2', 'step-3', 'step-2.1'])
   await mesh.stop()
 })
