@@ -10,9 +10,11 @@ test('only a number from the threshold to 1, of somebody who stands for it, pass
   for (const value of [0.8, 0.9, 1]) expect(pass(value)).toBe(true)
   const not: unknown[] = [undefined, null, Number.NaN, Infinity, -Infinity, 1.0001, 0.79, -1, '0.9', 'high', true, [0.9], { valueOf: () => 1 }, '', new Number(0.9)]
   for (const value of not) expect(pass(value), String(value)).toBe(false)
-  for (const source of ['default', 'missing'] as const) expect(pass(1, source)).toBe(false)
+  for (const source of ['self', 'judge', 'consistency', 'rule', 'human'] as const) expect(pass(1, source)).toBe(true)
+  for (const source of ['default', 'missing', 'vibes', '', null] as Confidence['source'][]) expect(pass(1, source), String(source)).toBe(false)
+  expect(passes({ value: 1 } as never, 0.8)).toBe(false)
   expect(passes(undefined, 0)).toBe(false)
-  expect(passes({ value: 1, source: 'human' }, Number.NaN)).toBe(false)
+  for (const threshold of [Number.NaN, '0.5', undefined, null, -0.1, 1.1, -Infinity]) expect(passes({ value: 1, source: 'human' }, threshold as number), String(threshold)).toBe(false)
 })
 
 test('whatever a verifier gives, only a whole verdict that says yes accepts', () => {
