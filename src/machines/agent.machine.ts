@@ -103,8 +103,17 @@ const outputOf = <T>(event: unknown): T => (event as { output: T }).output
 
 /** What came from whoever verifies, read so that anything but a verdict is a refusal. */
 export function toVerdict(given: unknown): Verdict {
-  const { accepted, reasons, explanation, confidence, by } = (given ?? {}) as Partial<Verdict>
-  const isVerdict = typeof accepted === 'boolean' && Array.isArray(reasons) && typeof explanation === 'string' && typeof confidence === 'object' && confidence !== null && typeof by === 'string'
+  const { accepted, reasons, explanation, confidence, by, refused = [], sourcesVerified = [] } = (given ?? {}) as Partial<Verdict>
+  const isVerdict =
+    typeof accepted === 'boolean' &&
+    Array.isArray(reasons) &&
+    typeof explanation === 'string' &&
+    typeof confidence === 'object' &&
+    confidence !== null &&
+    typeof by === 'string' &&
+    Array.isArray(refused) &&
+    refused.every((each) => Array.isArray((each as { reasons?: unknown } | null)?.reasons)) &&
+    Array.isArray(sourcesVerified)
   return isVerdict ? (given as Verdict) : { accepted: false, reasons: ['malformed'], explanation: 'whoever verifies gave no verdict', confidence: noConfidence, by: typeof by === 'string' ? by : 'unknown' }
 }
 

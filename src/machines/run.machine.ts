@@ -136,9 +136,15 @@ const newStep = (id: string, origin: string, task: unknown): Step => ({ id, task
 const replanned = (context: RunContext, event: RunEvent): Step | undefined => context.steps.find((step) => step.state === 'replanning' && replanOf(step.id) === endedId(event))
 const whyFailed = (event: RunEvent): string => endedOutput(event)?.failure?.message ?? (event.type === 'supervisor.refused' ? `refused: ${event.reason}` : 'stopped')
 
+/** What an agent's output holds as findings; whatever else it is, it has none. */
+function findingsOf(output: unknown): readonly unknown[] {
+  const { findings } = (output ?? {}) as { findings?: unknown }
+  return Array.isArray(findings) ? findings : []
+}
+
 /** All findings of earlier steps that stand, in the order of the plan. */
 function acceptedBefore(context: RunContext, step: Step): readonly unknown[] {
-  return context.steps.slice(0, context.steps.indexOf(step)).flatMap((other) => (other.state === 'done' ? ((other.output as { findings?: readonly unknown[] } | null)?.findings ?? []) : []))
+  return context.steps.slice(0, context.steps.indexOf(step)).flatMap((other) => (other.state === 'done' ? findingsOf(other.output) : []))
 }
 
 interface Enqueue {
@@ -285,8 +291,7 @@ export const runMachine = setup({
       const worker = context.input.crew.worker
       const entry = (finding: unknown, accepted: boolean, reasons: readonly string[]): void =>
         enqueue(append(() => ({ stream: 'findings', value: { step: step.id, origin: step.origin, agent: `${worker}/${context.input.run}~${step.id}`, finding, accepted, reasons, judgedBy: result?.verdict?.by ?? null, goal: context.input.goal.digest } })))
-      const findings = result?.outcome === 'done' ? (result.output as { findings?: readonly unknown[] } | null)?.findings : undefined
-      for (const finding of findings ?? []) entry(finding, true, [])
+      for (const finding of result?.outcome === 'done' ? findingsOf(result.output) : []) entry(finding, true, [])
       for (const refused of result?.verdict?.refused ?? []) entry(refused.finding, false, [...refused.reasons, refused.explanation])
     }),
     /** It is planned anew when its turn comes. */

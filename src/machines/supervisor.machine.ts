@@ -15,9 +15,9 @@ import { durableChild, restartDurableChild, stopDurableChild, type ChildFact } f
 import { backoffMs, defaultBackoff, type Backoff } from './backoff.js'
 
 export interface SupervisorOptions {
-  /** Children at work at the same time, inclusive. Default 8. */
+  /** Children at work at the same time, inclusive, at least 1. Default 8. */
   readonly workingMax: number
-  /** Children waiting for room, inclusive. Default 64. */
+  /** Children waiting for room, inclusive; 0 for none. Default 64. */
   readonly waitingMax: number
   /** Restarts of all children together within {@link periodMs} beyond which it escalates. Default 5. */
   readonly restartsMax: number

@@ -13,12 +13,14 @@ import { callMachine, type CallInput, type CallOutput } from '../machines/call.m
 import { noConfidence, passes, type Confidence } from '../machines/gate.js'
 import { external, fromAsk, repeatable, type EffectArgs, type Reconciled } from '../protocol.js'
 import { checkId } from '../runtime/identity.js'
+import { defaultJsonLimits, encodeJson, type JsonLimits } from '../runtime/json.js'
 import { digestOf, canonicalJson, isIntact } from './canonical.js'
-import { attemptLogic, type Completion, type ModelRef, type Models } from './model-call.js'
+import { aModel, attemptLogic, type Completion, type ModelRef, type Models } from './model-call.js'
+import { aFunction, anything, atOnce, given, having, isObject, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
 import type { ModelMessage, ModelRequest } from './ports/model-client.js'
 import { free, worstCaseOf } from './prices.js'
 
-/** A rendered prompt. */
+/** A rendered prompt: text, and given at once; what takes time belongs in `gather`. */
 export interface Prompt {
   readonly system?: string
   readonly messages: readonly ModelMessage[]
@@ -69,15 +71,16 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   /** How sure the answer is, and who says so. Default: nobody does. */
   readonly confidence?: (args: AnswerArgs<TInput, TOutput>) => Confidence
   /**
-   * What the agent gives, made of the model's answer; what is judged, acted on and handed on is this. A throw says what is
-   * wrong with the answer beyond its schema, and fails the agent as unfit. Default: the answer.
+   * What the agent gives, made of the model's answer; what is judged, acted on and handed on is this: JSON of at most
+   * 512 KiB, 48 levels deep. A throw says what is wrong with the answer beyond its schema, and fails the agent as unfit, as
+   * does what cannot be kept. Default: the answer.
    */
   readonly give?: (args: AnswerArgs<TInput, TOutput>) => TGiven
   /** The confidence from which an answer is accepted without verification, 0 to 1. Default: any, unless `verifyWith` is given; then none. */
   readonly accept?: { readonly confidence: number }
   /** Who judges what is not accepted by itself: the name of an agent, asked through the run, or an actor. Default: nobody, it fails. */
   readonly verifyWith?: string | Verifier
-  /** How long a verdict is waited for, ms. Default an hour. */
+  /** How long a verdict is waited for, ms, at least 1. Default an hour. */
   readonly verifyDeadlineMs?: number
   /** What an accepted output calls for: external actions by name, in their order. Default: nothing. */
   readonly act?: (args: { readonly output: TGiven; readonly input: TInput }) => readonly PlannedAction[]
@@ -86,14 +89,14 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   readonly externalActions?: Readonly<Record<string, ExternalActionOptions<any>>>
   /** Why a person must approve it first; anything falsy: nobody need. */
   readonly approval?: (args: { readonly output: TGiven; readonly input: TInput; readonly actions: readonly PlannedAction[] }) => { readonly why: string } | false | null | undefined
-  /** How long a person has to decide, ms; then it is denied. Default 7 days. */
+  /** How long a person has to decide, ms, at least 1; then it is denied. Default 7 days. */
   readonly approvalDeadlineMs?: number
-  /** Bound of a completion, tokens. Default 4,096. */
+  /** Bound of a completion, tokens, 1 to 10,000,000. Default 4,096. */
   readonly completionTokensMax?: number
-  /** Attempts over all models. Default 4. */
+  /** Attempts over all models, 1 to 1,000. Default 4. */
   readonly attemptsMax?: number
   readonly backoff?: Partial<Backoff>
-  /** How long a call may take with all its attempts, ms. Default 10 minutes. */
+  /** How long a call may take with all its attempts, ms, at least 1. Default 10 minutes. */
   readonly deadlineMs?: number
 }
 
@@ -117,21 +120,58 @@ export interface AgentDefinition {
 
 const hourMs = 3_600_000
 
+const anId: Check = (name, value) => void checkId(name, value)
+// oxlint-disable-next-line typescript/no-explicit-any
+const declaredAction = optionsOf<ExternalActionOptions<any>>({ input: aSchema, run: aFunction, reconcile: optional(aFunction) })
+export const externalActionsByName: Check = (name, value) => {
+  record(declaredAction)(name, value)
+  for (const action of Object.keys(value as object)) checkId(`${name}: the name`, action)
+}
+
+const wait = whole(0, 24 * hourMs)
+const backoff = { firstMs: wait, factor: number(1, 1_000), maxMs: wait, jitter: share }
+export const wholeBackoff = optionsOf<Backoff>(backoff)
+
+const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
+  name: anId,
+  version: anything,
+  input: aSchema,
+  output: aSchema,
+  model: (name, value) => (Array.isArray(value) ? list(aModel, 1) : aModel)(name, value),
+  gather: optional(aFunction),
+  prompt: aFunction,
+  confidence: optional(aFunction),
+  give: optional(aFunction),
+  accept: optional(optionsOf<{ confidence: number }>({ confidence: share })),
+  verifyWith: optional((name, value) => (typeof value === 'string' ? anId : having('the name of an agent or an actor such as repeatable(...) gives', 'transition'))(name, value)),
+  verifyDeadlineMs: optional(milliseconds),
+  act: optional(aFunction),
+  externalActions: optional(externalActionsByName),
+  approval: optional(aFunction),
+  approvalDeadlineMs: optional(milliseconds),
+  completionTokensMax: optional(whole(1, 10_000_000)),
+  attemptsMax: optional(whole(1, 1_000)),
+  backoff: optional(optionsOf<Partial<Backoff>>({ firstMs: optional(wait), factor: optional(backoff.factor), maxMs: optional(wait), jitter: optional(share) })),
+  deadlineMs: optional(milliseconds),
+})
+
+export function isAgent(value: unknown): value is AgentDefinition {
+  return isObject(value) && typeof value['name'] === 'string' && Array.isArray(value['models']) && typeof value['machine'] === 'function'
+}
+
 /** @throws ConfigError, InvalidIdError for options that cannot work */
 export function defineAgent<TInput, TOutput, TGiven = TOutput>(options: AgentOptions<TInput, TOutput, TGiven>): AgentDefinition {
+  if (!isObject(options)) wrong('defineAgent', 'an object with its options', options)
   const name = checkId('agent name', options.name)
   const version = checkId(`version of agent ${name}`, String(options.version ?? '1'))
+  agentOptions(`agent ${name}: `, options)
   const models = [options.model].flat() as ModelRef[]
-  if (models.length === 0) throw new ConfigError(`agent ${name}: give it at least one model.`)
-  const { accept } = options
-  if (accept && !(accept.confidence >= 0 && accept.confidence <= 1)) throw new ConfigError(`agent ${name}: accept.confidence: expected 0 to 1, got ${accept.confidence}.`)
-  for (const action of Object.keys(options.externalActions ?? {})) checkId(`external action of agent ${name}`, action)
   const schema = schemaOf(options.output, name)
   return {
     name,
     version,
     models,
-    verifiedBy: typeof options.verifyWith === 'string' ? checkId(`verifyWith of agent ${name}`, options.verifyWith) : undefined,
+    verifiedBy: typeof options.verifyWith === 'string' ? options.verifyWith : undefined,
     machine: (services) => machineOf(options, { name, version, models, schema }, services),
   }
 }
@@ -171,7 +211,7 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     },
     delays: { approvalDeadline: options.approvalDeadlineMs ?? 7 * 24 * hourMs },
     actions: {
-      prepareCall: assign(({ context }) => attempt('prompt', () => ({ call: callFor(options, resolved, services.models, context) }))),
+      prepareCall: assign(({ context }) => attempt('prompt', () => ({ call: storable('the call', callFor(options, resolved, services.models, context)) }))),
       readAnswer: assign(({ context, event }) => readAnswer(options, resolved.name, context, (event as unknown as { output: CallOutput }).output)),
       planActions: assign(({ context }) => attempt('plan', () => planFor(options, resolved, context))),
     },
@@ -189,6 +229,28 @@ function attempt(reason: 'prompt' | 'plan', run: () => Partial<AgentContext>): P
 
 class GoalBroken extends Error {}
 
+/** @throws NonJsonError, LimitError for what its record could not keep: told here, it fails the agent and not its machine */
+function storable<T>(name: string, value: T, limits: JsonLimits = defaultJsonLimits): T {
+  encodeJson(value, name, limits)
+  return value
+}
+
+/** An agent's output also goes into the records of its verifier and of its run, beside those of others. */
+const outputLimits: JsonLimits = { ...defaultJsonLimits, payloadBytesMax: defaultJsonLimits.payloadBytesMax / 2, depthMax: 48 }
+
+const aText = text(Number.MAX_SAFE_INTEGER, 0)
+const rendered = shape<Prompt>({ system: optional(aText), messages: list(shape<ModelMessage>({ role: oneOf('user', 'assistant'), content: aText })) })
+const aConfidence = shape<Confidence>({ value: (name, value) => value !== null && typeof value !== 'number' && wrong(name, 'a number from 0 to 1, or null', value), source: aText })
+const aRequest = shape<{ why: string }>({ why: text(10_000) })
+const anAction = shape<PlannedAction>({ name: aText, input: anything })
+
+/** @throws ConfigError for what is neither a reason to ask a person nor none */
+export function checkedRequest<T extends { readonly why: string }>(asked: T | false | null | undefined): T | null {
+  if (!atOnce('approval', asked)) return null
+  aRequest('approval', asked)
+  return asked as T
+}
+
 /** @throws ConfigError that names what does not fit and where */
 function parse<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   const result = schema.safeParse(value)
@@ -205,7 +267,8 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
   const task = context.task!
   if (!isIntact(task.goal)) throw new GoalBroken(`the goal "${task.goal.text.slice(0, 80)}" does not have the digest ${task.goal.digest}: it was changed on the way`)
   const input = parse(options.input, task.input, `the task of ${name}`)
-  const prompt = options.prompt({ input, goal: task.goal, gathered: context.gathered })
+  const prompt = atOnce('prompt', options.prompt({ input, goal: task.goal, gathered: context.gathered }))
+  rendered('prompt', prompt)
   const completionTokensMax = options.completionTokensMax ?? 4_096
   const request: Omit<ModelRequest, 'task' | 'model'> = {
     ...(prompt.system === undefined ? {} : { system: prompt.system }),
@@ -222,7 +285,7 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     task: { agent: name, input, gathered: context.gathered } satisfies ModelRequest['task'],
     worst: Object.fromEntries(names.map((model) => [model, worstCaseOf(known.priceOf(model) ?? free, promptBytes, completionTokensMax)])),
     attemptsMax: options.attemptsMax ?? 4,
-    backoff: { ...defaultBackoff, ...options.backoff },
+    backoff: { ...defaultBackoff, ...given(options.backoff) },
     deadlineMs: options.deadlineMs ?? 600_000,
     about: { agent: name, version, task: task.id, goal: task.goal.digest, origin: task.origin },
   }
@@ -248,7 +311,10 @@ function readAnswer<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutp
   try {
     const input = parse(options.input, context.task!.input, `the task of ${agent}`)
     const args = { output: parsed.data, input, gathered, model: result.model }
-    return { output: options.give ? options.give(args) : parsed.data, confidence: options.confidence?.(args) ?? noConfidence }
+    const output: unknown = options.give ? atOnce('give', options.give(args)) : parsed.data
+    const confidence = atOnce('confidence', options.confidence?.(args)) ?? noConfidence
+    aConfidence('confidence', confidence)
+    return { output: storable(options.give ? 'give' : 'the answer', output ?? null, outputLimits), confidence: storable('confidence', { value: confidence.value, source: confidence.source }) }
   } catch (error) {
     return { failure: agentFailure('unfit', (error as Error).message) }
   }
@@ -258,8 +324,10 @@ function planFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
   const task = context.task!
   const input = parse(options.input, task.input, `the task of ${name}`)
   const output = context.output as TGiven
-  const actions = (options.act?.({ output, input }) ?? []).map((action) => checkedAction(action, options.externalActions ?? {}, name))
-  const approval = options.approval?.({ output, input, actions })
+  const wanted = atOnce('act', options.act?.({ output, input })) ?? []
+  list(anything)('act', wanted)
+  const actions = wanted.map((action) => checkedAction(action, options.externalActions ?? {}, name))
+  const approval = checkedRequest(options.approval?.({ output, input, actions }))
   return {
     planned: actions,
     approval: approval ? { why: approval.why, actions, digest: digestOf(canonicalJson({ run: task.run, task: task.id, agent: name, version, actions, ...(actions.length === 0 ? { output } : {}) })) } : null,
@@ -271,9 +339,10 @@ type ExternalActions = Readonly<Record<string, ExternalActionOptions<any>>>
 
 /** @throws ConfigError if there is no such action, or it does not take this input */
 export function checkedAction(action: PlannedAction, actions: ExternalActions, who: string): PlannedAction {
+  anAction(`an action of ${who}`, action)
   const declared = Object.hasOwn(actions, action.name) ? actions[action.name] : undefined
   if (!declared) throw new ConfigError(`${who} has no external action "${action.name}" (it has: ${Object.keys(actions).join(', ') || 'none'})`)
-  return { name: action.name, input: parse<unknown>(declared.input, action.input, `the input of "${action.name}"`) }
+  return storable(`action "${action.name}"`, { name: action.name, input: parse<unknown>(declared.input, action.input, `the input of "${action.name}"`) })
 }
 
 /** Asks the run for the verdict of one of its agents. */

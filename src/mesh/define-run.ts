@@ -3,7 +3,6 @@
  * external action, and whether a person must approve it.
  */
 import { assign, type AnyStateMachine } from 'xstate'
-import { ConfigError } from '../errors.js'
 import type { Goal } from '../machines/agent.machine.js'
 import type { PlannedAction } from '../machines/approval.js'
 import { type Amounts } from '../machines/ledger.js'
@@ -11,12 +10,12 @@ import { runMachine, unanswered, type Member, type RunContext, type RunInput, ty
 import { supervisorMachine, type SupervisorOptions } from '../machines/supervisor.machine.js'
 import { checkId } from '../runtime/identity.js'
 import { canonicalJson, digestOf } from './canonical.js'
-import { actLogic, checkedAction, type AgentDefinition, type ExternalActionOptions } from './define-agent.js'
-import { nanoDollars } from './prices.js'
+import { actLogic, checkedAction, checkedRequest, externalActionsByName, isAgent, wholeBackoff, type AgentDefinition, type ExternalActionOptions } from './define-agent.js'
+import { aFunction, anything, atOnce, given as known, isObject, milliseconds, number, optional, options as optionsOf, whole, wrong, type Check } from './options.js'
 
 /** What may be spent. What is left out has no ceiling of its own. */
 export interface Ceiling {
-  /** Dollars. */
+  /** Dollars, 0 to 1,000,000. */
   readonly usd?: number
   /** Tokens in and out together. */
   readonly tokens?: number
@@ -55,9 +54,9 @@ export interface RunOptions {
   readonly grants?: Partial<Readonly<Record<RunRole, Ceiling>>>
   /** Bulkhead, restarts and backoff of the crew. */
   readonly supervisor?: Partial<SupervisorOptions>
-  /** Steps a plan may have, inclusive. Default 6. */
+  /** Steps a plan may have, inclusive, 1 to 1,000. Default 6. */
   readonly stepsMax?: number
-  /** How often one step may be planned anew. Default 2. */
+  /** How often one step may be planned anew, 0 to 1,000. Default 2. */
   readonly replansMax?: number
   /** What the result calls for. Default: nothing, the run ends with its report. */
   readonly action?: (result: RunResult) => PlannedAction | null | undefined
@@ -66,7 +65,7 @@ export interface RunOptions {
   readonly externalActions?: Readonly<Record<string, ExternalActionOptions<any>>>
   /** Why a person must approve the action first; anything falsy: nobody need. */
   readonly approval?: (result: RunResult & { readonly action: PlannedAction | null }) => { readonly why: string } | false | null | undefined
-  /** How long a person has to decide, ms; then it is denied. Default 7 days. */
+  /** How long a person has to decide, ms, at least 1; then it is denied. Default 7 days. */
   readonly approvalDeadlineMs?: number
 }
 
@@ -85,31 +84,63 @@ export interface RunDefinition {
 /** Stands for "no ceiling": sums of it stay exact. */
 const unbounded: Amounts = { tokens: 2 ** 50, calls: 2 ** 40, nanoDollars: 2 ** 50 }
 
-/** @throws ConfigError for amounts that are no whole numbers, or below zero */
+const amount = optional(whole(0, Number.MAX_SAFE_INTEGER))
+export const aCeiling = optionsOf<Ceiling>({ usd: optional(number(0, 1_000_000)), tokens: amount, calls: amount })
+
 export function amountsOf(ceiling: Ceiling): Amounts {
-  return { ...unbounded, ...limitsOf('ceiling', ceiling) }
+  return { ...unbounded, ...limitsOf(ceiling) }
 }
 
 /** Only what it names. */
-function limitsOf(what: string, { tokens, calls, usd }: Ceiling): Partial<Amounts> {
-  const whole = (name: 'tokens' | 'calls', value: number): number => {
-    if (!Number.isSafeInteger(value) || value < 0) throw new ConfigError(`${what}.${name}: expected a whole number of at least 0, got ${value}.`)
-    return Math.min(value, unbounded[name])
+function limitsOf({ tokens, calls, usd }: Ceiling): Partial<Amounts> {
+  return {
+    ...(tokens === undefined ? {} : { tokens: Math.min(tokens, unbounded.tokens) }),
+    ...(calls === undefined ? {} : { calls: Math.min(calls, unbounded.calls) }),
+    ...(usd === undefined ? {} : { nanoDollars: Math.floor(usd * 1e9) }),
   }
-  return { ...(tokens === undefined ? {} : { tokens: whole('tokens', tokens) }), ...(calls === undefined ? {} : { calls: whole('calls', calls) }), ...(usd === undefined ? {} : { nanoDollars: nanoDollars(`${what}.usd`, usd) }) }
 }
+
+const agent: Check = (name, value) => {
+  if (!isAgent(value)) wrong(name, 'an agent, as defineAgent gives it', value)
+}
+const agentOrName: Check = (name, value) => {
+  if (typeof value === 'string') checkId(name, value)
+  else if (!isAgent(value)) wrong(name, 'an agent, as defineAgent gives it, or the name of a machine', value)
+}
+
+const runOptions = optionsOf<RunOptions>({
+  name: anything,
+  version: anything,
+  crew: optionsOf<Crew>({ planner: agentOrName, worker: agentOrName, writer: agentOrName, checker: optional(agent) }),
+  grants: optional(optionsOf<Record<RunRole, Ceiling>>({ planner: optional(aCeiling), worker: optional(aCeiling), checker: optional(aCeiling), writer: optional(aCeiling) })),
+  supervisor: optional(
+    optionsOf<SupervisorOptions>({
+      workingMax: optional(whole(1, 10_000)),
+      waitingMax: optional(whole(0, 10_000)),
+      restartsMax: optional(whole(0, 1_000)),
+      periodMs: optional(milliseconds),
+      backoff: optional(wholeBackoff),
+    }),
+  ),
+  stepsMax: optional(whole(1, 1_000)),
+  replansMax: optional(whole(0, 1_000)),
+  action: optional(aFunction),
+  externalActions: optional(externalActionsByName),
+  approval: optional(aFunction),
+  approvalDeadlineMs: optional(milliseconds),
+})
 
 /** @throws ConfigError, InvalidIdError for options that cannot work */
 export function defineRun(options: RunOptions): RunDefinition {
+  if (!isObject(options)) wrong('defineRun', 'an object with its options', options)
   const name = checkId('run name', options.name)
   const version = checkId(`version of run ${name}`, String(options.version ?? '1'))
-  const stepsMax = positive(`run ${name}: stepsMax`, options.stepsMax ?? 6, 1)
-  const replansMax = positive(`run ${name}: replansMax`, options.replansMax ?? 2, 0)
-  for (const action of Object.keys(options.externalActions ?? {})) checkId(`external action of run ${name}`, action)
-  const grants = Object.fromEntries(Object.entries(options.grants ?? {}).map(([role, grant]) => [role, limitsOf(`grants.${role}`, grant)]))
+  runOptions(`run ${name}: `, options)
+  const { stepsMax = 6, replansMax = 2 } = options
+  const grants = Object.fromEntries(Object.entries(known(options.grants)).map(([role, grant]) => [role, limitsOf(grant)]))
   const { planner, worker, writer, checker } = options.crew
-  const nameOf = (role: RunRole, agent: AgentDefinition | string): string => (typeof agent === 'string' ? checkId(`${role} of run ${name}`, agent) : agent.name)
-  const crew = { planner: nameOf('planner', planner), worker: nameOf('worker', worker), writer: nameOf('writer', writer) }
+  const nameOf = (agent: AgentDefinition | string): string => (typeof agent === 'string' ? agent : agent.name)
+  const crew = { planner: nameOf(planner), worker: nameOf(worker), writer: nameOf(writer) }
   return {
     name,
     version,
@@ -124,7 +155,7 @@ export function defineRun(options: RunOptions): RunDefinition {
         ceiling: amountsOf(ceiling),
         crew,
         grants,
-        supervisor: options.supervisor ?? {},
+        supervisor: known(options.supervisor),
         stepsMax,
         replansMax,
         models,
@@ -147,9 +178,9 @@ function planFor(options: RunOptions, name: string, version: string, context: Ru
   const { run, goal, material } = context.input
   const result: RunResult = { run, goal, report: context.report, material, members: context.members, unanswered: unanswered(context) }
   try {
-    const wanted = options.action?.(result)
+    const wanted = atOnce('action', options.action?.(result))
     const action = wanted ? checkedAction(wanted, options.externalActions ?? {}, `run ${name}`) : null
-    const approval = options.approval?.({ ...result, action })
+    const approval = checkedRequest(options.approval?.({ ...result, action }))
     const actions = action ? [action] : []
     return {
       planned: action,
@@ -158,9 +189,4 @@ function planFor(options: RunOptions, name: string, version: string, context: Ru
   } catch (error) {
     return { failure: { reason: 'plan', message: (error as Error).message } }
   }
-}
-
-function positive(what: string, value: number, min: number): number {
-  if (Number.isSafeInteger(value) && value >= min && value <= 1_000) return value
-  throw new ConfigError(`${what}: expected a whole number from ${min} to 1,000, got ${value}.`)
 }

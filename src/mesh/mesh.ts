@@ -10,11 +10,12 @@ import { silentLogger } from '../runtime/ports/logger.js'
 import { randomIds } from '../runtime/ports/ids.js'
 import { createActorSystem, type ActorSystem, type ActorSystemOptions } from '../runtime/system.js'
 import { canonicalGoal } from './canonical.js'
-import type { AgentDefinition } from './define-agent.js'
-import { amountsOf, type Ceiling, type RunDefinition } from './define-run.js'
+import { isAgent, type AgentDefinition } from './define-agent.js'
+import { aCeiling, type Ceiling, type RunDefinition } from './define-run.js'
 import { Models } from './model-call.js'
+import { anything, having, isObject, list, optional, options as optionsOf, record, shape, text, whole, wrong, type Check } from './options.js'
 import type { TraceStore } from './ports/trace-store.js'
-import { defaultPrices, type PriceTable } from './prices.js'
+import { defaultPrices, modelPrice, type PriceTable } from './prices.js'
 import { RunHandle } from './run-handle.js'
 import { Traces, traceparentOf } from './trace.js'
 
@@ -35,15 +36,54 @@ export interface MeshOptions extends Omit<ActorSystemOptions, 'machines'> {
 export interface StartRun {
   /** `[A-Za-z0-9._:-]`, 1 to 256 bytes. Default: a new one. Starting it again with the same goal, ceiling and material does nothing. */
   readonly id?: string
+  /** 1 to 100,000 characters. */
   readonly goal: string
   /** What the run may spend in all. Default: no ceiling. */
   readonly ceiling?: Ceiling
-  /** Full names of models that all its agents use instead of their own, in order: models of any agent of the mesh. */
+  /** Full names of models that all its agents use instead of their own, in order, at least one: models of any agent of the mesh. */
   readonly models?: readonly string[]
   /** What the run works on: JSON that its agents' `gather` is given. */
   readonly material?: unknown
   readonly tenant?: string
 }
+
+const anAgent: Check = (name, value) => {
+  if (!isAgent(value)) wrong(name, 'an agent, as defineAgent gives it', value)
+}
+
+function isRun(value: unknown): value is RunDefinition {
+  return isObject(value) && typeof value['name'] === 'string' && Array.isArray(value['agents']) && typeof value['input'] === 'function'
+}
+
+const aRun: Check = (name, value) => {
+  if (!isRun(value)) wrong(name, 'a run, as defineRun gives it', value)
+}
+
+const aMachine: Check = (name, value) => {
+  if (!isObject(value)) wrong(name, 'a machine, or one with a name and version', value)
+}
+
+/** Its own; the system checks the rest. */
+type OwnOptions = Pick<MeshOptions, 'store' | 'agents' | 'runs' | 'machines' | 'prices' | 'traces'>
+const meshOptions = shape<OwnOptions>({
+  store: having('a store, such as lmdbStore(folder) gives', 'open', 'commit'),
+  agents: optional(list(anAgent)),
+  runs: optional(list(aRun)),
+  machines: optional(list(aMachine)),
+  prices: optional(shape<PriceTable>({ asOf: text(100), models: record(modelPrice) })),
+  traces: optional(having('a trace store, such as jsonlTraces(folder) gives', 'append', 'read', 'close')),
+})
+
+/** UTF-16 units. */
+const goalMax = 100_000
+const startOptions = optionsOf<StartRun>({
+  id: optional((name, value) => void checkId(name, value)),
+  goal: text(goalMax),
+  ceiling: optional(aCeiling),
+  models: optional(list(text(1_000), 1)),
+  material: anything,
+  tenant: optional((name, value) => void checkId(name, value)),
+})
 
 export class Mesh {
   /** The actor system that runs it; for actors of your own beside the agents. */
@@ -57,10 +97,10 @@ export class Mesh {
 
   /** @throws ConfigError for definitions that do not fit together */
   constructor(options: MeshOptions) {
+    meshOptions('', options)
     const { agents = [], runs = [], machines = [], prices = defaultPrices, traces, tracesWaitingMax = 10_000, ...system } = options
-    if (!(Number.isSafeInteger(tracesWaitingMax) && tracesWaitingMax >= 1 && tracesWaitingMax < (options.streamMax ?? 100_000))) {
-      throw new ConfigError(`tracesWaitingMax: expected a whole number from 1 to below streamMax (${options.streamMax ?? 100_000}), got ${tracesWaitingMax}.`)
-    }
+    const { streamMax = 100_000 } = options
+    if (Number.isSafeInteger(streamMax)) whole(1, streamMax - 1)('tracesWaitingMax (below streamMax)', tracesWaitingMax)
     for (const run of runs) this.addRun(run)
     for (const agent of [...agents, ...runs.flatMap((run) => run.agents)]) this.addAgent(agent)
     this.models = new Models({ ...prices, models: { ...defaultPrices.models, ...prices.models } })
@@ -129,16 +169,17 @@ export class Mesh {
   /**
    * Starts a run. Resolves when that is durable.
    *
-   * @throws ConfigError if the definition is not this mesh's, or a model of it has no price under a ceiling of money
+   * @throws ConfigError for a wrong option, or if the definition is not this mesh's, or a model of it has no price under a ceiling of money
    * @throws ActorExistsError if there is a run of that id with another goal, ceiling or material
    */
   async run(definition: RunDefinition, options: StartRun): Promise<RunHandle> {
+    aRun('the run', definition)
+    startOptions('', options)
     if (this.runs.get(definition.name) !== definition) throw new ConfigError(`runs: "${definition.name}" is not one of this mesh. Give it to createMesh({ runs }).`)
     const id = checkId('run id', options.id ?? this.newId())
     const goal = canonicalGoal(options.goal)
-    if (goal.text === '') throw new ConfigError('goal: expected a text, got an empty one.')
+    if (goal.text === '') wrong('goal', 'a text', options.goal)
     const ceiling = options.ceiling ?? {}
-    amountsOf(ceiling)
     for (const model of options.models ?? []) if (!this.models.get(model)) throw new ConfigError(`models: this mesh has no model ${model} (it has: ${this.models.names().join(', ')}).`)
     if (ceiling.usd !== undefined) this.mustBePriced(definition, options.models)
     const handle = this.handle(definition, id)

@@ -7,8 +7,9 @@ import type { AttemptOutcome, CallInput } from '../machines/call.machine.js'
 import { nothing, type Amounts } from '../machines/ledger.js'
 import { repeatable } from '../protocol.js'
 import { checkId } from '../runtime/identity.js'
+import { having, isObject, optional, shape, whole, wrong, type Check } from './options.js'
 import { ModelError, type ModelClient, type ModelFailureKind, type ModelRequest, type ModelUsage } from './ports/model-client.js'
-import { costOf, free, type ModelPrice, type PriceTable } from './prices.js'
+import { costOf, free, modelPrice, type ModelPrice, type PriceTable } from './prices.js'
 
 /** A model of a client. */
 export interface ModelRef {
@@ -21,12 +22,23 @@ export interface ModelRef {
   readonly price?: ModelPrice
 }
 
+const aClient = having('a model client, such as anthropic() gives', 'complete')
+
+/** What {@link modelOf} gives. */
+export const aModel: Check = (name, value) => {
+  const { name: fullName, client, model } = (isObject(value) ? value : {}) as Partial<ModelRef>
+  if (typeof fullName !== 'string' || typeof model !== 'string' || !isObject(client) || typeof client.complete !== 'function') wrong(name, 'a model, as modelOf(client, id) gives it', value)
+}
+
 /**
  * A model by its client and the provider's id: `modelOf(anthropic(), 'claude-opus-4-6')`.
  *
  * @throws InvalidIdError for an id outside `[A-Za-z0-9._:-]`
+ * @throws ConfigError for what is no client or no price
  */
 export function modelOf(client: ModelClient, model: string, price?: ModelPrice): ModelRef {
+  aClient('modelOf: client', client)
+  optional(modelPrice)(`price of ${model}`, price)
   return { name: `${checkId('provider', client.provider)}/${checkId('model', model)}`, client, model, ...(price === undefined ? {} : { price }) }
 }
 
@@ -80,6 +92,10 @@ export interface AttemptInput {
 const costNothing: ReadonlySet<ModelFailureKind> = new Set<ModelFailureKind>(['invalid-request', 'authentication', 'payment', 'rate-limit', 'overloaded', 'server'])
 const oneCall: Amounts = { ...nothing, calls: 1 }
 
+const tokens = whole(0, 2 ** 40)
+/** What no ledger could take is an error of the client, and is charged in full. */
+const usageCounts = shape<ModelUsage>({ inputTokens: tokens, outputTokens: tokens, cacheReadTokens: tokens, cacheWriteTokens: tokens })
+
 /** @param ready resolves when calls may be made */
 export function attemptLogic(models: Models, ready: (signal: AbortSignal) => Promise<void>) {
   return repeatable(async ({ input, signal, idempotencyKey, attempt }: { input: AttemptInput; signal: AbortSignal; idempotencyKey: string; attempt: number }): Promise<AttemptOutcome> => {
@@ -91,6 +107,7 @@ export function attemptLogic(models: Models, ready: (signal: AbortSignal) => Pro
     await ready(signal)
     try {
       const response = await ref.client.complete({ ...(input.call.request as Omit<ModelRequest, 'task' | 'model'>), task: input.call.task as ModelRequest['task'], model: ref.model }, { signal, idempotencyKey: `${idempotencyKey}/${input.attempt}` })
+      usageCounts('usage', response.usage)
       const completion: Completion = { text: response.text, stopReason: response.stopReason, usage: response.usage, model: response.model, requestId: response.requestId ?? null }
       return { ok: true, cost: costOf(price, response.usage), response: completion }
     } catch (error) {

@@ -2,8 +2,8 @@
  * What models cost. Prices are data with a date; a user's own go before them. No provider's API tells them, so the
  * source is the provider's published list as known on the date.
  */
-import { ConfigError } from '../errors.js'
 import type { Amounts } from '../machines/ledger.js'
+import { list, number, optional, shape, whole, type Check } from './options.js'
 import type { ModelUsage } from './ports/model-client.js'
 
 /** Dollars per million tokens. */
@@ -18,6 +18,16 @@ export interface Price {
 
 /** Prices of one model; where they depend on the length of the prompt, one for each length, the shortest first. */
 export type ModelPrice = Price | { readonly tiers: readonly (Price & { /** Prompt tokens up to which it holds, inclusive; absent: all longer ones. */ readonly promptTokensMax?: number })[] }
+
+const dollars = number(0, 1_000_000)
+const tier = { input: dollars, output: dollars, cacheRead: optional(dollars), cacheWrite: optional(dollars) }
+const onePrice = shape<Price>(tier)
+const tieredPrice = shape({ tiers: list(shape({ ...tier, promptTokensMax: optional(whole(1, Number.MAX_SAFE_INTEGER)) }), 1) })
+
+export const modelPrice: Check = (name, value) => {
+  const isTiered = typeof value === 'object' && value !== null && 'tiers' in value
+  ;(isTiered ? tieredPrice : onePrice)(name, value)
+}
 
 export interface PriceTable {
   /** When the prices were looked up, `YYYY-MM-DD`. */
@@ -80,11 +90,6 @@ export function worstCaseOf(price: ModelPrice, promptBytes: number, completionTo
 /** Sums of decimal fractions fall a hair above the whole number they mean. */
 function roundUp(value: number): number {
   return Math.ceil(value - 1e-6)
-}
-
-export function nanoDollars(what: string, dollars: number): number {
-  if (!(dollars >= 0) || dollars > 1e6) throw new ConfigError(`${what}: expected 0 to 1,000,000 dollars, got ${dollars}.`)
-  return Math.floor(dollars * 1e9)
 }
 
 /** For people: `$0.0123`, with as many digits as it takes to see it. */

@@ -6,6 +6,7 @@ import type { Member, RunContext, RunOutput, Step } from '../machines/run.machin
 import { unanswered } from '../machines/run.machine.js'
 import type { ActorHandle, WaitOptions } from '../runtime/actor.js'
 import type { XMachineSnapshot } from '../runtime/xstate/insides.js'
+import { anything, milliseconds, oneOf, optional, options as optionsOf, text } from './options.js'
 import type { TraceRecord } from './trace.js'
 
 /** An agent's finding, as it stands on record: append-only, with who made it, who judged it and what became of it. */
@@ -65,13 +66,29 @@ export interface PendingApproval extends ApprovalRequest {
 }
 
 export interface DecisionOptions {
+  /** Who decides: 1 to 256 characters. */
   readonly by: string
+  /** At most 10,000 characters. */
   readonly note?: string
   /** Of what was shown. Default: of the only thing that waits for a decision. */
   readonly digest?: string
   /** How long the answer is waited for, ms. Default 10,000. */
   readonly deadlineMs?: number
 }
+
+/** A person, as a name or an address. */
+const aPerson = text(256)
+const decisionOptions = optionsOf<DecisionOptions>({ by: aPerson, note: optional(text(10_000, 0)), digest: optional(text(256)), deadlineMs: optional(milliseconds) })
+
+export interface ResolutionOptions {
+  /** Whether the action has happened. */
+  readonly happened: boolean
+  /** What it gave, if it has; JSON. */
+  readonly output?: unknown
+  readonly by: string
+}
+
+const resolutionOptions = optionsOf<ResolutionOptions>({ happened: oneOf(true, false), output: anything, by: aPerson })
 
 /** What a run needs of the mesh that hands it out. */
 export interface RunHost {
@@ -204,22 +221,23 @@ export class RunHandle {
 
   /** Approves what is asked for; see {@link decide}. */
   approve(decision: DecisionOptions): Promise<Decision> {
-    return this.decide({ ...decision, approved: true })
+    return this.decide('approve', decision)
   }
 
   /** Rejects what is asked for; see {@link decide}. */
   reject(decision: DecisionOptions): Promise<Decision> {
-    return this.decide({ ...decision, approved: false })
+    return this.decide('reject', decision)
   }
 
   /**
    * Decides, and answers what is on record afterwards: of two decisions the first one stands (I10).
    *
-   * @throws ConfigError if nothing waits for a decision, something else than what was shown, or several things and no digest says which
+   * @throws ConfigError for a wrong option, if nothing waits for a decision, something else than what was shown, or several things and no digest says which
    * @throws DeadlineError if nobody runs the run now; the decision is kept and counts when somebody does
    */
-  private async decide(given: DecisionOptions & { readonly approved: boolean }): Promise<Decision> {
-    const { deadlineMs = 10_000, ...decision } = given
+  private async decide(how: 'approve' | 'reject', given: DecisionOptions): Promise<Decision> {
+    decisionOptions(`${how}: `, given)
+    const { deadlineMs = 10_000, by, note } = given
     const status = await this.status()
     if (!status) throw new ConfigError(`There is no run ${this.id}.`)
     const pending = await this.pending()
@@ -230,7 +248,7 @@ export class RunHandle {
     if (!wanted) throw new ConfigError(`Run ${this.id} does not wait for a decision: it is ${status.state}.`)
     const { address, digest } = wanted
     try {
-      const answer = await this.host.actor(address).ask<DecisionAnswer>({ type: 'approval.decide', ...decision, digest } as never, { deadlineMs, id: `decide-${digest}-${decision.approved ? 'yes' : 'no'}` })
+      const answer = await this.host.actor(address).ask<DecisionAnswer>({ type: 'approval.decide', digest, approved: how === 'approve', by, ...(note === undefined ? {} : { note }) } as never, { deadlineMs, id: `decide-${digest}-${how === 'approve' ? 'yes' : 'no'}` })
       if (answer.decision) return answer.decision
       throw new ConfigError(`${address} asks for a decision on ${answer.pending ?? 'nothing'}, not on ${digest}. Look at it again.`)
     } catch (error) {
@@ -244,9 +262,10 @@ export class RunHandle {
   /**
    * Says whether an action of unknown outcome has happened.
    *
-   * @throws ConfigError if there is none
+   * @throws ConfigError for a wrong option, or if there is none
    */
-  async resolve(given: { readonly happened: boolean; readonly output?: unknown; readonly by: string }): Promise<void> {
+  async resolve(given: ResolutionOptions): Promise<void> {
+    resolutionOptions('resolve: ', given)
     const status = await this.status()
     if (status?.state !== 'unsure') throw new ConfigError(`Run ${this.id} has no action of unknown outcome: it is ${status?.state ?? 'not there'}.`)
     await this.actor.send({ type: 'action.resolve', ...given } as never)
@@ -254,6 +273,7 @@ export class RunHandle {
 
   /** Ends the run and stops its agents; once its action is under way it is too late. */
   async cancel(by: string): Promise<void> {
+    aPerson('cancel: by', by)
     const status = await this.status()
     if (!status || endStates.has(status.state)) throw new ActorEndedError(this.address, status ? 'has ended' : 'does not exist')
     await this.actor.send({ type: 'run.cancel', by } as never)

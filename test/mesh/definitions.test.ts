@@ -1,7 +1,7 @@
 /** What is given to a mesh must fit together, and what its agents ask of persons can be found and decided. */
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { createMesh, defineAgent, defineRun, modelOf, type AgentOptions, type RunDefinition } from '../../src/index.js'
+import { createMesh, defineAgent, defineRun, modelOf, type AgentOptions, type ModelClient, type RunDefinition, type RunOptions } from '../../src/index.js'
 import { MemoryStore } from '../../src/adapters/memory/index.js'
 import { functionModel } from '../support/function-model.js'
 
@@ -59,5 +59,73 @@ test('what agents of a run ask of persons is found with the run, decided by its 
     ['unanswered', 'bob rejected it: no'],
   ])
   expect(await run.pending()).toEqual([])
+  await mesh.stop()
+})
+
+const nothings: readonly unknown[] = [0, -1, 1.5, Number.NaN, Infinity, '3', null, {}]
+
+test('an option that cannot work is refused where it is given, by its name, with what was expected and what came', async () => {
+  const good = { input: Any, output: Any, model, prompt: () => ({ messages: [] }) }
+  const agentWith = (more: object) => () => defineAgent({ name: 'a', ...good, ...more } as never)
+  const runWith = (more: object) => () => defineRun({ name: 'r', crew: { planner: agent('planner'), worker: agent('worker'), writer: agent('writer') }, ...more } as RunOptions)
+  for (const [option, values] of Object.entries({
+    input: [undefined, null, {}, 'text', () => {}],
+    output: [undefined, { type: 'object' }],
+    model: [undefined, [], 'claude', [model, 'claude'], { name: 'x/y', model: 'y', client: {} }],
+    prompt: [undefined, 'Answer.', { messages: [] }],
+    gather: [1],
+    confidence: [0.5, { value: 1, source: 'self' }],
+    give: [{}],
+    accept: [0.5, {}, { confidence: '0.5' }, { confidence: 1.1 }, { confidence: Number.NaN }, { confidence: 0.5, source: 'self' }],
+    verifyWith: [1, {}, ''],
+    verifyDeadlineMs: nothings,
+    act: [[]],
+    externalActions: [[], { mail: {} }, { mail: { input: Any } }, { mail: { input: Any, run: 'mail' } }, { 'no name': { input: Any, run: () => {} } }],
+    approval: [true],
+    approvalDeadlineMs: nothings,
+    completionTokensMax: nothings,
+    attemptsMax: nothings,
+    deadlineMs: nothings,
+    backoff: [1, { firstMs: -1 }, { factor: 0.5 }, { factor: Number.NaN }, { maxMs: Infinity }, { jitter: 2 }],
+    retries: [3],
+  })) for (const value of values) expect(agentWith({ [option]: value }), `${option}: ${String(value)}`).toThrow(new RegExp(`^(?:agent a: ${option}|agent a: externalActions: the name).*(?:: expected .+, got |: there is no such option|is not allowed: use)`))
+  for (const [option, values] of Object.entries({
+    crew: [undefined, {}, { planner: 'p', worker: 'w' }, { planner: 'p', worker: 'w', writer: { name: 'w' } }, { planner: 'p', worker: 'w', writer: 'a b' }, { planner: 'p', worker: 'w', writer: 'w', checker: 'c' }, { planner: 'p', worker: 'w', writer: 'w', cook: 'c' }],
+    grants: [1, { cook: {} }, { worker: { calls: 1.5 } }, { worker: { tokens: -1 } }, { worker: { usd: '1' } }, { worker: { euros: 1 } }],
+    supervisor: [1, ...nothings.map((workingMax) => ({ workingMax })), { waitingMax: -1 }, { restartsMax: Number.NaN }, { periodMs: 0 }, { backoff: { firstMs: 1 } }, { max: 1 }],
+    stepsMax: nothings,
+    replansMax: nothings.slice(1),
+    action: ['publish'],
+    externalActions: [1],
+    approval: [{ why: 'so' }],
+    approvalDeadlineMs: nothings,
+    steps: [1],
+  })) for (const value of values) expect(runWith({ [option]: value }), `${option}: ${JSON.stringify(value)}`).toThrow(new RegExp(`^run r: ${option}.*(?:: expected .+, got |: there is no such option|is not allowed: use)`))
+  for (const nobody of [undefined, null, 1, {}]) {
+    expect(() => defineAgent(nobody as never)).toThrow(/defineAgent: expected an object|agent name undefined is not allowed/)
+    expect(() => defineRun(nobody as never)).toThrow(/defineRun: expected an object|run name undefined is not allowed/)
+  }
+
+  for (const nobody of [undefined, null, 'claude', {}, { provider: 'x' }]) expect(() => modelOf(nobody as unknown as ModelClient, 'm')).toThrow(/^modelOf: client: expected a model client/)
+  for (const price of [{ input: 1 }, { input: Number.NaN, output: 1 }, { input: -1, output: 1 }, { input: '1', output: 1 }, { tiers: [] }, { tiers: [{ input: 1 }] }, 5]) expect(() => modelOf(client, 'm', price as never), JSON.stringify(price)).toThrow(/^price of m.*: expected .+, got /)
+
+  const store = new MemoryStore()
+  const job = runWith({})()
+  for (const [option, value] of Object.entries({ store: {}, agents: ['a'], runs: [agent('a')], machines: ['m'], prices: { models: {} }, traces: {}, tracesWaitingMax: 0 })) expect(() => createMesh({ store, [option]: value } as never), option).toThrow(new RegExp(`^${option}.*: expected .+, got `))
+  for (const none of [undefined, null, {}]) expect(() => createMesh(none as never)).toThrow(/^(?:options: expected an object|store: expected a store)/)
+
+  const mesh = await createMesh({ store, runs: [job] }).start()
+  for (const options of [undefined, {}, { goal: 5 }, { goal: '' }, { goal: ' \n' }, { goal: 'why', ceiling: 5 }, { goal: 'why', ceiling: { euros: 1 } }, { goal: 'why', ceiling: { calls: 0.5 } }, { goal: 'why', models: [] }, { goal: 'why', models: 'test/m' }, { goal: 'why', budget: 1 }]) {
+    await expect(mesh.run(job, options as never), JSON.stringify(options)).rejects.toThrow(/^(?:options|goal|ceiling|models|budget).*: (?:expected .+, got |there is no such option)/)
+  }
+  await expect(mesh.run(undefined as never, { goal: 'why' })).rejects.toThrow(/^the run: expected a run, as defineRun gives it, got undefined/)
+  const run = mesh.handle(job, 'r')
+  for (const given of [undefined, {}, { by: '' }, { by: 5 }, { by: 'ann', note: 5 }, { by: 'ann', deadlineMs: Number.NaN }, { by: 'ann', approved: false }]) {
+    await expect(run.approve(given as never), JSON.stringify(given)).rejects.toThrow(/^approve(?:: \w+)?: (?:expected .+, got |there is no such option)/)
+    await expect(run.reject(given as never)).rejects.toThrow(/^reject/)
+  }
+  for (const given of [undefined, {}, { by: 'ann' }, { happened: 'no', by: 'ann' }, { happened: true }]) await expect(run.resolve(given as never)).rejects.toThrow(/^resolve(?:: \w+)?: expected .+, got /)
+  await expect(run.cancel(undefined as never)).rejects.toThrow(/^cancel: by: expected .+, got undefined/)
+  expect(await mesh.list(job)).toEqual([])
   await mesh.stop()
 })
