@@ -6,7 +6,7 @@
  */
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
 import { append, isOutcomeUnknown, reply } from '../protocol.js'
-import { decisionAnswer, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type ResolutionEvent } from './approval.js'
+import { decisionAnswer, decisionOn, resolutionOf, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type Resolution, type ResolutionEvent } from './approval.js'
 import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
 import { noConfidence, type Confidence } from './gate.js'
 import { nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
@@ -91,7 +91,10 @@ export interface AgentContext {
   readonly planned: readonly PlannedAction[]
   readonly approval: ApprovalRequest | null
   readonly decision: Decision | null
+  /** The last word on an action of unknown outcome. */
+  readonly resolution: Resolution | null
   readonly acted: readonly Act[]
+  /** Why it failed; while nobody knows whether an action happened, why. */
   readonly failure: AgentOutput['failure']
 }
 
@@ -148,10 +151,11 @@ export const agentMachine = setup({
     isAccepted: ({ event }) => toVerdict(outputOf(event)).accepted,
     needsApproval: ({ context }) => context.approval !== null,
     hasActions: ({ context }) => context.acted.length < context.planned.length,
-    isApproved: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest && event.approved === true,
-    isForThisRequest: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest,
+    isApproved: ({ context, event }) => decisionOn(context.approval, event)?.approved === true,
+    isForThisRequest: ({ context, event }) => decisionOn(context.approval, event) !== null,
     isOutcomeUnknown: ({ event }) => isOutcomeUnknown(errorOf(event)),
-    hasHappened: ({ event }) => event.type === 'action.resolve' && event.happened === true,
+    hasHappened: ({ event }) => resolutionOf(event)?.happened === true,
+    hasNotHappened: ({ event }) => resolutionOf(event)?.happened === false,
   },
   delays: {
     /** Replaced by defineAgent: how long a person has to decide. */
@@ -187,10 +191,12 @@ export const agentMachine = setup({
       const verdict = toVerdict(outputOf(event))
       return { verdict, output: verdict.accepted && verdict.output !== undefined ? verdict.output : context.output, confidence: verdict.confidence }
     }),
-    noteDecision: assign({ decision: ({ event }) => (event.type === 'approval.decide' ? { digest: event.digest, approved: event.approved, by: event.by, note: event.note ?? '' } : null) }),
+    noteDecision: assign({ decision: ({ context, event }) => decisionOn(context.approval, event) }),
     answerDecision: reply(({ context }) => decisionAnswer(context)),
     noteAct: assign({ acted: ({ context, event }) => [...context.acted, { name: nextAction(context).action.name, output: outputOf(event) ?? null }] }),
-    noteResolved: assign({ acted: ({ context, event }) => [...context.acted, { name: nextAction(context).action.name, output: event.type === 'action.resolve' ? (event.output ?? null) : null }] }),
+    /** Whatever comes of it now, why nobody knew is past. */
+    noteResolution: assign({ resolution: ({ event }) => resolutionOf(event), failure: null }),
+    noteHappened: assign({ acted: ({ context, event }) => [...context.acted, { name: nextAction(context).action.name, output: event.type === 'action.resolve' ? (event.output ?? null) : null }] }),
     failGather: assign({ failure: ({ event }) => agentFailure('gather', errorOf(event).message) }),
     failGate: assign({ failure: ({ context }) => agentFailure('gate', `confidence ${context.confidence.value ?? 'none'} (${context.confidence.source}) does not pass, and nobody verifies`) }),
     failRefused: assign({ failure: ({ context }) => agentFailure('refused', context.verdict?.explanation ?? 'refused') }),
@@ -231,6 +237,7 @@ export const agentMachine = setup({
     planned: [],
     approval: null,
     decision: null,
+    resolution: null,
     acted: [],
     failure: null,
   }),
@@ -347,7 +354,7 @@ export const agentMachine = setup({
             input: ({ context }) => ({ task: context.task!, ...nextAction(context) }),
             onDone: { target: 'choosing', actions: 'noteAct' },
             onError: [
-              { guard: 'isOutcomeUnknown', target: 'unsure' },
+              { guard: 'isOutcomeUnknown', target: 'unsure', actions: 'failAct' },
               { target: '#agent.failed', actions: 'failAct' },
             ],
           },
@@ -356,8 +363,8 @@ export const agentMachine = setup({
           description: 'Nobody knows whether the action happened; a person finds out.',
           on: {
             'action.resolve': [
-              { guard: 'hasHappened', target: 'choosing', actions: 'noteResolved' },
-              { target: 'running', description: 'It has not: it may be run.' },
+              { guard: 'hasHappened', target: 'choosing', actions: ['noteResolution', 'noteHappened'] },
+              { guard: 'hasNotHappened', target: 'running', actions: 'noteResolution', description: 'It has not: it may be run.' },
             ],
           },
         },

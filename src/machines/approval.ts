@@ -23,6 +23,8 @@ export interface Decision {
   /** Who decided. */
   readonly by: string
   readonly note: string
+  /** When, in namespace time, ms; null if whoever told did not say. */
+  readonly at: number | null
 }
 
 export interface DecisionEvent {
@@ -31,6 +33,8 @@ export interface DecisionEvent {
   readonly approved: boolean
   readonly by: string
   readonly note?: string
+  /** Namespace time, ms. */
+  readonly at?: number
 }
 
 /** A person has found out whether an action of unknown outcome happened. */
@@ -39,6 +43,33 @@ export interface ResolutionEvent {
   readonly happened: boolean
   readonly output?: unknown
   readonly by: string
+  /** Namespace time, ms. */
+  readonly at?: number
+}
+
+/** What a person said of an action of unknown outcome. */
+export interface Resolution {
+  readonly happened: boolean
+  /** Who said so. */
+  readonly by: string
+  /** When, in namespace time, ms; null if whoever told did not say. */
+  readonly at: number | null
+}
+
+const isSomebody = (by: unknown): boolean => typeof by === 'string' && by !== ''
+const timeOf = (at: unknown): number | null => (Number.isFinite(at) ? (at as number) : null)
+
+/** The decision on a request that an event brings. Only a plain yes is one; what names nobody or another request is none. */
+export function decisionOn(request: ApprovalRequest | null, event: { readonly type: string }): Decision | null {
+  const { type, digest, approved, by, note, at } = event as Partial<DecisionEvent>
+  if (type !== 'approval.decide' || !request || digest !== request.digest || !isSomebody(by)) return null
+  return { digest, approved: approved === true, by: by!, note: typeof note === 'string' ? note : '', at: timeOf(at) }
+}
+
+/** What an event says of an action of unknown outcome; what is no plain yes or no, or nobody's, says nothing. */
+export function resolutionOf(event: { readonly type: string }): Resolution | null {
+  const { type, happened, by, at } = event as Partial<ResolutionEvent>
+  return type === 'action.resolve' && typeof happened === 'boolean' && isSomebody(by) ? { happened, by: by!, at: timeOf(at) } : null
 }
 
 /** The answer to whoever decides: what is on record, and what is still to be decided. */

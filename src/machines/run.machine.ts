@@ -10,7 +10,7 @@
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
 import { append, isOutcomeUnknown, reply, type ReplyToken } from '../protocol.js'
 import type { AgentInput, AgentOutput, Goal, Verdict } from './agent.machine.js'
-import { decisionAnswer, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type ResolutionEvent } from './approval.js'
+import { decisionAnswer, decisionOn, resolutionOf, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type Resolution, type ResolutionEvent } from './approval.js'
 import type { Confidence } from './gate.js'
 import { closeGrant, grant, lesser, minus, nothing, openLedger, share, type Amounts, type Ledger } from './ledger.js'
 import { supervisorMachine, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './supervisor.machine.js'
@@ -93,7 +93,10 @@ export interface RunContext {
   readonly approval: ApprovalRequest | null
   readonly planned: PlannedAction | null
   readonly decision: Decision | null
+  /** The last word on an action of unknown outcome. */
+  readonly resolution: Resolution | null
   readonly published: unknown
+  /** Why it failed; while nobody knows whether the action happened, why. */
   readonly failure: { readonly reason: string; readonly message: string } | null
 }
 
@@ -232,11 +235,12 @@ export const runMachine = setup({
     needsApproval: ({ context }) => context.approval !== null,
     hasAction: ({ context }) => context.planned !== null,
     hasFailed: ({ context }) => context.failure !== null,
-    isForThisRequest: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest,
-    isApproved: ({ context, event }) => event.type === 'approval.decide' && event.digest === context.approval?.digest && event.approved === true,
-    isActionApproved: ({ context, event }) => context.planned !== null && event.type === 'approval.decide' && event.digest === context.approval?.digest && event.approved === true,
+    isForThisRequest: ({ context, event }) => decisionOn(context.approval, event) !== null,
+    isApproved: ({ context, event }) => decisionOn(context.approval, event)?.approved === true,
+    isActionApproved: ({ context, event }) => context.planned !== null && decisionOn(context.approval, event)?.approved === true,
     isOutcomeUnknown: ({ event }) => isOutcomeUnknown((event as unknown as { error: unknown }).error),
-    hasHappened: ({ event }) => event.type === 'action.resolve' && event.happened === true,
+    hasHappened: ({ event }) => resolutionOf(event)?.happened === true,
+    hasNotHappened: ({ event }) => resolutionOf(event)?.happened === false,
     isEscalated: ({ event }) => (event as unknown as { output: SupervisorOutput }).output.escalated,
   },
   delays: {
@@ -350,14 +354,16 @@ export const runMachine = setup({
     failReport: assign({ failure: ({ event }) => ({ reason: 'report', message: whyFailed(event) }) }),
     /** Replaced by defineRun: the action that ends the run, and whether a person must approve it. */
     planAction: assign({ planned: null, approval: null }),
-    noteDecision: assign({ decision: ({ event }) => (event.type === 'approval.decide' ? { digest: event.digest, approved: event.approved, by: event.by, note: event.note ?? '' } : null) }),
+    noteDecision: assign({ decision: ({ context, event }) => decisionOn(context.approval, event) }),
     answerDecision: reply(({ context }) => decisionAnswer(context)),
     failRejected: assign({ failure: ({ context }) => ({ reason: 'rejected', message: `${context.decision?.by ?? 'somebody'} rejected it${context.decision?.note ? `: ${context.decision.note}` : ''}` }) }),
     failCancelled: assign({ failure: ({ event }) => ({ reason: 'cancelled', message: `${event.type === 'run.cancel' ? event.by : 'somebody'} cancelled it` }) }),
     haltCrew: sendTo('crew', { type: 'halt' }),
     failExpired: assign({ failure: () => ({ reason: 'expired', message: 'nobody decided in time; what nobody approves is denied' }) }),
     notePublished: assign({ published: ({ event }) => (event as unknown as { output?: unknown }).output ?? null }),
-    noteResolved: assign({ published: ({ event }) => (event.type === 'action.resolve' ? (event.output ?? null) : null) }),
+    /** Whatever comes of it now, why nobody knew is past. */
+    noteResolution: assign({ resolution: ({ event }) => resolutionOf(event), failure: null }),
+    noteHappened: assign({ published: ({ event }) => (event.type === 'action.resolve' ? (event.output ?? null) : null) }),
     failPublish: assign({ failure: ({ event }) => ({ reason: 'action', message: (event as unknown as { error: { message: string } }).error.message }) }),
     failCrew: assign({ failure: ({ event }) => ({ reason: 'crew', message: `too many restarts: ${(event as unknown as { output: SupervisorOutput }).output.message}` }) }),
   },
@@ -377,6 +383,7 @@ export const runMachine = setup({
     approval: null,
     planned: null,
     decision: null,
+    resolution: null,
     published: null,
     failure: null,
   }),
@@ -478,7 +485,7 @@ export const runMachine = setup({
             input: ({ context }) => ({ action: context.planned!, ordinal: 1 }),
             onDone: { target: '#run.done', actions: 'notePublished' },
             onError: [
-              { guard: 'isOutcomeUnknown', target: 'unsure' },
+              { guard: 'isOutcomeUnknown', target: 'unsure', actions: 'failPublish' },
               { target: '#run.failed', actions: 'failPublish' },
             ],
           },
@@ -488,8 +495,8 @@ export const runMachine = setup({
           description: 'Nobody knows whether the action happened; a person finds out.',
           on: {
             'action.resolve': [
-              { guard: 'hasHappened', target: '#run.done', actions: 'noteResolved' },
-              { target: 'acting', description: 'It has not: it may be run.' },
+              { guard: 'hasHappened', target: '#run.done', actions: ['noteResolution', 'noteHappened'] },
+              { guard: 'hasNotHappened', target: 'acting', actions: 'noteResolution', description: 'It has not: it may be run.' },
             ],
             'run.cancel': { description: 'Too late: first somebody finds out whether it happened.' },
           },

@@ -94,6 +94,7 @@ export class Mesh {
   private readonly traces: Traces
   private readonly materials = new Map<string, Promise<unknown>>()
   private readonly newId: () => string
+  private readonly store: MeshOptions['store']
 
   /** @throws ConfigError for definitions that do not fit together */
   constructor(options: MeshOptions) {
@@ -106,6 +107,7 @@ export class Mesh {
     this.models = new Models({ ...prices, models: { ...defaultPrices.models, ...prices.models } })
     for (const agent of this.agents.values()) for (const model of agent.models) this.models.add(model)
     this.traces = new Traces(traces, options.logger ?? silentLogger, tracesWaitingMax)
+    this.store = options.store
     const ids = options.ids ?? randomIds
     this.newId = () => ids.next()
     const all = [...this.machines(), ...machines]
@@ -216,6 +218,7 @@ export class Mesh {
   private handleAt(address: Address, id: string): RunHandle {
     return new RunHandle(id, this.system.actorAt(address), {
       trace: (run) => this.traces.read(this.system, run),
+      now: () => this.store.now(),
       actor: (of) => this.system.actorAt(of),
       findings: (of) => this.allOf(of, 'findings'),
       parked: async (of) => (await this.system.parked(of, 1))[0],

@@ -1,6 +1,6 @@
 /** A run as its users hold it: by its id, from any process. Nothing is created by making one. */
 import { ActorEndedError, ConfigError, isHoldfastError } from '../errors.js'
-import type { ApprovalRequest, Decision, DecisionAnswer } from '../machines/approval.js'
+import type { ApprovalRequest, Decision, DecisionAnswer, Resolution } from '../machines/approval.js'
 import type { Amounts } from '../machines/ledger.js'
 import type { Member, RunContext, RunOutput, Step } from '../machines/run.machine.js'
 import { unanswered } from '../machines/run.machine.js'
@@ -48,9 +48,12 @@ export interface RunStatus {
   /** What a person is to approve. */
   readonly approval: ApprovalRequest | null
   readonly decision: Decision | null
+  /** Who found out whether an action of unknown outcome had happened, the last time that somebody had to. */
+  readonly resolution: Resolution | null
   readonly report: unknown
   /** What the action gave. */
   readonly published: unknown
+  /** Why it failed; in the state `unsure`, why nobody knows whether the action happened. */
   readonly failure: { readonly reason: string; readonly message: string } | null
   /**
    * Why it cannot go on by itself: it or one of its agents was set aside, because the process died over it too often or runs
@@ -94,6 +97,8 @@ const resolutionOptions = optionsOf<ResolutionOptions>({ happened: oneOf(true, f
 export interface RunHost {
   actor(address: string): ActorHandle
   trace(run: string): Promise<TraceRecord[]>
+  /** The store's time, ms. */
+  now(): Promise<number>
   /** Why an actor's messages are parked, if they are. */
   parked(address: string): Promise<{ readonly reason: string; readonly detail: string } | undefined>
   /** Takes up again what was quarantined. */
@@ -248,7 +253,7 @@ export class RunHandle {
     if (!wanted) throw new ConfigError(`Run ${this.id} does not wait for a decision: it is ${status.state}.`)
     const { address, digest } = wanted
     try {
-      const answer = await this.host.actor(address).ask<DecisionAnswer>({ type: 'approval.decide', digest, approved: how === 'approve', by, ...(note === undefined ? {} : { note }) } as never, { deadlineMs, id: `decide-${digest}-${how === 'approve' ? 'yes' : 'no'}` })
+      const answer = await this.host.actor(address).ask<DecisionAnswer>({ type: 'approval.decide', digest, approved: how === 'approve', by, at: await this.host.now(), ...(note === undefined ? {} : { note }) } as never, { deadlineMs, id: `decide-${digest}-${how === 'approve' ? 'yes' : 'no'}` })
       if (answer.decision) return answer.decision
       throw new ConfigError(`${address} asks for a decision on ${answer.pending ?? 'nothing'}, not on ${digest}. Look at it again.`)
     } catch (error) {
@@ -268,7 +273,7 @@ export class RunHandle {
     resolutionOptions('resolve: ', given)
     const status = await this.status()
     if (status?.state !== 'unsure') throw new ConfigError(`Run ${this.id} has no action of unknown outcome: it is ${status?.state ?? 'not there'}.`)
-    await this.actor.send({ type: 'action.resolve', ...given } as never)
+    await this.actor.send({ type: 'action.resolve', ...given, at: await this.host.now() } as never)
   }
 
   /** Ends the run and stops its agents; once its action is under way it is too late. */
@@ -314,6 +319,7 @@ function statusOf(run: string, snapshot: XMachineSnapshot): RunStatus {
     overrun: ledger.overrun,
     approval: context.approval,
     decision: context.decision,
+    resolution: context.resolution,
     report: context.report,
     published: context.published,
     failure: context.failure,

@@ -85,7 +85,7 @@ test('a run plans, researches in parallel, judges in order, plans anew, writes, 
   expect(asked.unanswered).toEqual([])
   expect(published).toEqual([])
   await expect(run.approve({ by: 'eve', digest: 'another' })).rejects.toThrow(/asks for a decision on/)
-  expect(await run.approve({ by: 'ann', note: 'good' })).toEqual({ digest: asked.approval!.digest, approved: true, by: 'ann', note: 'good' })
+  expect(await run.approve({ by: 'ann', note: 'good' })).toEqual({ digest: asked.approval!.digest, approved: true, by: 'ann', note: 'good', at: expect.any(Number) as number })
   const output = await run.output({ deadlineMs: 5_000 })
   expect(output).toMatchObject({ outcome: 'done', published: { at: 'there' }, failure: null, overrun: { tokens: 0, calls: 0, nanoDollars: 0 } })
   expect(published).toEqual([{ key: 'default/r-1/-/publish', input: output.report }])

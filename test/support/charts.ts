@@ -132,6 +132,7 @@ const agent: Chart = {
     error('act', 'who knows', 'OUTCOME_UNKNOWN'),
     event('action.resolve', { happened: true, by: 'ann' }),
     event('action.resolve', { happened: false, by: 'ann' }),
+    event('action.resolve', { happened: 'perhaps', by: 'ann' }),
   ],
   facet: ({ output, gathered, acted, decision, failure, ledger }: AgentContext) => [output, gathered, acted.length, decision?.approved, failure?.reason, Object.keys(ledger.reserved)],
 }
@@ -203,6 +204,7 @@ const run: Chart = {
       error('publish', 'who knows', 'OUTCOME_UNKNOWN'),
       event('action.resolve', { happened: true, by: 'ann' }),
       event('action.resolve', { happened: false, by: 'ann' }),
+      event('action.resolve', { happened: false }),
       event('run.cancel', { by: 'ann' }),
       done('crew', { escalated: true, id: 'plan', message: 'bad' }),
       done('crew', { escalated: false, id: null, message: null }),
