@@ -13,7 +13,7 @@ import type { AgentInput, AgentOutput, Goal, Verdict } from './agent.machine.js'
 import { decisionAnswer, decisionOn, resolutionOf, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type Resolution, type ResolutionEvent } from './approval.js'
 import type { Confidence } from './gate.js'
 import { closeGrant, grant, lesser, minus, nothing, openLedger, share, type Amounts, type Ledger } from './ledger.js'
-import { supervisorMachine, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './supervisor.machine.js'
+import { defaultSupervisorOptions, supervisorMachine, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './supervisor.machine.js'
 
 export type RunRole = 'planner' | 'worker' | 'checker' | 'writer'
 
@@ -85,6 +85,8 @@ export interface RunContext {
   readonly share: Amounts
   /** In the order in which they were engaged. */
   readonly members: readonly Member[]
+  /** Steps whose worker the supervisor has no room for, not even to wait; the first is asked for when a place is free. */
+  readonly held: readonly string[]
   readonly steps: readonly Step[]
   readonly requests: Readonly<Record<string, Request>>
   /** The step being judged. */
@@ -156,11 +158,11 @@ interface Enqueue {
   sendTo(to: 'crew', event: SupervisorEvent): void
 }
 
-/** Ledger and members after an agent has been asked for. */
+/** Ledger and members after an agent has been engaged. */
 type Engaged = Pick<RunContext, 'ledger' | 'members'>
 
-/** Asks the supervisor for an agent, with its grant; undefined if the budget does not cover it, which cannot be for one that works alone. */
-function engage(enqueue: Enqueue, context: RunContext, role: RunRole, id: string, origin: string, input: unknown, machine = context.input.crew[role as 'worker']): Engaged | undefined {
+/** Grants an agent what it may spend; undefined if the budget does not cover it, which cannot be for one that works alone. */
+function engage(context: RunContext, role: RunRole, id: string, machine = context.input.crew[role as 'worker']): Engaged | undefined {
   // The planner of the plan and the writer work alone: all that is free is theirs, unless the run says how much.
   const { free } = context.ledger
   const isAlone = id === planId || id === reportId
@@ -168,11 +170,35 @@ function engage(enqueue: Enqueue, context: RunContext, role: RunRole, id: string
   const amounts = isAlone ? lesser(free, wanted) : wanted
   const ledger = grant(context.ledger, id, amounts)
   if (!ledger) return undefined
-  const { goal, run, address, models } = context.input
-  const task: AgentInput = { task: { id, origin, input, goal, grant: amounts, run, runAddress: address, ...(models ? { models } : {}) } }
-  enqueue.sendTo('crew', { type: 'child.request', child: { id, machine, input: task } })
   const member: Member = { id, role, machine, startedAt: null, endedAt: null, restarts: 0, outcome: null, spent: nothing, overrun: nothing }
   return { ledger, members: [...context.members, member] }
+}
+
+/** Asks the supervisor for an agent that is engaged. */
+function ask(enqueue: Enqueue, context: RunContext, id: string): void {
+  const { machine, role } = context.members.find((member) => member.id === id)!
+  const step = context.steps.find((other) => [other.id, checkOf(other.id), replanOf(other.id)].includes(id))
+  const { goal, run, address, models } = context.input
+  const task: AgentInput = { task: { id, origin: step?.origin ?? id, input: inputOf(context, role, step), goal, grant: context.ledger.granted[id]!, run, runAddress: address, ...(models ? { models } : {}) } }
+  enqueue.sendTo('crew', { type: 'child.request', child: { id, machine, input: task } })
+}
+
+/** What an agent is given, by its role, and by the step it works for. */
+function inputOf(context: RunContext, role: RunRole, step: Step | undefined): unknown {
+  const question = context.input.goal.text
+  if (!step) {
+    if (role === 'planner') return { kind: 'plan', question, stepsMax: context.input.stepsMax }
+    return { question, steps: context.steps.filter(({ state }) => state === 'done').map(({ id, task, output }) => ({ id, task, output })), unanswered: unanswered(context) }
+  }
+  const { id, task } = step
+  switch (role) {
+    case 'checker':
+      return { step: id, task, output: context.requests[id]!.output, accepted: acceptedBefore(context, step) }
+    case 'planner':
+      return { kind: 'replan', question, task, reason: step.reason, refused: step.verdict?.refused ?? [], accepted: acceptedBefore(context, step), tried: context.steps.filter(({ origin }) => origin === step.origin).map((other) => other.task) }
+    default:
+      return { step: id, task }
+  }
 }
 
 /** The first step of the plan that is not settled, if there is something to do about it. */
@@ -182,24 +208,22 @@ function nextInTurn({ steps, requests, checking }: RunContext): Step | undefined
 }
 
 function replan(enqueue: Enqueue, context: RunContext, step: Step): Partial<RunContext> {
-  const engaged = engage(enqueue, context, 'planner', replanOf(step.id), step.origin, {
-    kind: 'replan',
-    question: context.input.goal.text,
-    task: step.task,
-    reason: step.reason,
-    refused: step.verdict?.refused ?? [],
-    accepted: acceptedBefore(context, step),
-    tried: context.steps.filter((other) => other.origin === step.origin).map((other) => other.task),
-  })
-  if (engaged) return { ...engaged, steps: change(context, step.id, { state: 'replanning' }) }
+  const engaged = engage(context, 'planner', replanOf(step.id))
+  if (engaged) {
+    ask(enqueue, { ...context, ...engaged }, replanOf(step.id))
+    return { ...engaged, steps: change(context, step.id, { state: 'replanning' }) }
+  }
   return { steps: change(context, step.id, { state: 'unanswered', reason: 'the budget does not cover planning it anew' }) }
 }
 
 function judge(enqueue: Enqueue, context: RunContext, step: Step): Partial<RunContext> {
   const { [step.id]: request, ...requests } = context.requests
-  const { by, output, token } = request!
-  const engaged = engage(enqueue, context, 'checker', checkOf(step.id), step.origin, { step: step.id, task: step.task, output, accepted: acceptedBefore(context, step) }, by)
-  if (engaged) return { ...engaged, checking: step.id }
+  const { by, token } = request!
+  const engaged = engage(context, 'checker', checkOf(step.id), by)
+  if (engaged) {
+    ask(enqueue, { ...context, ...engaged }, checkOf(step.id))
+    return { ...engaged, checking: step.id }
+  }
   enqueue(reply(() => refusal('the budget does not cover a checker', checkOf(step.id)), () => token) as never)
   return { requests }
 }
@@ -241,6 +265,8 @@ export const runMachine = setup({
     isOutcomeUnknown: ({ event }) => isOutcomeUnknown((event as unknown as { error: unknown }).error),
     hasHappened: ({ event }) => resolutionOf(event)?.happened === true,
     hasNotHappened: ({ event }) => resolutionOf(event)?.happened === false,
+    /** Its output waits to be judged. */
+    isAwaited: ({ context, event }) => context.requests[endedId(event)] !== undefined,
     isEscalated: ({ event }) => (event as unknown as { output: SupervisorOutput }).output.escalated,
   },
   delays: {
@@ -249,8 +275,9 @@ export const runMachine = setup({
   },
   actions: {
     askPlanner: enqueueActions(({ enqueue, context }) => {
-      const { goal, stepsMax } = context.input
-      enqueue.assign(engage(enqueue as never, context, 'planner', planId, planId, { kind: 'plan', question: goal.text, stepsMax })!)
+      const engaged = engage(context, 'planner', planId)!
+      ask(enqueue as never, { ...context, ...engaged }, planId)
+      enqueue.assign(engaged)
     }),
     notePlan: assign(({ context, event }) => {
       const steps = plannedSteps(event).map((task, i) => newStep(`step-${i + 1}`, `step-${i + 1}`, task))
@@ -258,16 +285,28 @@ export const runMachine = setup({
       return { steps, share: share(context.ledger.free, steps.length + 2) }
     }),
     failPlan: assign({ failure: ({ event }) => ({ reason: 'plan', message: endedOutput(event)?.outcome === 'done' ? 'the plan has no step, or too many' : whyFailed(event) }) }),
-    /** Workers for all steps that have none yet. */
+    /** A worker for each step; those for whom the crew has no room are held. */
     startSteps: enqueueActions(({ enqueue, context }) => {
       let now: RunContext = context
+      const { workingMax, waitingMax } = { ...defaultSupervisorOptions, ...context.input.supervisor }
+      const engagedSteps: string[] = []
       const steps = context.steps.map((step): Step => {
-        const engaged = engage(enqueue as never, now, 'worker', step.id, step.origin, { step: step.id, task: step.task })
-        if (engaged) now = { ...now, ...engaged }
-        return engaged ? step : { ...step, state: 'unanswered', reason: 'the budget does not cover another worker' }
+        const engaged = engage(now, 'worker', step.id)
+        if (!engaged) return { ...step, state: 'unanswered', reason: 'the budget does not cover another worker' }
+        now = { ...now, ...engaged }
+        engagedSteps.push(step.id)
+        return step
       })
-      enqueue.assign({ ledger: now.ledger, members: now.members, steps })
+      for (const id of engagedSteps.slice(0, workingMax + waitingMax)) ask(enqueue as never, now, id)
+      enqueue.assign({ ledger: now.ledger, members: now.members, steps, held: engagedSteps.slice(workingMax + waitingMax) })
     }),
+    holdBack: assign({ held: ({ context, event }) => [endedId(event), ...context.held] }),
+    undoEngagement: assign(({ context, event }) => ({
+      ledger: closeGrant(context.ledger, endedId(event), context.ledger.granted[endedId(event)]),
+      members: context.members.filter(({ id }) => id !== endedId(event)),
+    })),
+    judgeLater: assign({ checking: null }),
+    replanLater: assign({ steps: ({ context, event }) => change(context, replanned(context, event)!.id, { state: 'failed' }) }),
     /** What an agent did not spend comes back, however it ended. */
     closeGrant: assign(({ context, event }) => {
       const id = endedId(event)
@@ -304,11 +343,12 @@ export const runMachine = setup({
       const failed = replanned(context, event)!
       const tries = context.steps.filter((step) => step.origin === failed.origin).length
       const step = newStep(`${failed.origin}.${tries}`, failed.origin, plannedSteps(event)[0])
-      const engaged = engage(enqueue as never, context, 'worker', step.id, step.origin, { step: step.id, task: step.task })
+      const engaged = engage(context, 'worker', step.id)
       // In the plan it stands where the step stood that it replaces.
       const steps = change(context, failed.id, { state: 'unanswered' }).flatMap((other) =>
         other.id === failed.id ? [other, engaged ? step : { ...step, state: 'unanswered' as const, reason: 'the budget does not cover another worker' }] : [other],
       )
+      if (engaged) ask(enqueue as never, { ...context, ...engaged, steps }, step.id)
       enqueue.assign({ steps, ...engaged })
     }),
     giveUpStep: assign({ steps: ({ context, event }) => change(context, endedId(event), { state: 'unanswered', verdict: endedOutput(event)?.verdict ?? null, reason: whyFailed(event) }) }),
@@ -320,17 +360,20 @@ export const runMachine = setup({
       enqueue.sendTo('crew', { type: 'child.yield', id: step })
     }),
     /** A worker that was restarted while it waited for its verdict still waits. */
-    yieldAgain: enqueueActions(({ enqueue, context, event }) => {
-      if (context.requests[endedId(event)]) enqueue.sendTo('crew', { type: 'child.yield', id: endedId(event) })
-    }),
+    yieldAgain: sendTo('crew', ({ event }) => ({ type: 'child.yield', id: endedId(event) })),
     /**
      * Deals with the first step of the plan that is not settled: what its worker brought is judged, what failed is planned
-     * anew. So the result does not depend on which agent was faster.
+     * anew. So the result does not depend on which agent was faster. Then the first who is held is asked for: a place may be free.
      */
     takeTurn: enqueueActions(({ enqueue, context }) => {
       let now = context
       for (let step = nextInTurn(now); step; step = nextInTurn(now)) now = { ...now, ...(step.state === 'failed' ? replan : judge)(enqueue as never, now, step) }
-      if (now !== context) enqueue.assign({ ledger: now.ledger, members: now.members, steps: now.steps, requests: now.requests, checking: now.checking })
+      const [first, ...held] = now.held
+      if (first !== undefined) {
+        ask(enqueue as never, now, first)
+        now = { ...now, held }
+      }
+      if (now !== context) enqueue.assign({ ledger: now.ledger, members: now.members, held: now.held, steps: now.steps, requests: now.requests, checking: now.checking })
     }),
     answerRequest: enqueueActions(({ enqueue, context, event }) => {
       const step = context.checking!
@@ -343,12 +386,9 @@ export const runMachine = setup({
       enqueue(reply(() => verdict, () => request.token))
     }),
     askWriter: enqueueActions(({ enqueue, context }) => {
-      const engaged = engage(enqueue as never, context, 'writer', reportId, reportId, {
-        question: context.input.goal.text,
-        steps: context.steps.filter((step) => step.state === 'done').map(({ id, task, output }) => ({ id, task, output })),
-        unanswered: unanswered(context),
-      })
-      enqueue.assign(engaged!)
+      const engaged = engage(context, 'writer', reportId)!
+      ask(enqueue as never, { ...context, ...engaged }, reportId)
+      enqueue.assign(engaged)
     }),
     noteReport: assign({ report: ({ event }) => endedOutput(event)!.output }),
     failReport: assign({ failure: ({ event }) => ({ reason: 'report', message: whyFailed(event) }) }),
@@ -376,6 +416,7 @@ export const runMachine = setup({
     ledger: openLedger(input.ceiling),
     share: nothing,
     members: [],
+    held: [],
     steps: [],
     requests: {},
     checking: null,
@@ -412,7 +453,10 @@ export const runMachine = setup({
         ],
       },
       on: {
-        'supervisor.started': { actions: ['noteStarted', 'yieldAgain'] },
+        'supervisor.started': [
+          { guard: 'isAwaited', actions: ['noteStarted', 'yieldAgain', 'takeTurn'], description: 'It was restarted while it waited for its verdict, and still waits.' },
+          { actions: 'noteStarted' },
+        ],
         'supervisor.restarting': { actions: 'noteRestarting' },
         'run.cancel': { target: '.cancelling', actions: 'failCancelled' },
       },
@@ -436,7 +480,7 @@ export const runMachine = setup({
           on: {
             'verification.request': { actions: ['noteRequest', 'takeTurn'] },
             'supervisor.ended': [
-              { guard: 'isCheck', actions: ['closeGrant', 'answerRequest'] },
+              { guard: 'isCheck', actions: ['closeGrant', 'answerRequest', 'takeTurn'] },
               { guard: 'isStepDone', actions: ['closeGrant', 'noteStep', 'recordFindings', 'takeTurn'] },
               { guard: 'mayReplan', actions: ['closeGrant', 'recordFindings', 'noteFailed', 'takeTurn'] },
               { guard: 'isStep', actions: ['closeGrant', 'recordFindings', 'giveUpStep', 'takeTurn'] },
@@ -444,9 +488,9 @@ export const runMachine = setup({
               { guard: 'isReplanFailure', actions: ['closeGrant', 'giveUpReplan', 'takeTurn'] },
             ],
             'supervisor.refused': [
-              { guard: 'isCheck', actions: ['closeGrant', 'answerRequest'] },
-              { guard: 'isStep', actions: ['closeGrant', 'giveUpStep', 'takeTurn'] },
-              { guard: 'isReplanFailure', actions: ['closeGrant', 'giveUpReplan', 'takeTurn'] },
+              { guard: 'isCheck', actions: ['undoEngagement', 'judgeLater'], description: 'No room, not even to wait: it is judged when a place is free.' },
+              { guard: 'isStep', actions: 'holdBack', description: 'No room: its worker is asked for again when a place is free.' },
+              { guard: 'isReplanFailure', actions: ['undoEngagement', 'replanLater'], description: 'No room: it is planned anew when a place is free.' },
             ],
           },
         },

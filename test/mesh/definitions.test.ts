@@ -129,3 +129,25 @@ test('an option that cannot work is refused where it is given, by its name, with
   expect(await mesh.list(job)).toEqual([])
   await mesh.stop()
 })
+
+test('a plan with more steps than the crew has room for loses none of them', async () => {
+  const steps = Array.from({ length: 100 }, (_, n) => ({ n }))
+  const wide = functionModel(({ task }) => {
+    const { agent: name, input } = task as { agent: string; input: { kind?: string; output?: unknown; task?: { n: number } } }
+    if (name === 'planner') return { steps: input.kind === 'plan' ? steps : [{ n: -input.task!.n }] }
+    if (name === 'critic') return { accepted: input.task!.n % 7 !== 3 || input.task!.n < 0, reasons: [], explanation: 'so', confidence: { value: 1, source: 'rule' }, by: 'critic' }
+    return { findings: [{ n: input.task?.n }] }
+  })
+  const by = { model: modelOf(wide, 'm') }
+  const crew = { planner: agent('planner', by), worker: agent('worker', { ...by, verifyWith: 'critic' }), checker: agent('critic', by), writer: agent('writer', by) }
+  for (const supervisor of [{}, { workingMax: 1, waitingMax: 0 }]) {
+    const job = defineRun({ name: 'job', crew, stepsMax: 100, supervisor })
+    const mesh = await createMesh({ store: new MemoryStore(), runs: [job] }).start()
+    await (await mesh.run(job, { id: 'r', goal: 'why' })).output({ deadlineMs: 60_000 })
+    const status = (await mesh.handle(job, 'r').status())!
+    expect(status).toMatchObject({ state: 'done', unanswered: [] })
+    expect(status.steps).toHaveLength(114)
+    expect(status.members.every(({ outcome }) => outcome === 'done' || outcome === 'failed')).toBe(true)
+    await mesh.stop()
+  }
+}, 60_000)

@@ -19,6 +19,8 @@ interface Scenario {
   readonly steps: readonly (readonly [Fate, Fate])[]
   readonly writer: 'writes' | 'busy once' | 'fails'
   readonly workingMax: number
+  /** Places to wait in. */
+  readonly waitingMax: number
   readonly approval: boolean
 }
 
@@ -80,7 +82,7 @@ class Stage {
     this.research = defineRun({
       name: 'research',
       crew: { planner, worker, checker: critic, writer },
-      supervisor: { workingMax: scenario.workingMax },
+      supervisor: { workingMax: scenario.workingMax, waitingMax: scenario.waitingMax },
       replansMax: 1,
       ...(scenario.approval ? { approval: () => ({ why: 'so' }) } : {}),
       action: ({ report }) => ({ name: 'publish', input: report }),
@@ -183,16 +185,17 @@ const scenarios: fc.Arbitrary<Scenario> = fc.record({
   steps: fc.array(fc.tuple(fates, fates), { minLength: 1, maxLength: 4 }),
   writer: fc.constantFrom('writes', 'writes', 'busy once', 'fails'),
   workingMax: fc.integer({ min: 1, max: 3 }),
+  waitingMax: fc.nat(2),
   approval: fc.boolean(),
 })
 
-test(`a run that is killed ends like one that is not, and no money is made or lost (seed ${firstSeed})`, async () => {
+test(`a run that is killed, and has less room for its agents, ends like one that is not, and no money is made or lost (seed ${firstSeed})`, async () => {
   let kills = 0
   let charged = 0
   let called = 0
   await fc.assert(
     fc.asyncProperty(scenarios, fc.array(fc.tuple(fc.nat(9_999), fc.constantFrom<Fault>('kill-before', 'kill-after')), { minLength: 1, maxLength: 5 }), async (scenario, faults) => {
-      const undisturbed = new Stage(scenario)
+      const undisturbed = new Stage({ ...scenario, waitingMax: 64 })
       await undisturbed.play()
       const expected = await undisturbed.story()
       const { writes } = undisturbed.world
@@ -224,7 +227,7 @@ function covers(a: Amounts, b: Amounts): boolean {
 
 test('a run over which the process dies three times is set aside, says so, and goes on when it is told to', async () => {
   let deadly = true
-  const stage = new Stage({ steps: [['stands', 'stands']], writer: 'writes', workingMax: 1, approval: false }, undefined, {
+  const stage = new Stage({ steps: [['stands', 'stands']], writer: 'writes', workingMax: 1, waitingMax: 1, approval: false }, undefined, {
     suspectMax: 3,
     onPublish: () => {
       if (deadly) stage.world.crash()

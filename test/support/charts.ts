@@ -183,6 +183,7 @@ const run: Chart = {
         event('verification.request', { step: id, by: 'checker', output: 1, confidence: { value: 0.5, source: 'self' }, replyToken: { id: 'q' } }),
         ended(id, { findings: [id] }),
         failed(id),
+        event('supervisor.started', { id, at: 1 }),
         event('supervisor.refused', { id, reason: 'overflow' }),
         ended(`${id}.check`, verdict(true)),
         event('supervisor.refused', { id: `${id}.check`, reason: 'overflow' }),
