@@ -46,7 +46,7 @@ export { agentMachine, type Act, type AgentFailure, type AgentInput, type AgentO
 export { callMachine, type AttemptOutcome, type CallInput, type CallOutput } from './machines/call.machine.js'
 export { runMachine, type Member, type RunInput, type RunOutput, type RunRole, type Step } from './machines/run.machine.js'
 export { supervisorMachine, defaultSupervisorOptions, type ChildSpec, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './machines/supervisor.machine.js'
-export type { ApprovalRequest, Decision, PlannedAction, Resolution } from './machines/approval.js'
+export type { ApprovalRequest, Decision, PlannedAction, Resolution, Retry } from './machines/approval.js'
 export { passes, type Confidence, type ConfidenceSource } from './machines/gate.js'
 export { closeGrant, grant, isBalanced, nothing, openLedger, reserve, settle, type Amounts, type Ledger } from './machines/ledger.js'
 export { defaultBackoff, type Backoff } from './machines/backoff.js'

@@ -56,6 +56,21 @@ export interface Resolution {
   readonly at: number | null
 }
 
+/** A person wants a failed action tried again. */
+export interface RetryEvent {
+  readonly type: 'run.retry'
+  readonly by: string
+  /** Namespace time, ms. */
+  readonly at?: number
+}
+
+export interface Retry {
+  /** Who wanted it. */
+  readonly by: string
+  /** When, in namespace time, ms; null if whoever told did not say. */
+  readonly at: number | null
+}
+
 const isSomebody = (by: unknown): boolean => typeof by === 'string' && by !== ''
 const timeOf = (at: unknown): number | null => (Number.isFinite(at) ? (at as number) : null)
 
@@ -70,6 +85,12 @@ export function decisionOn(request: ApprovalRequest | null, event: { readonly ty
 export function resolutionOf(event: { readonly type: string }): Resolution | null {
   const { type, happened, by, at } = event as Partial<ResolutionEvent>
   return type === 'action.resolve' && typeof happened === 'boolean' && isSomebody(by) ? { happened, by: by!, at: timeOf(at) } : null
+}
+
+/** Who wants a failed action tried again by an event; what is nobody's wants nothing. */
+export function retryOf(event: { readonly type: string }): Retry | null {
+  const { type, by, at } = event as Partial<RetryEvent>
+  return type === 'run.retry' && isSomebody(by) ? { by: by!, at: timeOf(at) } : null
 }
 
 /** The answer to whoever decides: what is on record, and what is still to be decided. */

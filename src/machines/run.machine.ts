@@ -10,7 +10,7 @@
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
 import { append, isOutcomeUnknown, reply, type ReplyToken } from '../protocol.js'
 import type { AgentInput, AgentOutput, Goal, Verdict } from './agent.machine.js'
-import { decisionAnswer, decisionOn, resolutionOf, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type Resolution, type ResolutionEvent } from './approval.js'
+import { decisionAnswer, decisionOn, resolutionOf, retryOf, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type Resolution, type ResolutionEvent, type Retry, type RetryEvent } from './approval.js'
 import type { Confidence } from './gate.js'
 import { closeGrant, grant, lesser, minus, nothing, openLedger, share, type Amounts, type Ledger } from './ledger.js'
 import { defaultSupervisorOptions, supervisorMachine, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './supervisor.machine.js'
@@ -97,6 +97,8 @@ export interface RunContext {
   readonly decision: Decision | null
   /** The last word on an action of unknown outcome. */
   readonly resolution: Resolution | null
+  /** Who had the failed action tried again, the last time. */
+  readonly retry: Retry | null
   readonly published: unknown
   /** Why it failed; while nobody knows whether the action happened, why. */
   readonly failure: { readonly reason: string; readonly message: string } | null
@@ -108,6 +110,7 @@ export type RunEvent =
   | { readonly type: 'run.cancel'; readonly by: string }
   | DecisionEvent
   | ResolutionEvent
+  | RetryEvent
 
 export interface RunOutput {
   readonly outcome: 'done' | 'failed'
@@ -264,13 +267,14 @@ export const runMachine = setup({
     isActionApproved: ({ context, event }) => context.planned !== null && decisionOn(context.approval, event)?.approved === true,
     isOutcomeUnknown: ({ event }) => isOutcomeUnknown((event as unknown as { error: unknown }).error),
     hasHappened: ({ event }) => resolutionOf(event)?.happened === true,
+    isRetry: ({ event }) => retryOf(event) !== null,
     hasNotHappened: ({ event }) => resolutionOf(event)?.happened === false,
     /** Its output waits to be judged. */
     isAwaited: ({ context, event }) => context.requests[endedId(event)] !== undefined,
     isEscalated: ({ event }) => (event as unknown as { output: SupervisorOutput }).output.escalated,
   },
   delays: {
-    /** Replaced by defineRun: how long a person has to decide. */
+    /** Replaced by defineRun: how long a person has to decide, and to have a failed action tried again. */
     approvalDeadline: 7 * 24 * 3_600_000,
   },
   actions: {
@@ -404,6 +408,7 @@ export const runMachine = setup({
     /** Whatever comes of it now, why nobody knew is past. */
     noteResolution: assign({ resolution: ({ event }) => resolutionOf(event), failure: null }),
     noteHappened: assign({ published: ({ event }) => (event.type === 'action.resolve' ? (event.output ?? null) : null) }),
+    noteRetry: assign({ retry: ({ event }) => retryOf(event), failure: null }),
     failPublish: assign({ failure: ({ event }) => ({ reason: 'action', message: (event as unknown as { error: { message: string } }).error.message }) }),
     failCrew: assign({ failure: ({ event }) => ({ reason: 'crew', message: `too many restarts: ${(event as unknown as { output: SupervisorOutput }).output.message}` }) }),
   },
@@ -425,17 +430,11 @@ export const runMachine = setup({
     planned: null,
     decision: null,
     resolution: null,
+    retry: null,
     published: null,
     failure: null,
   }),
-  output: ({ context }) => ({
-    outcome: context.failure ? 'failed' : 'done',
-    report: context.report,
-    published: context.published,
-    failure: context.failure,
-    spent: context.ledger.spent,
-    overrun: context.ledger.overrun,
-  }),
+  output: ({ context }) => runOutput(context),
   initial: 'open',
   on: {
     'approval.decide': { actions: 'answerDecision', description: 'Nothing to decide, or it is decided: the answer says which.' },
@@ -530,7 +529,7 @@ export const runMachine = setup({
             onDone: { target: '#run.done', actions: 'notePublished' },
             onError: [
               { guard: 'isOutcomeUnknown', target: 'unsure', actions: 'failPublish' },
-              { target: '#run.failed', actions: 'failPublish' },
+              { target: 'actionFailed', actions: 'failPublish' },
             ],
           },
           on: { 'run.cancel': { description: 'Too late: it may have happened already.' } },
@@ -544,6 +543,11 @@ export const runMachine = setup({
             ],
             'run.cancel': { description: 'Too late: first somebody finds out whether it happened.' },
           },
+        },
+        actionFailed: {
+          description: 'The run has failed by its action; until the deadline a person may have that tried again, under the same key.',
+          on: { 'run.retry': { guard: 'isRetry', target: 'acting', actions: 'noteRetry' } },
+          after: { approvalDeadline: '#run.failed' },
         },
         cancelling: {
           description: 'Somebody wants it to end: agents at work are being stopped.',
@@ -564,6 +568,11 @@ export const runMachine = setup({
     },
   },
 })
+
+/** What a run has come to. */
+export function runOutput({ failure, report, published, ledger: { spent, overrun } }: RunContext): RunOutput {
+  return { outcome: failure ? 'failed' : 'done', report, published, failure, spent, overrun }
+}
 
 /** The plan's steps that no attempt answered, with the last reason. */
 export function unanswered(context: Pick<RunContext, 'steps'>): readonly { readonly id: string; readonly task: unknown; readonly reason: string }[] {

@@ -65,7 +65,7 @@ export interface RunOptions {
   readonly externalActions?: Readonly<Record<string, ExternalActionOptions<any>>>
   /** Why a person must approve the action first; anything falsy: nobody need. */
   readonly approval?: (result: RunResult & { readonly action: PlannedAction | null }) => { readonly why: string } | false | null | undefined
-  /** How long a person has to decide, ms, at least 1; then it is denied. Default 7 days. */
+  /** How long a person has to decide, ms, at least 1; then it is denied. As long a failed action may be tried again. Default 7 days. */
   readonly approvalDeadlineMs?: number
 }
 

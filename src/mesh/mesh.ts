@@ -205,11 +205,13 @@ export class Mesh {
 
   /** A run by its id, whether it exists or not. */
   handle(definition: RunDefinition, id: string): RunHandle {
+    aRun('the run', definition)
     return this.handleAt(toAddress(definition.name, id), id)
   }
 
   /** All runs there are, by id; page on with `after`. */
   async list(definition: RunDefinition, options: { readonly after?: string; readonly limit?: number } = {}): Promise<RunHandle[]> {
+    aRun('the run', definition)
     const { after, limit } = options
     const found = await this.system.find({ machine: definition.name, ...(after === undefined ? {} : { after: toAddress(definition.name, after) }), ...(limit === undefined ? {} : { limit }) })
     return found.map((address) => this.handleAt(address, address.slice(address.indexOf('/') + 1)))

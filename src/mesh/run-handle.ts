@@ -1,9 +1,9 @@
 /** A run as its users hold it: by its id, from any process. Nothing is created by making one. */
 import { ActorEndedError, ConfigError, isHoldfastError } from '../errors.js'
-import type { ApprovalRequest, Decision, DecisionAnswer, Resolution } from '../machines/approval.js'
+import type { ApprovalRequest, Decision, DecisionAnswer, Resolution, Retry } from '../machines/approval.js'
 import type { Amounts } from '../machines/ledger.js'
 import type { Member, RunContext, RunOutput, Step } from '../machines/run.machine.js'
-import { unanswered } from '../machines/run.machine.js'
+import { runOutput, unanswered } from '../machines/run.machine.js'
 import type { ActorHandle, WaitOptions } from '../runtime/actor.js'
 import type { XMachineSnapshot } from '../runtime/xstate/insides.js'
 import { anything, milliseconds, oneOf, optional, options as optionsOf, text } from './options.js'
@@ -50,6 +50,10 @@ export interface RunStatus {
   readonly decision: Decision | null
   /** Who found out whether an action of unknown outcome had happened, the last time that somebody had to. */
   readonly resolution: Resolution | null
+  /** Who had the failed action tried again, the last time. */
+  readonly retry: Retry | null
+  /** Whether it failed by its action, so that `retry` has that tried again. */
+  readonly mayRetry: boolean
   readonly report: unknown
   /** What the action gave. */
   readonly published: unknown
@@ -91,6 +95,7 @@ export interface ResolutionOptions {
   readonly by: string
 }
 
+const retryOptions = optionsOf<{ by: string }>({ by: aPerson })
 const resolutionOptions = optionsOf<ResolutionOptions>({ happened: oneOf(true, false), output: anything, by: aPerson })
 
 /** What a run needs of the mesh that hands it out. */
@@ -197,7 +202,8 @@ export class RunHandle {
    * @throws ActorFailedError, ActorEndedError if its machine failed or was stopped; DeadlineError
    */
   async output(options: WaitOptions = {}): Promise<RunOutput> {
-    return (await this.actor.output(options)) as RunOutput
+    const snapshot = (await this.actor.waitFor((s) => endStates.has(stateOf(s as unknown as XMachineSnapshot)), options)) as unknown as XMachineSnapshot
+    return runOutput(snapshot.context as unknown as RunContext)
   }
 
   /** Waits until a person is asked, or it has ended. */
@@ -276,6 +282,19 @@ export class RunHandle {
     await this.actor.send({ type: 'action.resolve', ...given, at: await this.host.now() } as never)
   }
 
+  /**
+   * Has the action that failed tried again, under the same key; possible for as long after the failure as a person has to
+   * decide (`approvalDeadlineMs`). Resolves when that is durable; the run then goes on.
+   *
+   * @throws ConfigError for a wrong option, or if the run has not failed by its action, or too long ago
+   */
+  async retry(given: { readonly by: string }): Promise<void> {
+    retryOptions('retry: ', given)
+    const status = await this.status()
+    if (!status?.mayRetry) throw new ConfigError(`Run ${this.id} has no failed action that may be tried again: it is ${status?.state ?? 'not there'}.`)
+    await this.actor.send({ type: 'run.retry', by: given.by, at: await this.host.now() } as never)
+  }
+
   /** Ends the run and stops its agents; once its action is under way it is too late. */
   async cancel(by: string): Promise<void> {
     aPerson('cancel: by', by)
@@ -299,9 +318,13 @@ function isSettled(state: RunState): boolean {
   return endStates.has(state) || state === 'approvalPending' || state === 'unsure'
 }
 
+const actionFailed = 'actionFailed'
+
 function stateOf(snapshot: XMachineSnapshot): RunState {
   const { value } = snapshot
-  return (typeof value === 'string' ? value : (value as { open: string }).open) as RunState
+  const state = typeof value === 'string' ? value : (value as { open: string }).open
+  // To those who wait for its end it has failed; a person may see to it that it has not.
+  return (state === actionFailed ? 'failed' : state) as RunState
 }
 
 function statusOf(run: string, snapshot: XMachineSnapshot): RunStatus {
@@ -320,6 +343,8 @@ function statusOf(run: string, snapshot: XMachineSnapshot): RunStatus {
     approval: context.approval,
     decision: context.decision,
     resolution: context.resolution,
+    retry: context.retry,
+    mayRetry: (snapshot.value as { open?: string }).open === actionFailed,
     report: context.report,
     published: context.published,
     failure: context.failure,

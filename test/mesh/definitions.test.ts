@@ -119,6 +119,8 @@ test('an option that cannot work is refused where it is given, by its name, with
     await expect(mesh.run(job, options as never), JSON.stringify(options)).rejects.toThrow(/^(?:options|goal|ceiling|models|budget).*: (?:expected .+, got |there is no such option)/)
   }
   await expect(mesh.run(undefined as never, { goal: 'why' })).rejects.toThrow(/^the run: expected a run, as defineRun gives it, got undefined/)
+  expect(() => mesh.handle('job' as never, 'r')).toThrow(/^the run: expected a run, as defineRun gives it, got "job"/)
+  await expect(mesh.list(undefined as never)).rejects.toThrow(/^the run: expected a run/)
   const run = mesh.handle(job, 'r')
   for (const given of [undefined, {}, { by: '' }, { by: 5 }, { by: 'ann', note: 5 }, { by: 'ann', deadlineMs: Number.NaN }, { by: 'ann', approved: false }]) {
     await expect(run.approve(given as never), JSON.stringify(given)).rejects.toThrow(/^approve(?:: \w+)?: (?:expected .+, got |there is no such option)/)

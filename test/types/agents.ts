@@ -138,6 +138,8 @@ export async function meshes(): Promise<void> {
   await run.approve({ by: 'ann', note: 'good', ...(approval ? { digest: approval.digest } : {}) })
   // @ts-expect-error TS2741 somebody decides
   await run.reject({ note: 'bad' })
+  // @ts-expect-error TS2741 somebody has it tried again
+  await run.retry({})
   await run.resolve({ happened: true, output: 'posted', by: 'ann' })
   const { outcome, failure } = await run.output()
   is<typeof outcome, 'done' | 'failed'>(true)
