@@ -8,6 +8,7 @@ import { isParticipleOfNoun, mended, namesIn, parse } from './question-grammar.j
 import { whyNotAtLine } from './quotation.js'
 import { repeated } from './repetition.js'
 import { isFrame, isInPath, pathStems } from './retrieval.js'
+import { SOMEBODY, statementIn, withVerbs } from './statement.js'
 import { stemSetOf } from './stems.js'
 
 export type RefusalReason = 'not-at-line' | 'does-not-answer' | 'cannot-stand-alone' | 'repeats'
@@ -56,7 +57,7 @@ const SECONDARY = /,? with regard to .*$/i
 const QUANTITY = /^(?:how (?:many|much|often|large|big|long|fast))\b/i
 
 const OPENS_BACK =
-  /^(?:this|that|these|those|it|its|they|their|he|she|here|there|then|thus|hence|so|but|and|or|yet|also|however|therefore|otherwise|instead|moreover|furthermore|additionally|alternatively|similarly|likewise|besides|again|finally|now|as|such|another|others?|both|for (?:example|instance)|in (?:addition|this|that|these|such|other)|on the other|after (?:this|that)|by (?:doing|default,? (?:it|this|they))|to (?:do|achieve) (?:this|that|so)|because of (?:this|that)|an? (?:higher|lower|larger|smaller|longer|shorter|greater|better|simpler|different) \w+|the (?:former|latter|same|above|following|rest|others?|example|second|third|next|previous))\b/i
+  /^(?:this|that|these|those|it|its|they|their|he|she|here|there|then|thus|hence|so|but|and|or|yet|also|however|therefore|otherwise|instead|moreover|furthermore|additionally|alternatively|similarly|likewise|besides|again|finally|now|as|such|another|others?|both(?! .{1,80} and )|for (?:example|instance)|in (?:addition|this|that|these|such|other)|on the other|after (?:this|that)|by (?:doing|default,? (?:it|this|they))|to (?:do|achieve) (?:this|that|so)|because of (?:this|that)|an? (?:higher|lower|larger|smaller|longer|shorter|greater|better|simpler|different) \w+|the (?:former|latter|same|above|following|rest|others?|example|second|third|next|previous))\b/i
 const GENERIC =
   'option|options|method|methods|function|functions|argument|arguments|parameter|parameters|value|values|callback|result|results|operation|operations|property|properties|feature|behavior|behaviour|flag|setting|field|list|event|events|object|instance|class|command|call|default|reason|problem|issue|idea|goal|caveat|difference|advantage|exception|case|approach|process|output|input|string|array|promise|package|library|module|project|tool|user|data|string|number|name|type|limit|time'
 /** `The callback may ...`, `When the return value is ...`: which one? A name or an explanation behind the word would say. */
@@ -64,7 +65,7 @@ const BARE_DEFINITE = new RegExp(
   `^(?:(?:if|when|whenever|once|after|before|while|unless|until|since) )?the (?:(?:${GENERIC}|return|returned|resulting|given|provided|specified|supplied|current|same|default|second|first|last) ){0,2}(?:${GENERIC}) (?:is|isn't|are|aren't|was|were|has|have|had|can|cannot|may|might|must|should|shall|will|would|won't|does|doesn't|do|did|takes?|returns?|gets?|contains?|accepts?|allows?|means?|depends?|needs?|only|also|then|now|always|never|${GENERIC})\\b`,
   'i',
 )
-const POINTS_AWAY = /\b(?:below|above|as follows|following|previous(?:ly)? (?:section|example|mentioned|described)|see|refer to|click|in here|this (?:section|page|document|file|readme|guide|example|package|library|module|project)|these (?:docs|options|packages))\b/i
+const POINTS_AWAY = /\b(?:(?:below|above)(?! (?:an?|the|its|zero|one|two|three|four|five|six|seven|eight|nine|ten|\d))|as follows|following|previous(?:ly)? (?:section|example|mentioned|described)|see|refer to|click|in here|this (?:section|page|document|file|readme|guide|example|package|library|module|project)|these (?:docs|options|packages))\b/i
 const VERB_FORMS = /\b(?:is|are|was|were|be|has|have|had|does|do|did|can|could|will|would|may|might|must|shall|should|cannot|isn't|aren't|doesn't|don't|won't|can't)\b/i
 
 export function critique({ question, finding, source, accepted }: CritiqueInput): Verdict {
@@ -181,7 +182,7 @@ function headingStems(source: string | undefined, line: number): ReadonlySet<str
 }
 
 function whyNotAlone(claim: string): string | undefined {
-  if (OPENS_BACK.test(claim)) return 'opens by pointing back'
+  if (OPENS_BACK.test(claim) && !claim.startsWith('IT ')) return 'opens by pointing back'
   if (!/^["'“‘[]?(?:\p{Lu}|\p{N}|@?[\p{Ll}.$_][^\s]*[\p{Lu}\p{N}._()-]|[\p{Ll}]{2,})/u.test(claim)) return 'does not begin like a sentence'
   if (!/[.]["'”’»)\]]*$/.test(claim)) return 'does not end like a statement'
   if (claim.split(/\s+/).length < WORDS_MIN) return 'is too short to be read alone'
@@ -190,8 +191,8 @@ function whyNotAlone(claim: string): string | undefined {
   const definite = BARE_DEFINITE.exec(claim)?.[0]
   if (definite !== undefined) return `begins with "${definite.split(' ').slice(0, -1).join(' ')}" and does not say which`
   const pronoun = /^[^.;]*?\b(it|they|them|this|these|those)\b/i.exec(claim)
-  if (pronoun !== null && !wordsOf(pronoun[0]).slice(0, -1).some(isNoun)) return `leaves open what "${pronoun[1] ?? ''}" means`
-  if (!VERB_FORMS.test(claim) && !wordsOf(claim).some((word) => word.pos === 'VERB')) return 'has no verb'
+  if (pronoun !== null && pronoun[1] !== 'IT' && !wordsOf(pronoun[0]).slice(0, -1).some((word) => isNoun(word) || SOMEBODY.test(word.text))) return `leaves open what "${pronoun[1] ?? ''}" means`
+  if (!VERB_FORMS.test(claim) && !withVerbs(statementIn(claim)).some((word) => word.pos === 'VERB')) return 'has no verb'
   return undefined
 }
 

@@ -34,6 +34,8 @@ export interface Word {
 interface Loaded {
   readonly nlp: WinkMethods
   readonly stems: Map<string, Stem>
+  /** Whether a word may be a verb. */
+  readonly verbs: Map<string, boolean>
 }
 
 interface Stem {
@@ -44,7 +46,7 @@ interface Stem {
 let loaded: Loaded | undefined
 
 function load(): Loaded {
-  loaded ??= { nlp: winkNlp(createRequire(import.meta.url)('wink-eng-lite-web-model') as Parameters<typeof winkNlp>[0], ['sbd', 'pos']), stems: new Map() }
+  loaded ??= { nlp: winkNlp(createRequire(import.meta.url)('wink-eng-lite-web-model') as Parameters<typeof winkNlp>[0], ['sbd', 'pos']), stems: new Map(), verbs: new Map() }
   return loaded
 }
 
@@ -112,6 +114,18 @@ function posOfCompound(before: Word, last: Word): PartOfSpeech {
 
 export function isNoun(word: Word | undefined): boolean {
   return word?.pos === 'NOUN' || word?.pos === 'PROPN'
+}
+
+/** Whether the base form of a word may be a verb: whether the tagger takes it for one where nothing else can stand. */
+export function mayBeVerb(base: string): boolean {
+  const { verbs } = load()
+  const key = base.slice(0, WORD_MAX)
+  const remembered = verbs.get(key)
+  if (remembered !== undefined) return remembered
+  const found = /^\p{L}+$/u.test(key) && tokensOf(`you ${key} it.`)[1]?.pos === 'VERB'
+  if (verbs.size >= MEMORY_MAX) verbs.clear()
+  verbs.set(key, found)
+  return found
 }
 
 /** The Porter stem of the dictionary form of one word, and whether it is a stop word. */
