@@ -1,8 +1,10 @@
 /**
  * The second judgement on a finding, made with other means than the researcher's: the quotation is compared with the file as
  * it is read again, the question is read for its focus (names, nouns, verbs) instead of weights of words, standing alone is
- * judged by rules of its own, and repetition against everything accepted so far. It is stricter than the researcher.
+ * judged by rules of its own, and repetition against everything accepted so far. It is stricter than the researcher: what that
+ * only prefers, somebody for a `who` or the event for a `what happens when`, it demands.
  */
+import { holdsKind, kindAskedFor, KIND_NAMES } from './kinds.js'
 import { isNoun, wordsOf } from './language.js'
 import { isParticipleOfNoun, mended, namesIn, parse } from './question-grammar.js'
 import { whyNotAtLine } from './quotation.js'
@@ -10,6 +12,7 @@ import { repeated } from './repetition.js'
 import { isFrame, isInPath, pathStems } from './retrieval.js'
 import { SOMEBODY, statementIn, withVerbs } from './statement.js'
 import { stemSetOf } from './stems.js'
+import { eventIn, namesEvent, topicOf } from './topic.js'
 
 export type RefusalReason = 'not-at-line' | 'does-not-answer' | 'cannot-stand-alone' | 'repeats'
 
@@ -51,10 +54,10 @@ const DENSITY_MIN = 0.1
 const DENSITY_FULL = 0.35
 /** What is only named for comparison or as one of many. */
 const ASIDE = /\([^()]{0,300}\)|(?<![\w-])(?:(?:such as|including|for example|for instance|e\.g\.|like)(?=[\s,])(?:[^;.]|\.(?!\s|$))*|(?:unlike|instead of|rather than|similar to|compared to|compared with|as opposed to|other than|apart from|except for)\s[^,;]*)/gi
-const NUMBER_WORDS = /\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|dozens?|hundreds?|thousands?|millions?|billions?|once|twice|half|double|single|every|all|any|no|none|unlimited|infinite)\b/i
 /** The part of a question that only helps to find an answer. */
 const SECONDARY = /,? with regard to .*$/i
-const QUANTITY = /^(?:how (?:many|much|often|large|big|long|fast))\b/i
+/** What stands behind `how` asks for a quantity and is not itself what the question is about. */
+const MEASURE = /\bhow (?:often|large|big|long|fast|soon|old|far|high|heavy)\b/i
 
 const OPENS_BACK =
   /^(?:this|that|these|those|it|its|they|their|he|she|here|there|then|thus|hence|so|but|and|or|yet|also|however|therefore|otherwise|instead|moreover|furthermore|additionally|alternatively|similarly|likewise|besides|again|finally|now|as|such|another|others?|both(?! .{1,80} and )|for (?:example|instance)|in (?:addition|this|that|these|such|other)|on the other|after (?:this|that)|by (?:doing|default,? (?:it|this|they))|to (?:do|achieve) (?:this|that|so)|because of (?:this|that)|an? (?:higher|lower|larger|smaller|longer|shorter|greater|better|simpler|different) \w+|the (?:former|latter|same|above|following|rest|others?|example|second|third|next|previous))\b/i
@@ -105,7 +108,7 @@ interface Focus {
 
 /** What the question is about, read from its parts of speech. */
 function focusOf(question: string): Focus {
-  const words = mended(parse(question.replace(SECONDARY, '')))
+  const words = mended(parse(question.replace(SECONDARY, '').replace(MEASURE, 'how')))
   const known = new Set(namesIn(words))
   const names = new Set<string>()
   const stems = new Map<string, string>()
@@ -152,6 +155,8 @@ function judgeAnswer(question: string, { claim, path, line }: CritiqueInput['fin
   const open = without(own)
   const density = own.size === 0 ? 0 : shared.length / own.size
   const share = focus.stems.size === 0 ? 0 : 1 - open.size / focus.stems.size
+  const kind = kindAskedFor(question)
+  const event = eventIn(question.replace(SECONDARY, ''))
   const inWords = (stems: readonly string[], join: string): string => [...new Set(stems.map((stem) => `"${focus.stems.get(stem) ?? stem}"`))].join(join)
   return { why: whyNoAnswer(), spoken: inWords(spoken, ', '), support: share * Math.min(1, density / DENSITY_FULL) }
 
@@ -163,7 +168,8 @@ function judgeAnswer(question: string, { claim, path, line }: CritiqueInput['fin
     if (focus.things.length > 0 && spoken.every((stem) => focus.names.has(stem))) return `says nothing of ${inWords(focus.things.flat(), ', ')} itself`
     if (leavesOut(focus, without(stemSetOf(claim.replace(ASIDE, ' '))))) return 'mentions the subject only in passing'
     if (density < DENSITY_MIN) return 'speaks mostly of something else'
-    if (QUANTITY.test(question) && !NUMBER_WORDS.test(claim)) return 'names no quantity, which the question asks for'
+    if (kind !== undefined && !holdsKind(kind, claim, question)) return `names no ${KIND_NAMES[kind]}, which the question asks for`
+    if (event !== undefined && !namesEvent(event, topicOf(claim).clauses, (stem) => headings.has(stem) || isInPath(stem, names))) return `does not speak of the case asked about, "${event}"`
     return undefined
   }
 }

@@ -3,6 +3,7 @@
  * left, the step stays unanswered and the report says so.
  */
 import type { RefusalReason } from './critic.js'
+import { kindAskedFor } from './kinds.js'
 import { isNoun, wordsOf, type Word } from './language.js'
 import { asQuestion, mended, namesIn, nounPhrases, parse, textOf, thirdPerson } from './question-grammar.js'
 import { isFrame, isInPath, pathStems } from './retrieval.js'
@@ -42,7 +43,8 @@ export function replanStep(input: ReplanInput): string | undefined {
   const passages = input.passages.slice(0, PASSAGES_MAX)
   const onSubject = input.reasons.length > 0 && !input.reasons.includes('does-not-answer')
   const ways = onSubject ? [related, simplified, reworded, shortened, broadened] : [simplified, shortened, reworded, related, broadened]
-  for (const way of ways) {
+  // To be asked what is said at all is no longer to be asked who, when or where.
+  for (const way of kindAskedFor(question) === undefined ? ways : ways.filter((other) => other !== broadened)) {
     for (const form of way(words, { ...input, passages })) if (!tried.has(keyOf(form)) && isAnswerable(form)) return form
   }
   return undefined

@@ -3,9 +3,11 @@
  * share stems with the question and differ from each other. No sentence is changed or made up; if nothing qualifies,
  * nothing is found.
  */
+import { holdsKind, kindAskedFor } from './kinds.js'
 import { isInPath, pathStems, type Passage, type QuestionTerm } from './retrieval.js'
 import { standsAlone } from './standalone.js'
 import { stemSetOf } from './stems.js'
+import { eventIn, namesEvent, topicOf } from './topic.js'
 
 export interface Evidence {
   /** The content stems that the claim shares with the question, in the question's order. */
@@ -16,6 +18,8 @@ export interface Evidence {
   readonly margin: number
   /** Weighted share of the question's stems that it answers to: 0 to 1. */
   readonly coverage: number
+  /** How much of what it shares with the question is what it is about, and whether it holds the kind of answer asked for: 0 to 1. */
+  readonly fit: number
 }
 
 export interface Finding {
@@ -54,6 +58,10 @@ const DENSE = 0.4
 /** A stem that stands only in the heading or path counts so much. */
 const CONTEXT_WORTH = 0.5
 const FRAME_WORTH = 0.25
+/** Share of the coverage that counts only as far as a sentence fits the question. */
+const FIT_WEIGHT = 0.4
+/** What a sentence's fit is worth where it says what a thing is when asked what happens. */
+const DEFINING = 0.8
 /**
  * What a stem of weight 1 adds to a score if it stands once in every field of average length: BM25+ gives 0.5 + 1, times the
  * boosts of the fields. The engine then multiplies by the number of stems that matched.
@@ -65,6 +73,7 @@ interface Candidate {
   readonly own: ReadonlySet<string>
   readonly shared: readonly string[]
   readonly coverage: number
+  readonly fit: number
   readonly relevance: number
 }
 
@@ -83,32 +92,34 @@ export function research(input: ResearchInput): Finding[] {
     const onSubject = terms.some((term) => !term.frame && own.has(term.stem))
     if (shared.length < SHARED_MIN || !onSubject || coverage < COVERAGE_MIN || !standsAlone(passage.text)) continue
     seen.add(passage.text)
-    candidates.push({ passage, own, shared, coverage, relevance: 0.5 * coverage + (0.3 * passage.score) / best + 0.2 * Math.min(1, shared.length / (own.size * DENSE)) })
+    const fit = fitOf(input.question, terms, passage.text, own)
+    const answering = coverage * (1 - FIT_WEIGHT + FIT_WEIGHT * fit)
+    candidates.push({ passage, own, shared, coverage, fit, relevance: 0.5 * answering + (0.3 * passage.score) / best + 0.2 * Math.min(1, shared.length / (own.size * DENSE)) })
   }
   const chosen = diverse(candidates, input.max ?? FINDINGS_DEFAULT)
   const next = candidates.filter((candidate) => !chosen.includes(candidate)).reduce((most, { passage }) => Math.max(most, passage.score), 0)
   const ideal = terms.reduce((sum, term) => sum + term.idf, 0) * SCORE_PER_WEIGHT * terms.length
-  return chosen.map(({ passage, shared, coverage }) => {
+  return chosen.map(({ passage, shared, coverage, fit }) => {
     const margin = round(Math.max(0, (passage.score - next) / passage.score))
     return {
       claim: passage.text,
       path: passage.path,
       line: passage.line,
       ...(passage.heading === undefined ? {} : { heading: passage.heading }),
-      confidence: confidenceOf({ coverage, margin, score: passage.score, ideal }),
-      evidence: { stems: shared, score: passage.score, margin, coverage: round(coverage) },
+      confidence: confidenceOf({ coverage, fit, margin, score: passage.score, ideal }),
+      evidence: { stems: shared, score: passage.score, margin, coverage: round(coverage), fit: round(fit) },
     }
   })
 }
 
 /**
- * Retrieval evidence as one number, never 0 or 1: six tenths for how much of the question the sentence answers to, three
- * for its score against that of a sentence that held every stem of the question, one for its lead over what was not taken. Not
- * calibrated: it orders findings, it is not a probability.
+ * Retrieval evidence as one number, never 0 or 1: six tenths for how much of the question the sentence answers to, less where it
+ * does so in passing or lacks the kind of answer asked for, three for its score against that of a sentence that held every stem of the
+ * question, one for its lead over what was not taken. Not calibrated: it orders findings, it is not a probability.
  */
-export function confidenceOf(of: { readonly coverage: number; readonly margin: number; readonly score: number; readonly ideal: number }): number {
+export function confidenceOf(of: { readonly coverage: number; readonly fit: number; readonly margin: number; readonly score: number; readonly ideal: number }): number {
   const normalised = of.ideal > 0 ? Math.min(1, of.score / of.ideal) : 0
-  return round(0.02 + 0.96 * (0.6 * of.coverage + 0.3 * normalised + 0.1 * of.margin))
+  return round(0.02 + 0.96 * (0.6 * of.coverage * (1 - FIT_WEIGHT + FIT_WEIGHT * of.fit) + 0.3 * normalised + 0.1 * of.margin))
 }
 
 /** Share of the question's stems, weighted by idf, that the sentence holds; half for one that its heading or path holds. */
@@ -123,6 +134,18 @@ function coverageOf(terms: readonly QuestionTerm[], own: ReadonlySet<string>, pa
     held += own.has(term.stem) ? weight : heading.has(term.stem) || isInPath(term.stem, names) ? weight * CONTEXT_WORTH : 0
   }
   return total > 0 ? held / total : 0
+}
+
+/** Share of the shared stems that stand in the subject, its verb, or the conditions of the sentence; none where it lacks the kind of answer or the event asked for. */
+function fitOf(question: string, terms: readonly QuestionTerm[], text: string, own: ReadonlySet<string>): number {
+  const kind = kindAskedFor(question)
+  const event = eventIn(question)
+  const topic = topicOf(text)
+  const parts = [topic.subject, ...topic.conditions]
+  if ((kind !== undefined && !holdsKind(kind, text, question)) || (event !== undefined && !namesEvent(event, parts))) return 0
+  const about = stemSetOf(parts.flat().map((word) => word.text).join(' '))
+  const weigh = (holds: (stem: string) => boolean): number => terms.reduce((sum, term) => sum + (own.has(term.stem) && holds(term.stem) ? term.idf * (term.frame ? FRAME_WORTH : 1) : 0), 0)
+  return (weigh((stem) => about.has(stem)) / weigh(() => true)) * (event !== undefined && topic.defines ? DEFINING : 1)
 }
 
 function diverse(candidates: readonly Candidate[], max: number): Candidate[] {

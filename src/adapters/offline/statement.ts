@@ -40,11 +40,14 @@ export function statementIn(text: string): readonly Word[] {
 
 /** Whether there is a finite verb that belongs to no subordinate clause. */
 export function hasMainClause(words: readonly Word[]): boolean {
-  return findsMainClause(words) || findsMainClause(withVerbs(words))
+  return mainVerbIn(words) >= 0 || mainVerbIn(withVerbs(words)) >= 0
 }
 
-/** A word that opens a subordinate clause takes the first finite verb behind it, up to the next comma or the next such word. */
-function findsMainClause(words: readonly Word[]): boolean {
+/**
+ * Where the finite verb of the main clause stands, or -1. A word that opens a subordinate clause takes the first finite verb behind it,
+ * up to the next comma or the next such word.
+ */
+export function mainVerbIn(words: readonly Word[]): number {
   let nouns = 0
   let inGroup = false
   let taking = false
@@ -56,12 +59,12 @@ function findsMainClause(words: readonly Word[]): boolean {
     if (opens) taking = true
     const verbal = word.pos === 'AUX' || isFiniteVerb(words, index)
     if (verbal && !inGroup && nouns > 0) {
-      if (!taking) return true
+      if (!taking) return index
       taking = false
     }
     inGroup = verbal || (inGroup && ['ADV', 'PART', 'VERB', 'AUX'].includes(word.pos))
   }
-  return false
+  return -1
 }
 
 function isFiniteVerb(words: readonly Word[], index: number): boolean {
@@ -108,7 +111,9 @@ export function withVerbs(words: readonly Word[]): readonly Word[] {
 function isVerbHere(before: readonly Word[], head: Word | undefined, word: Word, next: Word | undefined): boolean {
   const subject = before.findLast((other) => other.pos !== 'ADV')
   if (subject === undefined || !(word.known || isCommonVerb(word.lemma) || DETERMINERS.test(next?.text ?? '')) || !mayBeVerb(word.lemma)) return false
-  const sure = DETERMINERS.test(next?.text ?? '')
+  // `each clinic stocks` cannot be several things.
+  const single = !isBase(word) && isNoun(subject) && /^(?:an?|each|every|another)$/i.test(before.findLast((other) => other.pos === 'DET' || other.pos === 'ADP')?.text ?? '')
+  const sure = single || DETERMINERS.test(next?.text ?? '')
   if (!sure && (next === undefined || ['PUNCT', 'CCONJ', 'SCONJ'].includes(next.pos) || MOSTLY_NOUNS.has(word.lemma) || (word.pos === 'ADJ' && isNoun(next)))) return false
   const relative = /^(?:who|which|that)$/i.test(subject.text) && before.length > 1
   if (relative || /^(?:they|we|you)$/i.test(subject.text) || SOMEBODY.test(subject.text)) return true

@@ -56,9 +56,12 @@ const METHOD =
 
 type Finding = ReportStep['findings'][number]
 
-/** The most confident finding of each step that has more than one; it is not said again below. */
+/**
+ * The most confident finding of each step that has more than one; it is not said again below. What answers a question only in other
+ * words does not answer it in short.
+ */
 function leads(answered: readonly ReportStep[]): readonly Finding[] {
-  return answered.filter((step) => step.findings.length > 1).map((step) => step.findings.reduce((best, finding) => ((finding.confidence ?? 0) > (best.confidence ?? 0) ? finding : best)))
+  return answered.filter((step) => step.findings.length > 1 && (step.askedAs === undefined || step.askedAs === step.question)).map((step) => step.findings.reduce((best, finding) => ((finding.confidence ?? 0) > (best.confidence ?? 0) ? finding : best)))
 }
 
 /** Sentences of one document together, in its order; documents in the order of their best finding. */

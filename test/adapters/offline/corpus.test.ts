@@ -101,13 +101,13 @@ test('the fixtures give exactly this report', async () => {
 
 ## In short
 
-- Tidewater Queue is a durable message queue for a single machine. [docs/queue.md:10]
+- The queue keeps the order of messages of one sender, but not between senders. [docs/queue.md:37]
 - The cache never evicts an entry that is being loaded. [docs/cache.md:12]
 
 ## How does the queue keep messages?
 
+- Tidewater Queue is a durable message queue for a single machine. [docs/queue.md:10]
 - The queue writes every message to a log on disk before send() resolves, so an accepted message survives a crash of the process. [docs/queue.md:14]
-- The queue keeps the order of messages of one sender, but not between senders. [docs/queue.md:37]
 
 ## When does the cache evict entries?
 

@@ -39,7 +39,7 @@ describe('one of each', () => {
     ['not-at-line', 'is only a part of a longer sentence there', { ...sound, claim: 'evicts the least recently used entry when maxEntries is reached.' }, {}],
     ['does-not-answer', 'leaves out "evict"', { claim: 'The cache counts hits and misses of all entries in stats().', path: 'docs/cache.md', line: 17 }, {}],
     ['does-not-answer', 'shares fewer than two content words', { claim: 'A message larger than 256 KB is refused.', path: 'docs/queue.md', line: 34 }, {}],
-    ['cannot-stand-alone', 'begins with "The callback" and does not say which', { claim: 'The callback may return a promise to delay the next command.', path: 'docs/client.md', line: 9 }, { question: 'When does a callback delay a command?' }],
+    ['cannot-stand-alone', 'begins with "The callback" and does not say which', { claim: 'The callback may return a promise to delay the next command.', path: 'docs/client.md', line: 9 }, { question: 'How does a callback delay a command?' }],
     ['cannot-stand-alone', 'opens by pointing back', { claim: 'However, the log is only flushed every 200 ms by default.', path: 'docs/queue.md', line: 15 }, { question: 'When is the log flushed?' }],
     ['repeats', 'repeats docs/cache.md:3', sound, { accepted: [sound] }],
     ['repeats', 'repeats docs/old.md:1', sound, { accepted: [{ claim: 'The cache keeps entries in memory, and it evicts the least recently used entry when maxEntries is reached.', path: 'docs/old.md', line: 1 }] }],

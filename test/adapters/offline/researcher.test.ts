@@ -18,7 +18,7 @@ const claims = (findings: readonly Finding[]): readonly string[] => findings.map
 describe('findings of the fixtures', () => {
   test('are sentences with their place, their heading and their evidence', () => {
     expect(ask(small, 'When does the cache evict entries?', { max: 1 })).toEqual([
-      { claim: 'The cache never evicts an entry that is being loaded.', path: 'docs/cache.md', line: 12, heading: 'Entries expire', confidence: expect.any(Number), evidence: { stems: ['cach', 'evict', 'entri'], score: expect.any(Number), margin: expect.any(Number), coverage: 1 } },
+      { claim: 'The cache never evicts an entry that is being loaded.', path: 'docs/cache.md', line: 12, heading: 'Entries expire', confidence: expect.any(Number), evidence: { stems: ['cach', 'evict', 'entri'], score: expect.any(Number), margin: expect.any(Number), coverage: 1, fit: expect.any(Number) } },
     ])
   })
 
@@ -106,6 +106,8 @@ property.prop([fc.array(fc.constantFrom(...subjects), { minLength: 2, maxLength:
     expect(confidence).toBeLessThan(1)
     expect(evidence.coverage).toBeGreaterThan(0)
     expect(evidence.coverage).toBeLessThanOrEqual(1)
+    expect(evidence.fit).toBeGreaterThanOrEqual(0)
+    expect(evidence.fit).toBeLessThanOrEqual(1)
     expect(evidence.margin).toBeGreaterThanOrEqual(0)
     expect(evidence.margin).toBeLessThanOrEqual(1)
   }
