@@ -110,7 +110,7 @@ export function withVerbs(words: readonly Word[]): readonly Word[] {
 
 function isVerbHere(before: readonly Word[], head: Word | undefined, word: Word, next: Word | undefined): boolean {
   const subject = before.findLast((other) => other.pos !== 'ADV')
-  if (subject === undefined || !(word.known || isCommonVerb(word.lemma) || DETERMINERS.test(next?.text ?? '')) || !mayBeVerb(word.lemma)) return false
+  if (subject === undefined || !(word.known || isCommonVerb(word.lemma) || DETERMINERS.test(next?.text ?? '')) || !(isCommonVerb(word.lemma) || mayBeVerb(word.lemma))) return false
   // `each clinic stocks` cannot be several things.
   const single = !isBase(word) && isNoun(subject) && /^(?:an?|each|every|another)$/i.test(before.findLast((other) => other.pos === 'DET' || other.pos === 'ADP')?.text ?? '')
   const sure = single || DETERMINERS.test(next?.text ?? '')

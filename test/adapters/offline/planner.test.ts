@@ -88,10 +88,15 @@ const fragment = fc.constantFrom(
   'How do', 'How does', 'what', 'Why is', 'which packages', 'the cache', 'lmdb', 'errors', 'entries', 'evict', 'store', 'are stored', 'handled', ',', ', and', 'and', 'or', 'when', 'in', 'with', 'it', 'their', 'one', 'of them', '?', '. ', ';', ' between ', '(', ')', '"', '*a*', 'Explain', 'fast', 'fuzzy matching', 'reading',
 )
 
+test('a text of invisible letters has no sub-question', () => {
+  expect(plan('\uFFA0 \u115F')).toEqual([])
+})
+
 property.prop([fc.oneof(fc.array(fragment, { maxLength: 40 }).map((parts) => parts.join(' ')), fc.string({ maxLength: 700, unit: 'binary' })), fc.integer({ min: 1, max: 6 })], { numRuns: 1_500 })('any text gives 0 to maxSteps distinct one-line questions, the same every time', (text, maxSteps) => {
   const steps = planQuestion(text, { maxSteps })
   expect(steps.length).toBeLessThanOrEqual(maxSteps)
-  expect(steps.length > 0).toBe(/[\p{L}\p{N}]/u.test(text.slice(0, 600)))
+  // A letter that nobody can see, such as the Hangul filler, is none.
+  expect(steps.length > 0).toBe(/(?!\p{Default_Ignorable_Code_Point})[\p{L}\p{N}]/u.test(text.slice(0, 600)))
   expect(new Set(steps.map((step) => step.question)).size).toBe(steps.length)
   steps.forEach((step, index) => {
     expect(step.id).toBe(`step-${index + 1}`)
