@@ -108,7 +108,7 @@ describe('the surest finding', () => {
     ['holds the kind of answer asked for', 'Who rotates old keys?', 'Old keys are rotated by the platform team at the end of a quarter.', 'Old keys are rotated when they are found in a public archive.'],
     ['has the case as its condition', 'What happens when a lease expires?', 'The worker of the queue stops at once when its lease expires.', 'The queue stores how quickly a lease expires in a table.'],
     ['says what happens, not what a thing is', 'What happens when a lease is expired?', 'An expired lease is given to the next worker of the queue.', 'An expired lease is a lease without a worker of the queue.'],
-    ['is about what the question asks of', 'How does the scheduler assign workers?', 'The scheduler assigns the workers by their age.', 'Every new server assigns names to the scheduler and to the workers.'],
+    ['is about what the question asks of', 'How does the scheduler assign workers?', 'The scheduler of a server assigns the workers by their age and by their load.', 'Names are assigned to the scheduler and to workers.'],
   ])('%s: %s', (_, question, better, other) => {
     expect(mostSure(find(question, other, better))).toBe(better)
     expect(mostSure(find(question, better, other))).toBe(better)
