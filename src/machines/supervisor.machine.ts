@@ -1,32 +1,55 @@
 /**
  * Starts, watches, limits and restarts children that have records of their own. All policy stands here: the runtime
- * only tells facts and takes commands (contract 6). Isolation is the default: a child that fails harms nobody else.
+ * only tells facts and takes commands (contract 6). The terms are OTP's.
  *
- * A child that ends normally is gone. One that fails is started again after a backoff, from its last good snapshot or
- * from its input, as long as the intensity allows: more than `max` restarts of all children within `periodMs` escalate,
- * which stops every child and ends the supervisor. At most `workingMax` children work; further ones wait, at most
- * `waitingMax` of them; what is beyond is refused with a reason. A child that waits for somebody else yields its place:
- * else all places could be held by children that wait for one which finds none.
+ * **Which end calls for a restart** is up to the child: a `permanent` one begins again however it ended, a `transient`
+ * one only if it failed, a `temporary` one never. A nested supervisor that escalated has failed, too.
  *
- * Runs inside another record (invoked: what it has to say is sent to the parent) or as a record of its own.
+ * **Who begins again with it** is up to the supervisor: nobody (`one_for_one`, the default: a child that fails harms
+ * nobody else), all others (`one_for_all`), or those that were started after it (`rest_for_one`). They are stopped one
+ * after the other, the last started first, and after a backoff begin again in the order of their start, from their
+ * input. Temporary ones do not. The one that ended begins again from its last good snapshot or from its input.
+ *
+ * **How often** is bounded: more than `restartsMax` restarts within `periodMs`, or more than `treeRestartsMax` of its
+ * children and of all supervisors below it, escalate: every child is stopped, and the supervisor ends. The counts are
+ * part of its record, so they hold over restarts of the process (I8).
+ *
+ * **How many at once** is bounded, too: at most `workingMax` children work; further ones wait, at most `waitingMax` of
+ * them; what is beyond is refused with a reason. A child that waits for somebody else yields its place: else all places
+ * could be held by children that wait for one which finds none.
+ *
+ * Runs inside another record (invoked: what it has to say is sent to the parent) or as a record of its own, also as a
+ * child of another supervisor.
  */
-import { assign, enqueueActions, setup } from 'xstate'
-import { durableChild, restartDurableChild, stopDurableChild, type ChildFact } from '../protocol.js'
+import { assign, enqueueActions, sendTo, setup } from 'xstate'
+import { durableChild, refTo, restartDurableChild, stopDurableChild, type ChildFact } from '../protocol.js'
 import { backoffMs, defaultBackoff, type Backoff } from './backoff.js'
 
+export type RestartStrategy = 'one_for_one' | 'one_for_all' | 'rest_for_one'
+export type RestartType = 'permanent' | 'transient' | 'temporary'
+
 export interface SupervisorOptions {
+  /** Who begins again with a child that does. Default one_for_one. */
+  readonly strategy: RestartStrategy
   /** Children at work at the same time, inclusive, at least 1. Default 8. */
   readonly workingMax: number
   /** Children waiting for room, inclusive; 0 for none. Default 64. */
   readonly waitingMax: number
-  /** Restarts of all children together within {@link periodMs} beyond which it escalates. Default 5. */
+  /** Restarts of all children together within {@link periodMs} beyond which it escalates; a group counts once. Default 5. */
   readonly restartsMax: number
+  /** The same for its children and all supervisors below it together. Default 20. */
+  readonly treeRestartsMax: number
   /** Default 60,000. */
   readonly periodMs: number
   readonly backoff: Backoff
 }
 
-export const defaultSupervisorOptions: SupervisorOptions = { workingMax: 8, waitingMax: 64, restartsMax: 5, periodMs: 60_000, backoff: defaultBackoff }
+export interface SupervisorInput extends Partial<SupervisorOptions> {
+  /** Started at once, in this order. Default none. */
+  readonly children?: readonly ChildSpec[]
+}
+
+export const defaultSupervisorOptions: SupervisorOptions = { strategy: 'one_for_one', workingMax: 8, waitingMax: 64, restartsMax: 5, treeRestartsMax: 20, periodMs: 60_000, backoff: defaultBackoff }
 
 /** A child that is wanted. */
 export interface ChildSpec {
@@ -34,23 +57,49 @@ export interface ChildSpec {
   /** Name of a registered machine. */
   readonly machine: string
   readonly input?: unknown
-  /** Where a restart begins. Default snapshot. */
+  /** Which end calls for a restart. Default transient. */
+  readonly restart?: RestartType
+  /** Where a restart after a failure begins. Default snapshot. */
   readonly from?: 'snapshot' | 'input'
+  /** A nested supervisor stops its own children before it ends. Default worker. */
+  readonly type?: 'worker' | 'supervisor'
+  /** How it is stopped. Default: at once; a supervisor is told to halt, however long that takes. */
+  readonly shutdown?: Shutdown
+}
+
+/** The child is sent an event on which it is to end by itself; if it has not within the time, it is stopped. */
+export interface Shutdown {
+  readonly event: { readonly type: string; readonly [key: string]: unknown }
+  /** Default: no limit. */
+  readonly withinMs?: number
 }
 
 export interface Ward {
   readonly spec: ChildSpec
-  /** waiting: for room. yielding: for somebody else, without a place. */
-  readonly state: 'waiting' | 'working' | 'yielding' | 'backingOff'
+  /**
+   * waiting: for room. yielding: for somebody else, without a place. backingOff: until it begins again. ending: is to be
+   * stopped, and then to begin again with its group. halted: has ended, and begins again with its group. leaving: is to
+   * end for good.
+   */
+  readonly state: 'waiting' | 'working' | 'yielding' | 'backingOff' | 'ending' | 'halted' | 'leaving'
   readonly restarts: number
+  /** Where it can be reached, once it has begun. */
+  readonly address: string | null
+  /** Whether it has been told to end: by a command, or by an event of its own. */
+  readonly told: 'command' | 'event' | null
 }
 
 export interface SupervisorContext {
   readonly options: SupervisorOptions
-  /** By child id, in the order in which they were asked for. */
-  readonly wards: Readonly<Record<string, Ward>>
+  readonly children: readonly ChildSpec[]
+  /** In the order in which they were asked for. */
+  readonly wards: readonly Ward[]
   /** Namespace times of restarts within the period, oldest first. */
   readonly restarts: readonly number[]
+  /** Those of the supervisors below as well. */
+  readonly treeRestarts: readonly number[]
+  /** How long the group that begins again waits, ms. */
+  readonly groupDelayMs: number
   readonly escalation: { readonly id: string; readonly message: string } | null
 }
 
@@ -60,15 +109,17 @@ export type SupervisorEvent =
   /** It waits for somebody else, and takes no place until it ends. */
   | { readonly type: 'child.yield'; readonly id: string }
   | { readonly type: 'restart.due'; readonly id: string }
+  | { readonly type: 'shutdown.due'; readonly id: string }
   | { readonly type: 'halt' }
   | ChildFact
+  | SupervisorReport
 
 /** What the supervisor tells its parent, if it has one. */
 export type SupervisorReport =
   | { readonly type: 'supervisor.started'; readonly id: string; readonly at: number }
   | { readonly type: 'supervisor.refused'; readonly id: string; readonly reason: 'overflow' | 'exists' | 'stopping' }
-  | { readonly type: 'supervisor.ended'; readonly id: string; readonly at: number | null; readonly reason: 'done' | 'stopped'; readonly output?: unknown }
-  | { readonly type: 'supervisor.restarting'; readonly id: string; readonly message: string; readonly delayMs: number }
+  | { readonly type: 'supervisor.ended'; readonly id: string; readonly at: number | null; readonly reason: 'done' | 'stopped' | 'failed'; readonly output?: unknown }
+  | { readonly type: 'supervisor.restarting'; readonly id: string; readonly at: number; readonly message: string; readonly delayMs: number }
 
 export interface SupervisorOutput {
   readonly escalated: boolean
@@ -76,84 +127,222 @@ export interface SupervisorOutput {
   readonly message: string | null
 }
 
-const count = (wards: SupervisorContext['wards'], state: Ward['state']): number => Object.values(wards).filter((ward) => ward.state === state).length
-const hasRoom = ({ options, wards }: SupervisorContext): boolean => count(wards, 'working') + count(wards, 'backingOff') < options.workingMax
-const nextWaiting = (wards: SupervisorContext['wards']): string | undefined => Object.keys(wards).find((id) => wards[id]!.state === 'waiting')
-const without = (wards: SupervisorContext['wards'], id: string): SupervisorContext['wards'] => {
-  const { [id]: _, ...rest } = wards
-  return rest
-}
+type Ended = ChildFact & { readonly type: 'child.stopped' | 'child.failed' }
+
 const idOf = (event: SupervisorEvent): string => (event.type === 'child.request' ? event.child.id : 'id' in event ? event.id : '')
+const wardOf = ({ wards }: SupervisorContext, event: SupervisorEvent): Ward | undefined => wards.find(({ spec }) => spec.id === idOf(event))
+const change = (wards: readonly Ward[], id: string, to: Partial<Ward>): readonly Ward[] => wards.map((ward) => (ward.spec.id === id ? { ...ward, ...to } : ward))
+const without = (wards: readonly Ward[], id: string): readonly Ward[] => wards.filter(({ spec }) => spec.id !== id)
+const newWard = (spec: ChildSpec, state: 'waiting' | 'working'): Ward => ({ spec, state, restarts: 0, address: null, told: null })
+const hasRoom = ({ options, wards }: SupervisorContext): boolean => wards.filter(({ state }) => state !== 'waiting' && state !== 'yielding').length < options.workingMax
+/** Of those within the period before `at`. */
+const recent = (times: readonly number[], at: number, periodMs: number): readonly number[] => times.filter((time) => time > at - periodMs)
+
+function hasFailed(event: SupervisorEvent, ward: Ward): boolean {
+  if (event.type === 'child.failed') return true
+  return event.type === 'child.stopped' && ward.spec.type === 'supervisor' && (event.output as SupervisorOutput | undefined)?.escalated === true
+}
+
+function whyEnded(event: SupervisorEvent): string {
+  if (event.type === 'child.failed') return event.error.message
+  if (event.type === 'supervisor.restarting') return event.message
+  const escalated = event.type === 'child.stopped' ? (event.output as SupervisorOutput | undefined)?.message : undefined
+  return escalated ?? (event.type === 'child.stopped' && event.reason === 'stopped' ? 'it was stopped' : 'it was done')
+}
+
+interface Enqueue {
+  (action: never): void
+  assign(partial: Partial<SupervisorContext>): void
+  cancel(id: string): void
+  raise(event: SupervisorEvent, options: { id: string; delay: number }): void
+  sendParent(event: never): void
+}
+
+/** Tells the parent, if the supervisor has one. */
+function tell(enqueue: { sendParent: (event: never) => void }, self: { readonly _parent?: unknown }, report: SupervisorReport): void {
+  if (self._parent) enqueue.sendParent(report as never)
+}
+
+/** Tells one child to end: by its own event if it has one, else by command. Gives the ward as it is then. */
+function tellToEnd(enqueue: Enqueue, ward: Ward): Ward {
+  const { spec, address } = ward
+  enqueue.cancel(`restart.${spec.id}`)
+  const shutdown: Shutdown | undefined = spec.shutdown ?? (spec.type === 'supervisor' ? { event: { type: 'halt' } } : undefined)
+  if (!shutdown || address === null || ward.state === 'backingOff') {
+    enqueue(stopDurableChild(() => ({ machine: spec.machine, id: spec.id })) as never)
+    return { ...ward, told: 'command' }
+  }
+  enqueue(sendTo(() => refTo(address), shutdown.event as never) as never)
+  if (shutdown.withinMs !== undefined) enqueue.raise({ type: 'shutdown.due', id: spec.id }, { id: `shutdown.${spec.id}`, delay: shutdown.withinMs })
+  return { ...ward, told: 'event' }
+}
+
+/** Tells the last started of those that are to end, if none is ending already. */
+function tellLast(enqueue: Enqueue, wards: readonly Ward[], which: 'ending' | 'leaving'): readonly Ward[] {
+  const those = wards.filter(({ state }) => state === which)
+  const last = those.at(-1)
+  if (!last || those.some(({ told }) => told !== null)) return wards
+  const told = tellToEnd(enqueue, last)
+  return wards.map((ward) => (ward === last ? told : ward))
+}
+
+/** Counts a restart. */
+function counted({ options, restarts, treeRestarts }: SupervisorContext, at: number): Pick<SupervisorContext, 'restarts' | 'treeRestarts'> {
+  return { restarts: [...recent(restarts, at, options.periodMs), at], treeRestarts: [...recent(treeRestarts, at, options.periodMs), at] }
+}
+
+// What becomes of a child that has ended.
+const isUnknown = { guard: 'isUnknown', description: 'Not one of ours any more.' } as const
+const isOver = { guard: 'isNoRestart', actions: ['forget', 'reportEnd', 'admitNext'], description: 'It has ended for good: the next one may begin.' } as const
+const isTooMuch = { guard: 'isTooIntense', target: '#supervisor.stopping', actions: ['noteEscalation', 'forget', 'leaveAll'], description: 'Too many restarts within the period: the fault lies deeper.' } as const
+const beginsAgainAlone = { guard: 'isAlone', actions: 'scheduleRestart', description: 'It begins again after a backoff.' } as const
+const beginsAgainInGroup = { target: '#supervisor.regrouping', actions: 'regroup', description: 'Others begin again with it.' } as const
 
 export const supervisorMachine = setup({
   types: {
     context: {} as SupervisorContext,
     events: {} as SupervisorEvent,
-    input: {} as Partial<SupervisorOptions> | undefined,
+    input: {} as SupervisorInput | undefined,
     output: {} as SupervisorOutput,
   },
   guards: {
-    isKnown: ({ context, event }) => context.wards[idOf(event)] !== undefined,
+    isKnown: ({ context, event }) => wardOf(context, event) !== undefined,
+    isUnknown: ({ context, event }) => wardOf(context, event) === undefined,
     hasRoom: ({ context }) => hasRoom(context),
-    mayWait: ({ context }) => count(context.wards, 'waiting') < context.options.waitingMax,
-    isWorking: ({ context, event }) => context.wards[idOf(event)]?.state === 'working',
-    isWaiting: ({ context, event }) => context.wards[idOf(event)]?.state === 'waiting',
-    isBackingOff: ({ context, event }) => context.wards[idOf(event)]?.state === 'backingOff',
-    isUnknown: ({ context, event }) => context.wards[idOf(event)] === undefined,
+    mayWait: ({ context }) => context.wards.filter(({ state }) => state === 'waiting').length < context.options.waitingMax,
+    isWorking: ({ context, event }) => wardOf(context, event)?.state === 'working',
+    isWaiting: ({ context, event }) => wardOf(context, event)?.state === 'waiting',
+    isBackingOff: ({ context, event }) => wardOf(context, event)?.state === 'backingOff',
+    isHalted: ({ context, event }) => wardOf(context, event)?.state === 'halted',
+    isEnding: ({ context, event }) => wardOf(context, event)?.state === 'ending',
+    /** It has been told to end. If it failed meanwhile, the end itself is still to come. */
+    isLeaving: ({ context, event }) => wardOf(context, event)?.state === 'leaving',
+    isTold: ({ context, event }) => (wardOf(context, event)?.told ?? null) !== null,
+    isNoRestart: ({ context, event }) => {
+      const ward = wardOf(context, event)!
+      const restart = ward.spec.restart ?? 'transient'
+      return restart === 'temporary' || (restart === 'transient' && !hasFailed(event, ward))
+    },
     /** One restart more would be too many within the period. */
     isTooIntense: ({ context, event }) => {
-      const at = event.type === 'child.failed' ? event.at : 0
-      return context.restarts.filter((time) => time > at - context.options.periodMs).length >= context.options.restartsMax
+      const { options, restarts, treeRestarts } = context
+      const { at } = event as Ended
+      return recent(restarts, at, options.periodMs).length >= options.restartsMax || recent(treeRestarts, at, options.periodMs).length >= options.treeRestartsMax
     },
-    isEmpty: ({ context }) => Object.keys(context.wards).length === 0,
+    /** A restart below was one too many. */
+    isTreeTooIntense: ({ context, event }) => {
+      const { options, treeRestarts } = context
+      return event.type === 'supervisor.restarting' && recent(treeRestarts, event.at, options.periodMs).length >= options.treeRestartsMax
+    },
+    isAlone: ({ context }) => context.options.strategy === 'one_for_one',
+    isGroupHalted: ({ context }) => context.wards.every(({ state }) => state !== 'ending'),
+    isEmpty: ({ context }) => context.wards.length === 0,
+  },
+  delays: {
+    groupDelay: ({ context }) => context.groupDelayMs,
   },
   actions: {
+    requestAll: enqueueActions(({ enqueue, context }) => {
+      for (const child of context.children) enqueue.raise({ type: 'child.request', child })
+    }),
     command: durableChild(({ event }) => {
       const { child } = event as SupervisorEvent & { type: 'child.request' }
       return { machine: child.machine, id: child.id, input: child.input }
     }),
-    admit: assign({ wards: ({ context, event }) => ({ ...context.wards, [idOf(event)]: { spec: (event as SupervisorEvent & { type: 'child.request' }).child, state: 'working' as const, restarts: 0 } }) }),
-    queue: assign({ wards: ({ context, event }) => ({ ...context.wards, [idOf(event)]: { spec: (event as SupervisorEvent & { type: 'child.request' }).child, state: 'waiting' as const, restarts: 0 } }) }),
-    yieldPlace: assign({ wards: ({ context, event }) => ({ ...context.wards, [idOf(event)]: { ...context.wards[idOf(event)]!, state: 'yielding' as const } }) }),
-    forget: assign({ wards: ({ context, event }) => without(context.wards, idOf(event)) }),
+    admit: assign({ wards: ({ context, event }) => [...context.wards, newWard((event as SupervisorEvent & { type: 'child.request' }).child, 'working')] }),
+    queue: assign({ wards: ({ context, event }) => [...context.wards, newWard((event as SupervisorEvent & { type: 'child.request' }).child, 'waiting')] }),
+    yieldPlace: assign({ wards: ({ context, event }) => change(context.wards, idOf(event), { state: 'yielding' }) }),
+    forget: enqueueActions(({ enqueue, context, event }) => {
+      enqueue.cancel(`shutdown.${idOf(event)}`)
+      enqueue.cancel(`restart.${idOf(event)}`)
+      enqueue.assign({ wards: without(context.wards, idOf(event)) })
+    }),
     /** Room has come: the one who has waited longest begins. */
     admitNext: enqueueActions(({ enqueue, context }) => {
-      const id = nextWaiting(context.wards)
-      if (id === undefined || !hasRoom(context)) return
-      const ward = context.wards[id]!
-      enqueue.assign({ wards: { ...context.wards, [id]: { ...ward, state: 'working' } } })
-      enqueue(durableChild(() => ({ machine: ward.spec.machine, id, input: ward.spec.input })))
+      const next = context.wards.find(({ state }) => state === 'waiting')
+      if (!next || !hasRoom(context)) return
+      enqueue.assign({ wards: change(context.wards, next.spec.id, { state: 'working' }) })
+      enqueue(durableChild(() => ({ machine: next.spec.machine, id: next.spec.id, input: next.spec.input })))
     }),
+    noteStart: assign({ wards: ({ context, event }) => change(context.wards, idOf(event), { address: (event as ChildFact).address }) }),
+    /** There is nobody to hear an event any more. */
+    noteFailed: assign({ wards: ({ context, event }) => change(context.wards, idOf(event), { address: null }) }),
     scheduleRestart: enqueueActions(({ enqueue, context, event, self }) => {
-      const fact = event as ChildFact & { type: 'child.failed' }
-      const ward = context.wards[fact.id]!
+      const fact = event as Ended
+      const ward = wardOf(context, fact)!
       const delayMs = backoffMs(context.options.backoff, ward.restarts + 1, fact.chance)
-      const recent = context.restarts.filter((time) => time > fact.at - context.options.periodMs)
-      enqueue.assign({
-        wards: { ...context.wards, [fact.id]: { ...ward, state: 'backingOff', restarts: ward.restarts + 1 } },
-        restarts: [...recent, fact.at],
-      })
+      enqueue.assign({ wards: change(context.wards, fact.id, { state: 'backingOff', restarts: ward.restarts + 1 }), ...counted(context, fact.at) })
       enqueue.raise({ type: 'restart.due', id: fact.id }, { id: `restart.${fact.id}`, delay: delayMs })
-      tell(enqueue, self, { type: 'supervisor.restarting', id: fact.id, message: fact.error.message, delayMs })
+      tell(enqueue, self, { type: 'supervisor.restarting', id: fact.id, at: fact.at, message: whyEnded(fact), delayMs })
     }),
     restart: enqueueActions(({ enqueue, context, event }) => {
-      const ward = context.wards[idOf(event)]!
-      enqueue.assign({ wards: { ...context.wards, [ward.spec.id]: { ...ward, state: 'working' } } })
-      enqueue(restartDurableChild(() => ({ machine: ward.spec.machine, id: ward.spec.id, from: ward.spec.from ?? 'snapshot' })))
+      const { spec } = wardOf(context, event)!
+      enqueue.assign({ wards: change(context.wards, spec.id, { state: 'working', told: null }) })
+      enqueue(restartDurableChild(() => ({ machine: spec.machine, id: spec.id, from: spec.from ?? 'snapshot' })))
+    }),
+    /** Marks who begins again with the child that has ended, and tells the last of them to end. */
+    regroup: enqueueActions(({ enqueue, context, event, self }) => {
+      const fact = event as Ended
+      const first = context.wards.findIndex(({ spec }) => spec.id === fact.id)
+      const { restarts } = context.wards[first]!
+      const delayMs = backoffMs(context.options.backoff, restarts + 1, fact.chance)
+      const wards = context.wards.map((ward, i): Ward => {
+        if (i === first) return { ...ward, state: 'halted', restarts: restarts + 1 }
+        if (context.options.strategy === 'rest_for_one' && i < first) return ward
+        if (ward.state !== 'working' && ward.state !== 'yielding') return ward
+        return { ...ward, state: ward.spec.restart === 'temporary' ? 'leaving' : 'ending' }
+      })
+      // Those that do not come back need no order among those that do.
+      const told = wards.map((ward) => (ward.state === 'leaving' && ward.told === null ? tellToEnd(enqueue as never, ward) : ward))
+      enqueue.assign({ wards: tellLast(enqueue as never, told, 'ending'), groupDelayMs: delayMs, ...counted(context, fact.at) })
+      tell(enqueue, self, { type: 'supervisor.restarting', id: fact.id, at: fact.at, message: whyEnded(fact), delayMs })
+    }),
+    /** One of the group has ended: the next one is told. */
+    noteHalted: enqueueActions(({ enqueue, context, event }) => {
+      enqueue.cancel(`shutdown.${idOf(event)}`)
+      enqueue.assign({ wards: tellLast(enqueue as never, change(context.wards, idOf(event), { state: 'halted', told: null }), 'ending') })
+    }),
+    restartGroup: enqueueActions(({ enqueue, context }) => {
+      for (const { spec, state } of context.wards) {
+        if (state === 'halted') enqueue(restartDurableChild(() => ({ machine: spec.machine, id: spec.id, from: spec.from ?? 'snapshot' })))
+      }
+      enqueue.assign({ wards: context.wards.map((ward) => (ward.state === 'halted' ? { ...ward, state: 'working' } : ward)) })
     }),
     dismiss: enqueueActions(({ enqueue, context, event }) => {
-      const { spec } = context.wards[idOf(event)]!
-      enqueue.cancel(`restart.${spec.id}`)
+      const ward = wardOf(context, event)!
+      const told = ward.told === null ? tellToEnd(enqueue as never, ward) : ward
+      enqueue.assign({ wards: change(context.wards, ward.spec.id, { ...told, state: 'leaving' }) })
+    }),
+    /** It has ended already; if it failed, its record is to be given up. */
+    giveUp: stopDurableChild(({ context, event }) => {
+      const { spec } = wardOf(context, event)!
+      return { machine: spec.machine, id: spec.id }
+    }),
+    insist: enqueueActions(({ enqueue, context, event }) => {
+      const { spec, told } = wardOf(context, event)!
+      if (told !== 'event') return
+      enqueue.assign({ wards: change(context.wards, spec.id, { told: 'command' }) })
       enqueue(stopDurableChild(() => ({ machine: spec.machine, id: spec.id })))
     }),
-    dismissAll: enqueueActions(({ enqueue, context }) => {
-      for (const { spec, state } of Object.values(context.wards)) {
+    /** All are to end, the last started first. */
+    leaveAll: enqueueActions(({ enqueue, context }) => {
+      const staying: Ward[] = []
+      for (const ward of context.wards) {
+        const { spec, state } = ward
         enqueue.cancel(`restart.${spec.id}`)
-        if (state !== 'waiting') enqueue(stopDurableChild(() => ({ machine: spec.machine, id: spec.id })))
+        if (state === 'halted' || state === 'backingOff') enqueue(stopDurableChild(() => ({ machine: spec.machine, id: spec.id })))
+        else if (state !== 'waiting') staying.push({ ...ward, state: 'leaving' })
       }
-      enqueue.assign({ wards: Object.fromEntries(Object.entries(context.wards).filter(([, ward]) => ward.state !== 'waiting')) })
+      enqueue.assign({ wards: tellLast(enqueue as never, staying, 'leaving') })
     }),
-    noteEscalation: assign({ escalation: ({ event }) => ({ id: idOf(event), message: (event as ChildFact & { type: 'child.failed' }).error.message }) }),
+    tellNextOfGroup: enqueueActions(({ enqueue, context }) => enqueue.assign({ wards: tellLast(enqueue as never, context.wards, 'ending') })),
+    tellNext: enqueueActions(({ enqueue, context }) => enqueue.assign({ wards: tellLast(enqueue as never, context.wards, 'leaving') })),
+    noteBelow: enqueueActions(({ enqueue, context, event, self }) => {
+      const report = event as SupervisorReport & { type: 'supervisor.restarting' }
+      enqueue.assign({ treeRestarts: [...recent(context.treeRestarts, report.at, context.options.periodMs), report.at] })
+      tell(enqueue, self, report)
+    }),
+    noteEscalation: assign({ escalation: ({ event }) => ({ id: idOf(event), message: whyEnded(event) }) }),
     refuseOverflow: enqueueActions(({ enqueue, event, self }) => tell(enqueue, self, { type: 'supervisor.refused', id: idOf(event), reason: 'overflow' })),
     refuseLate: enqueueActions(({ enqueue, event, self }) => tell(enqueue, self, { type: 'supervisor.refused', id: idOf(event), reason: 'stopping' })),
     refuseKnown: enqueueActions(({ enqueue, event, self }) => tell(enqueue, self, { type: 'supervisor.refused', id: idOf(event), reason: 'exists' })),
@@ -162,21 +351,28 @@ export const supervisorMachine = setup({
       tell(enqueue, self, { type: 'supervisor.started', id: fact.id, at: fact.at })
     }),
     reportEnd: enqueueActions(({ enqueue, event, self }) => {
-      const fact = event as ChildFact & { type: 'child.stopped' }
-      tell(enqueue, self, { type: 'supervisor.ended', id: fact.id, at: fact.at, reason: fact.reason, ...(fact.output === undefined ? {} : { output: fact.output }) })
+      const fact = event as Ended
+      tell(enqueue, self, { type: 'supervisor.ended', id: fact.id, at: fact.at, reason: fact.type === 'child.failed' ? 'failed' : fact.reason, ...(fact.type === 'child.failed' || fact.output === undefined ? {} : { output: fact.output }) })
     }),
     reportDismissal: enqueueActions(({ enqueue, event, self }) => tell(enqueue, self, { type: 'supervisor.ended', id: idOf(event), at: null, reason: 'stopped' })),
   },
 }).createMachine({
   id: 'supervisor',
-  version: '1',
+  version: '2',
   description: 'Starts, watches, limits and restarts children; escalates when restarts come too thick.',
-  context: ({ input }) => ({ options: { ...defaultSupervisorOptions, ...input }, wards: {}, restarts: [], escalation: null }),
+  context: ({ input }) => {
+    const { children = [], ...options } = input ?? {}
+    return { options: { ...defaultSupervisorOptions, ...options }, children, wards: [], restarts: [], treeRestarts: [], groupDelayMs: 0, escalation: null }
+  },
   output: ({ context }) => ({ escalated: context.escalation !== null, id: context.escalation?.id ?? null, message: context.escalation?.message ?? null }),
+  entry: 'requestAll',
   initial: 'supervising',
+  on: {
+    'supervisor.*': { description: 'What a supervisor below tells of its children.' },
+  },
   states: {
     supervising: {
-      description: 'Children come, work and go; each failure concerns only the child that failed.',
+      description: 'Children come, work and go.',
       on: {
         'child.request': [
           { guard: 'isKnown', actions: 'refuseKnown', description: 'An id is given once.' },
@@ -185,34 +381,93 @@ export const supervisorMachine = setup({
           { actions: 'refuseOverflow', description: 'No room to wait either: refused, with the reason.' },
         ],
         'child.started': [
-          { guard: 'isUnknown', description: 'Not one of ours any more.' },
-          { actions: 'reportStart', description: 'It has begun, or begun again.' },
+          isUnknown,
+          { actions: ['noteStart', 'reportStart'], description: 'It has begun, or begun again.' },
         ],
-        'child.stopped': [
-          { guard: 'isUnknown', description: 'Not one of ours any more.' },
-          { actions: ['forget', 'reportEnd', 'admitNext'], description: 'It has ended: the next one may begin.' },
-        ],
-        'child.failed': [
-          { guard: 'isUnknown', description: 'Not one of ours any more.' },
-          { guard: 'isTooIntense', target: 'stopping', actions: ['noteEscalation', 'forget', 'dismissAll'], description: 'Too many restarts within the period: the fault lies deeper.' },
-          { actions: 'scheduleRestart', description: 'Started again after a backoff.' },
-        ],
+        'child.stopped': [isUnknown, { guard: 'isLeaving', actions: ['forget', 'reportEnd', 'admitNext'], description: 'It was to end.' }, isOver, isTooMuch, beginsAgainAlone, beginsAgainInGroup],
+        'child.failed': [isUnknown, { guard: 'isLeaving', actions: 'insist', description: 'It failed while it was ending.' }, isOver, isTooMuch, beginsAgainAlone, beginsAgainInGroup],
         'child.yield': { guard: 'isWorking', actions: ['yieldPlace', 'admitNext'] },
         'restart.due': { guard: 'isBackingOff', actions: 'restart' },
+        'shutdown.due': { guard: 'isTold', actions: 'insist', description: 'It has not ended by itself in its time.' },
         'child.dismiss': [
           { guard: 'isWaiting', actions: ['forget', 'reportDismissal'], description: 'It had not begun.' },
-          { guard: 'isKnown', actions: 'dismiss', description: 'It is stopped, and says so itself.' },
+          { guard: 'isBackingOff', actions: ['giveUp', 'forget', 'reportDismissal', 'admitNext'], description: 'It does not begin again.' },
+          { guard: 'isKnown', actions: 'dismiss', description: 'It is told to end, and says so itself.' },
         ],
-        halt: { target: 'stopping', actions: 'dismissAll' },
+        'supervisor.restarting': [
+          { guard: 'isTreeTooIntense', target: 'stopping', actions: ['noteEscalation', 'leaveAll'], description: 'Too many restarts in the whole tree.' },
+          { actions: 'noteBelow' },
+        ],
+        halt: { target: 'stopping', actions: 'leaveAll' },
+      },
+    },
+    regrouping: {
+      description: 'A group of children is stopped, one after the other, and begins again together.',
+      initial: 'halting',
+      on: {
+        'child.request': [
+          { guard: 'isKnown', actions: 'refuseKnown', description: 'An id is given once.' },
+          { guard: 'mayWait', actions: 'queue', description: 'It waits until the group has begun again.' },
+          { actions: 'refuseOverflow', description: 'No room to wait.' },
+        ],
+        'child.started': [
+          isUnknown,
+          { actions: ['noteStart', 'reportStart'] },
+        ],
+        'child.stopped': [
+          isUnknown,
+          { guard: 'isEnding', actions: 'noteHalted', description: 'The next one of the group is told.' },
+          { guard: 'isLeaving', actions: ['forget', 'reportEnd', 'tellNextOfGroup'], description: 'It was to end, and does not come back.' },
+          { guard: 'isHalted', description: 'It had ended by itself before it was told.' },
+          isOver,
+          isTooMuch,
+          beginsAgainInGroup,
+        ],
+        'child.failed': [
+          isUnknown,
+          { guard: 'isTold', actions: 'insist', description: 'It failed while it was ending.' },
+          { guard: 'isEnding', actions: 'noteHalted', description: 'It has ended before it was told.' },
+          { guard: 'isHalted', description: 'It had ended already.' },
+          isOver,
+          isTooMuch,
+          beginsAgainInGroup,
+        ],
+        'child.yield': { guard: 'isWorking', actions: 'yieldPlace' },
+        'shutdown.due': { guard: 'isTold', actions: 'insist', description: 'It has not ended by itself in its time.' },
+        'child.dismiss': [
+          { guard: 'isWaiting', actions: ['forget', 'reportDismissal'], description: 'It had not begun.' },
+          { guard: 'isHalted', actions: ['giveUp', 'forget', 'reportDismissal'], description: 'It does not begin again.' },
+          { guard: 'isKnown', actions: 'dismiss', description: 'It is told to end, and says so itself.' },
+        ],
+        'supervisor.restarting': [
+          { guard: 'isTreeTooIntense', target: 'stopping', actions: ['noteEscalation', 'leaveAll'], description: 'Too many restarts in the whole tree.' },
+          { actions: 'noteBelow' },
+        ],
+        halt: { target: 'stopping', actions: 'leaveAll' },
+      },
+      states: {
+        halting: {
+          description: 'They are stopped, the last started first.',
+          always: { guard: 'isGroupHalted', target: 'backingOff' },
+        },
+        backingOff: {
+          description: 'All have ended; they wait a while.',
+          after: { groupDelay: { target: '#supervisor.supervising', actions: ['restartGroup', 'admitNext'] } },
+        },
       },
     },
     stopping: {
-      description: 'No more children start; those at work are being stopped.',
+      description: 'No more children start; those at work are stopped, the last started first.',
       always: { guard: 'isEmpty', target: 'stopped' },
       on: {
         'child.request': { actions: 'refuseLate' },
-        'child.stopped': { actions: 'forget' },
-        'child.failed': { actions: 'forget' },
+        'child.started': { actions: 'noteStart' },
+        'child.stopped': { actions: ['forget', 'tellNext'] },
+        'child.failed': [
+          { guard: 'isTold', actions: 'insist', description: 'It failed while it was ending.' },
+          { actions: 'noteFailed', description: 'In its turn its record is given up.' },
+        ],
+        'shutdown.due': { guard: 'isTold', actions: 'insist', description: 'It has not ended by itself in its time.' },
       },
     },
     stopped: {
@@ -221,8 +476,3 @@ export const supervisorMachine = setup({
     },
   },
 })
-
-/** Tells the parent, if the supervisor runs inside another record; else there is nobody. */
-function tell(enqueue: { sendParent: (event: never) => void }, self: { readonly _parent?: unknown }, report: SupervisorReport): void {
-  if (self._parent) enqueue.sendParent(report as never)
-}

@@ -44,6 +44,9 @@ export interface Crew {
   readonly checker?: AgentDefinition
 }
 
+/** Of the supervisor of a run's agents, which fail apart from each other. */
+export type CrewOptions = Omit<SupervisorOptions, 'strategy' | 'treeRestartsMax'>
+
 export interface RunOptions {
   /** Name of its machine. `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
   readonly name: string
@@ -53,7 +56,7 @@ export interface RunOptions {
   /** What one agent of a role is granted. Default: to those who work alone (the plan, the report) all that is free, to the others equal shares of what is left after the plan, that suffice for all who may work at once. What a grant does not name is as by default. */
   readonly grants?: Partial<Readonly<Record<RunRole, Ceiling>>>
   /** Bulkhead, restarts and backoff of the crew. */
-  readonly supervisor?: Partial<SupervisorOptions>
+  readonly supervisor?: Partial<CrewOptions>
   /** Steps a plan may have, inclusive, 1 to 1,000. Default 6. */
   readonly stepsMax?: number
   /** How often one step may be planned anew, 0 to 1,000. Default 2. */
@@ -114,7 +117,7 @@ const runOptions = optionsOf<RunOptions>({
   crew: optionsOf<Crew>({ planner: agentOrName, worker: agentOrName, writer: agentOrName, checker: optional(agent) }),
   grants: optional(optionsOf<Record<RunRole, Ceiling>>({ planner: optional(aCeiling), worker: optional(aCeiling), checker: optional(aCeiling), writer: optional(aCeiling) })),
   supervisor: optional(
-    optionsOf<SupervisorOptions>({
+    optionsOf<CrewOptions>({
       workingMax: optional(whole(1, 10_000)),
       waitingMax: optional(whole(0, 10_000)),
       restartsMax: optional(whole(0, 1_000)),

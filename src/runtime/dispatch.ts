@@ -35,6 +35,8 @@ export interface ActRunner {
 
 /** The key of the timer that takes an ended record away. */
 const expiryKey = '!'
+/** What the key of the timer begins with that restarts a child later, when too many are restarted at once. */
+const restartKey = '~'
 
 /** What a start says of the record that begins. */
 interface Beginning {
@@ -49,6 +51,7 @@ export class Dispatcher {
   private readonly shard: number
   private readonly timers: NearTimers
   private readonly acts: ActRunner
+  private readonly pace: Pace
   /** Messages to this shard that the batch being built has made, with the parts that made them. */
   produced: { readonly part: PartBuilder; readonly message: Message }[] = []
   /** Records that a commit stumbled over, and how: their next turn fails them instead. */
@@ -61,6 +64,7 @@ export class Dispatcher {
     this.shard = shard
     this.timers = timers
     this.acts = acts
+    this.pace = new Pace(Math.max(1, Math.floor(context.options.restartsPerSecondMax / context.shards)))
   }
 
   /** What was on its way to the store has been dropped. */
@@ -103,6 +107,11 @@ export class Dispatcher {
       const expired = record.status !== 'active' && record.endedAt + this.context.options.endedRetentionMs <= batch.at
       if (expired && resident.parked === 0) this.erase(batch, resident)
       else if (expired) resident.expiring = true
+    } else if (key.startsWith(restartKey)) {
+      // Stopped or restarted since, it has had a turn.
+      const [from, turns] = key.slice(1).split(':') as ['snapshot' | 'input', string]
+      if (Number(turns) === record.turns) this.restart(batch, resident, record, from, undefined)
+      else this.context.counters.stale++
     } else if (record.status === 'active') {
       this.turn(batch, resident, record, { kind: 'timer', key, order: member.slice(0, first) }, undefined)
     }
@@ -158,7 +167,7 @@ export class Dispatcher {
         else if (!isJsonEqual(record.meta.input, envelope.body.input)) this.refuse(batch, part, message, 'exists', new ActorExistsError(resident.address))
         return
       case 'restart':
-        this.restart(batch, resident, record, envelope.body.from, message)
+        this.restartInTime(batch, resident, record, envelope.body.from, message)
         return
       case 'stop':
         if (record.status === 'active') this.turn(batch, resident, record, { kind: 'stop' }, undefined)
@@ -208,7 +217,20 @@ export class Dispatcher {
     }
   }
 
-  private restart(batch: Batch, resident: Resident, record: DurableRecord, from: 'snapshot' | 'input', message: Message): void {
+  /** At once, or when its turn comes among many: a storm of restarts starves everything else of its shard. */
+  private restartInTime(batch: Batch, resident: Resident, record: DurableRecord, from: 'snapshot' | 'input', message: Message): void {
+    const delayMs = this.pace.take(batch.at)
+    if (delayMs === 0) {
+      this.restart(batch, resident, record, from, message)
+      return
+    }
+    const member = `${batch.number.toString(36).padStart(10, '0')}.${String(batch.turns++).padStart(6, '0')}.|${record.address}|${restartKey}${from}:${record.turns}`
+    batch.part(record.address).setTimer(member, batch.at + delayMs)
+    this.timers.add({ member, dueAt: batch.at + delayMs })
+    batch.after.push(() => this.context.logger.warn({ ...about(record.address, record.meta.belongs), delayMs }, 'too many children are restarted at once: this one waits'))
+  }
+
+  private restart(batch: Batch, resident: Resident, record: DurableRecord, from: 'snapshot' | 'input', message: Message | undefined): void {
     if (from === 'snapshot' && record.status === 'active') {
       this.tell(batch, record, { type: 'child.started' })
       return
@@ -233,7 +255,7 @@ export class Dispatcher {
     this.anew(batch, resident, record, this.metaOf(batch, record.definition, { input, parent, parentCell, belongs: belongs ?? meta.belongs }), message, false)
   }
 
-  private anew(batch: Batch, resident: Resident, record: DurableRecord, meta: RecordMeta, message: Message, isRestart: boolean): void {
+  private anew(batch: Batch, resident: Resident, record: DurableRecord, meta: RecordMeta, message: Message | undefined, isRestart: boolean): void {
     if (record.status === 'active') this.turn(batch, resident, record, { kind: 'stop' }, undefined)
     const { record: fresh, cleared } = record.anew(meta, isRestart)
     batch.after.push(() => this.context.logger.debug(about(fresh.address, meta.belongs), 'an actor began anew'))
@@ -508,6 +530,22 @@ export class Dispatcher {
     }
     const token = { id: envelope.id, ...(envelope.replyTo.client ? {} : { to: envelope.replyTo }) }
     return { ...envelope.body, replyToken: token }
+  }
+}
+
+/** So many a second; what is beyond gets the next free instant, ms from now. */
+class Pace {
+  private readonly perSecond: number
+  /** When those of the last second were let through, and those to come will be, oldest first. */
+  private times: number[] = []
+  constructor(perSecond: number) {
+    this.perSecond = perSecond
+  }
+  take(now: number): number {
+    this.times = this.times.filter((at) => at > now - 1_000)
+    const at = this.times.length < this.perSecond ? now : this.times[this.times.length - this.perSecond]! + 1_000
+    this.times.push(at)
+    return at - now
   }
 }
 

@@ -12,6 +12,8 @@ export interface RuntimeOptions {
   readonly residentMax: number
   /** Attempts at a message, action or effect during which the process died, after which its actor is quarantined. Default 3; Infinity turns counting off. */
   readonly suspectMax: number
+  /** Restarts of durable children within one second, over all shards of the namespace; further ones wait for the next. Default 160. */
+  readonly restartsPerSecondMax: number
   /** How long ids given to `send` and `start`, and answers, are remembered, ms. Default 24 hours. */
   readonly idRetentionMs: number
   /** How long the record of an actor that is done, stopped or failed is kept, ms. Default 7 days. */
@@ -37,6 +39,7 @@ export function resolveOptions(given: Partial<RuntimeOptions>, production: boole
     lanesMax: 2,
     residentMax: 10_000,
     suspectMax: 3,
+    restartsPerSecondMax: 160,
     idRetentionMs: 24 * 3_600_000,
     endedRetentionMs: 7 * 24 * 3_600_000,
     parkedMax: 1_000,

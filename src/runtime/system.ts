@@ -522,6 +522,6 @@ function checkOptions(options: ActorSystemOptions): void {
 }
 
 function pickRuntimeOptions(options: ActorSystemOptions): Partial<RuntimeOptions> {
-  const { batchTurnsMax, batchCharsMax, lanesMax, residentMax, suspectMax, idRetentionMs, endedRetentionMs, parkedMax, deadLettersMax, streamMax, leaseMs, confirmDelayMs, freeze } = options
-  return { batchTurnsMax, batchCharsMax, lanesMax, residentMax, suspectMax, idRetentionMs, endedRetentionMs, parkedMax, deadLettersMax, streamMax, leaseMs, confirmDelayMs, freeze } as Partial<RuntimeOptions>
+  const { batchTurnsMax, batchCharsMax, lanesMax, residentMax, suspectMax, restartsPerSecondMax, idRetentionMs, endedRetentionMs, parkedMax, deadLettersMax, streamMax, leaseMs, confirmDelayMs, freeze } = options
+  return { batchTurnsMax, batchCharsMax, lanesMax, residentMax, suspectMax, restartsPerSecondMax, idRetentionMs, endedRetentionMs, parkedMax, deadLettersMax, streamMax, leaseMs, confirmDelayMs, freeze } as Partial<RuntimeOptions>
 }

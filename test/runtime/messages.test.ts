@@ -367,3 +367,28 @@ test('a child started under an id that was used before begins anew, and the old 
     ['child.started', undefined],
   ])
 })
+
+test('a storm of restarts is spread over time, over a crash, and a child that was stopped meanwhile stays so', async () => {
+  const boss = setup({
+    actions: {
+      hire: durableChild(({ event }) => ({ machine: 'counter', id: (event as unknown as { id: string }).id })),
+      again: restartDurableChild(({ event }) => ({ machine: 'counter', id: (event as unknown as { id: string }).id, from: 'snapshot' })),
+    },
+  }).createMachine({ id: 'boss', on: { hire: { actions: 'hire' }, 'child.failed': { actions: 'again' }, 'child.started': {}, 'child.stopped': {} } })
+  const world = await aWorld({ machines: [boss, counter], shards: 1, restartsPerSecondMax: 5 })
+  const ids = Array.from({ length: 12 }, (_, i) => `c${i}`)
+  for (const id of ids) await world.system.actor(boss, 'b').send({ type: 'hire', id } as never)
+  await world.settled()
+  for (const id of ids) await world.system.actorAt(`counter/b~${id}`).send({ type: 'throw' } as never)
+  await world.settled()
+  const active = async (): Promise<number> => (await Promise.all(ids.map((id) => world.system.actorAt(`counter/b~${id}`).status()))).filter((status) => status === 'active').length
+  expect(await active()).toBe(5)
+  await world.system.actorAt('counter/b~c11').stop()
+  world.crash()
+  await world.start()
+  await world.advance(1_000)
+  expect(await active()).toBe(10)
+  await world.advance(5_000)
+  expect(await active()).toBe(11)
+  expect(await world.system.actorAt('counter/b~c11').status()).toBe('stopped')
+})

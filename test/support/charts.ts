@@ -60,27 +60,50 @@ const call: Chart = {
   facet: ({ attempts, last }: CallContext) => [Math.min(attempts.filter(({ unknown }) => !unknown).length, 3), Math.min(attempts.length, 3), last?.ok, last?.retryable],
 }
 
-const child = (id: string): EventObject => event('child.request', { child: { id, machine: 'm' } })
+const child = (id: string, more: object = {}): EventObject => event('child.request', { child: { id, machine: 'm', ...more } })
 const fact = (type: string, id: string, more: object = {}): EventObject => event(type, { id, machine: 'm', address: `m/r~${id}`, at: 10, chance: 0.5, error: { name: 'Error', message: 'bad' }, ...more })
+/** What children and the supervisor of them could say: facts only of those that run. */
+const aboutChildren = ({ wards }: SupervisorContext, ids: readonly string[]): EventObject[] =>
+  ids.flatMap((id) => {
+    const ward = wards.find(({ spec }) => spec.id === id)
+    const runs = !ward || !['waiting', 'backingOff'].includes(ward.state)
+    const isTold = ward?.told != null
+    return [
+      ...(runs && (!ward || ward.address === null) ? [fact('child.started', id)] : []),
+      ...(runs ? [fact('child.stopped', id, { reason: 'done', output: 1 }), fact('child.failed', id)] : []),
+      ...(ward?.state === 'backingOff' ? [event('restart.due', { id })] : []),
+      ...(isTold || (ward && !runs) ? [event('shutdown.due', { id })] : []),
+      event('child.dismiss', { id }),
+      event('child.yield', { id }),
+    ]
+  })
+/** A nested supervisor that gave up. */
+const nested = { id: 'n', machine: 'supervisor', type: 'supervisor' as const }
 
 const supervisor: Chart = {
   name: 'supervisor',
   machine: supervisorMachine,
   walkable: supervisorMachine as AnyStateMachine,
-  inputs: [{ workingMax: 1, waitingMax: 1, restartsMax: 1, periodMs: 1_000 }],
-  events: () => [
-    ...['a', 'b', 'c'].map(child),
-    ...['a', 'b', 'z'].flatMap((id) => [
-      fact('child.started', id),
-      fact('child.stopped', id, { reason: 'done', output: 1 }),
-      fact('child.failed', id),
-      event('restart.due', { id }),
-      event('child.dismiss', { id }),
-      event('child.yield', { id }),
-    ]),
-    event('halt'),
+  inputs: [
+    { workingMax: 1, waitingMax: 1, restartsMax: 1, treeRestartsMax: 2, periodMs: 1_000 },
+    { strategy: 'rest_for_one', workingMax: 3, waitingMax: 0, restartsMax: 1, periodMs: 1_000, children: [{ id: 'a', machine: 'm', restart: 'permanent' }, { id: 'b', machine: 'm', shutdown: { event: { type: 'end' }, withinMs: 5 } }, { id: 'c', machine: 'm', restart: 'temporary' }] },
+    { strategy: 'rest_for_one', workingMax: 3, waitingMax: 0, restartsMax: 2, periodMs: 1_000, children: [{ id: 'p', machine: 'm', restart: 'permanent' }, { id: 't', machine: 'm', restart: 'temporary' }, { id: 'q', machine: 'm' }] },
+    { strategy: 'one_for_all', workingMax: 1, waitingMax: 1, restartsMax: 1, treeRestartsMax: 2, periodMs: 1_000, children: [nested] },
   ],
-  facet: ({ wards, restarts, escalation }: SupervisorContext) => [Object.entries(wards).map(([id, { state }]) => [id, state]), restarts.length, escalation?.id],
+  events: ({ context, value }) => {
+    const of = context as SupervisorContext
+    const { strategy } = of.options
+    return [
+      ...(strategy === 'one_for_one' ? [child('a'), child('b', { restart: 'permanent' }), child('c'), ...aboutChildren(of, ['a', 'b', 'z'])] : []),
+      ...(strategy === 'rest_for_one' ? [child('d'), ...aboutChildren(of, of.children.map(({ id }) => id))] : []),
+      ...(strategy === 'one_for_all' ? [child('n'), child('d'), fact('child.stopped', 'n', { reason: 'done', output: { escalated: true, id: 'x', message: 'below' } }), fact('child.stopped', 'n', { reason: 'stopped' }), event('child.dismiss', { id: 'd' })] : []),
+      ...(strategy === 'rest_for_one' ? [] : [event('supervisor.restarting', { id: 'x', at: 10, message: 'below', delayMs: 1 })]),
+      event('supervisor.ended', { id: 'x', at: 10, reason: 'done' }),
+      ...(JSON.stringify(value).includes('regrouping') ? [after('groupDelay', 'supervisor.regrouping.backingOff')] : []),
+      event('halt'),
+    ]
+  },
+  facet: ({ wards, restarts, treeRestarts, escalation }: SupervisorContext) => [wards.map(({ spec, state, told, address }) => [spec.id, state, state === 'ending' || state === 'leaving' ? told : 0, spec.shutdown || spec.type ? address !== null : 0]), restarts.length, treeRestarts.length, escalation?.id],
 }
 
 const goal = { text: 'why', digest: 'd' }
@@ -192,7 +215,7 @@ const run: Chart = {
         event('supervisor.refused', { id: `${id}.replan`, reason: 'overflow' }),
       ]),
       event('supervisor.started', { id: 'plan', at: 1 }),
-      event('supervisor.restarting', { id: 'plan', message: 'm', delayMs: 1 }),
+      event('supervisor.restarting', { id: 'plan', at: 1, message: 'm', delayMs: 1 }),
       ...['plain', 'act', 'ask', 'show', 'unplannable'].map((report) => ended('report', report)),
       failed('report'),
       event('supervisor.refused', { id: 'report', reason: 'overflow' }),
