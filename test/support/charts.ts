@@ -67,7 +67,7 @@ const aboutChildren = ({ wards }: SupervisorContext, ids: readonly string[]): Ev
   ids.flatMap((id) => {
     const ward = wards.find(({ spec }) => spec.id === id)
     const runs = !ward || !['waiting', 'backingOff'].includes(ward.state)
-    const isTold = ward?.told != null
+    const isTold = (ward?.told ?? null) !== null
     return [
       ...(runs && (!ward || ward.address === null) ? [fact('child.started', id)] : []),
       ...(runs ? [fact('child.stopped', id, { reason: 'done', output: 1 }), fact('child.failed', id)] : []),
