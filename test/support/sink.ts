@@ -1,9 +1,9 @@
 /**
- * A receiver that honours idempotency keys, as a process of its own: it flushes each key with what came under it to disk
- * before it answers, executes a key once, and answers by key. Arguments: the folder of its `log` and of what it took, a
- * file for each digest; and how long an answer takes at most, ms.
+ * A receiver as `holdfast research --help` asks for, as a process of its own: it flushes each key with what came under it to
+ * disk before it answers, executes a key once, and answers by key. Arguments: the folder of its `log` and of what it took, a
+ * file for each digest; how long an answer takes at most, ms; and its port, by default a free one.
  *
- * POST with `Idempotency-Key`: 201 executed, 200 had been, 422 the key came with another text before (as in the draft of the header's standard). GET with it: 200 or 404.
+ * POST with `Idempotency-Key`: 201 executed, 200 had been, 422 the key came with another text before (as in the draft of the header's standard). GET with it: 200 with the SHA-256 of what was taken, or 404.
  */
 import { createHash } from 'node:crypto'
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
@@ -12,7 +12,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-const [folder, slowMs = '0'] = process.argv.slice(2) as [string, string?]
+const [folder, slowMs = '0', port = '0'] = process.argv.slice(2) as [string, string?, string?]
 const file = join(folder, 'log')
 const known = new Map<string, string>()
 if (existsSync(file)) for (const line of readFileSync(file, 'utf8').split('\n')) if (line !== '') known.set(...(line.split(' ').slice(1) as [string, string]))
@@ -31,7 +31,7 @@ const server = createServer((request, response) => {
     void (async () => {
       if (key === undefined) return response.writeHead(400).end('no key')
       const text = Buffer.concat(chunks)
-      const digest = createHash('sha256').update(text).digest('hex').slice(0, 16)
+      const digest = createHash('sha256').update(text).digest('hex')
       const before = known.get(key)
       if (request.method === 'GET') return before === undefined ? response.writeHead(404).end() : response.writeHead(200).end(`${key} ${before}`)
       // Half of the time the answer is slow before the text is taken, half of the time after.
@@ -51,7 +51,7 @@ const server = createServer((request, response) => {
     })()
   })
 })
-server.listen(0, '127.0.0.1', () => console.log((server.address() as AddressInfo).port))
+server.listen(Number(port), '127.0.0.1', () => console.log((server.address() as AddressInfo).port))
 process.stdin.resume().on('end', () => {
   closeSync(log)
   process.exit(0)

@@ -10,6 +10,7 @@ import { UsageError, type ExitCode } from '../exit.js'
 import { follow } from '../follow.js'
 import type { Material } from '../research/corpus.js'
 import { collectInputs } from '../research/inputs.js'
+import { receiverProtocol } from '../research/publish.js'
 import { anthropicDefault, offlineName, openSession, type Session } from '../session.js'
 import type { Terminal } from '../terminal.js'
 import { interruptible } from './interruptible.js'
@@ -32,6 +33,8 @@ export const research: Command = {
   notes: [
     'Folders are looked through for documents (.md, .txt, .rst …); a file that is named is read whatever it is called. Without any, the',
     'current folder is taken. Kill it at any moment and begin it again with the same --run: it goes on where it was, and nothing is done twice.',
+    '',
+    receiverProtocol,
   ].join('\n'),
   examples: [
     ['holdfast research "How do we rotate keys, and who may?" docs', 'reads docs/, asks for approval, writes report-<id>.md'],

@@ -164,7 +164,7 @@ export function researchRun(models: readonly ModelRef[]): RunDefinition {
       const text = reportText(result)
       return publish === null ? { name: 'write-report', input: { root: (result.material as Material).root, path: out, text } } : { name: 'post-report', input: { url: publish, text } }
     },
-    externalActions,
+    externalActions: externalActions(),
     approval: ({ material }) => ({ why: (material as Material).publish === null ? `it writes the report to ${(material as Material).out}` : `it sends the report to ${(material as Material).publish}` }),
   })
 }
