@@ -66,8 +66,8 @@ export const receiverProtocol = [
 const receiptCharsMax = 2_000
 const proofBytesMax = 65_536
 
-/** Answers behind which the same report may be taken under the same key. */
-const mayBeTakenLater = (status: number): boolean => status >= 500 || [408, 409, 425, 429].includes(status)
+/** Answers behind which the same question may be answered otherwise. */
+const isForNow = (status: number): boolean => status >= 500 || [408, 409, 425, 429].includes(status)
 /** Answers of something in between that has lost the receiver's own. */
 const isFromBetween = (status: number): boolean => status === 502 || status === 504
 
@@ -114,18 +114,19 @@ async function post({ input: { url, text }, idempotencyKey, signal }: EffectArgs
   if (answer.ok) return { as: 'taken', output: { url, status, receipt: body } }
   // draft-ietf-httpapi-idempotency-key-header-07, section 2.7.
   if (status === 422) return { as: 'refused', why: `it answered 422. If it has another text under the key ${idempotencyKey}, give the run another id (--run)` }
-  return { as: isFromBetween(status) ? 'lost' : mayBeTakenLater(status) ? 'not taken' : 'refused', why: `it answered ${status}` }
+  return { as: isFromBetween(status) ? 'lost' : isForNow(status) ? 'not taken' : 'refused', why: `it answered ${status}` }
 }
 
 /**
  * Whether the receiver has this very report: it must name its digest, which the question does not hold.
  *
- * @throws Error if it does not say, however often it is asked
+ * @throws Error if it does not say; where another time may be better it has been asked again
  */
 async function isPosted(args: EffectArgs<PostInput>, pace: Pace): Promise<Reconciled<unknown>> {
   const { input: { url, text }, idempotencyKey, signal } = args
   for (let attempt = 1; ; attempt++) {
     let why: string
+    let isAskedAgain = true
     try {
       const answer = await fetch(url, { headers: { 'idempotency-key': idempotencyKey }, redirect: 'manual', signal: AbortSignal.any([signal, AbortSignal.timeout(pace.answerMsMax)]) })
       const { status, ok } = answer
@@ -133,11 +134,12 @@ async function isPosted(args: EffectArgs<PostInput>, pace: Pace): Promise<Reconc
       if (status === 404) return { happened: false }
       if (ok && body.toLowerCase().includes(digestOf(text))) return { happened: true, output: { url, status, receipt: body.slice(0, receiptCharsMax) } }
       why = ok ? `it answered ${status} without the digest of the report` : `it answered ${status}`
+      isAskedAgain = isForNow(status)
     } catch (error) {
       signal.throwIfAborted()
       why = problemOf(error)
     }
-    if (attempt === pace.attemptsMax) throw new Error(`${url} does not say whether it has the report: asked by key, ${why}`)
+    if (!isAskedAgain || attempt === pace.attemptsMax) throw new Error(`${url} does not say whether it has the report: asked by key, ${why}`)
     await wait(attempt, pace, signal)
   }
 }
