@@ -2,19 +2,25 @@
  * Watches a run until it has ended or waits for a person, and says what happens on the way. In a terminal a person is
  * asked here; elsewhere it says how to decide.
  */
+import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import type { Decision } from '../machines/approval.js'
 import { styled, printable, type Terminal } from './terminal.js'
 import type { RunHandle, RunStatus } from '../mesh/run-handle.js'
 import { exitCodes, type ExitCode } from './exit.js'
 import { costLine } from './research/report.js'
 import type { Session } from './session.js'
-import { shortened, stateText } from './views.js'
+import { setAside, shortened, stateText } from './views.js'
 
 export interface FollowOptions {
   readonly json: boolean
   /** By whom the result is approved where no person can be asked; undefined: by nobody. */
   readonly unattended: string | undefined
 }
+
+/** How long nothing may happen before it is looked whether the run was set aside, ms: that is no step of the run itself. */
+const quietMs = 2_000
 
 /** Resolves with how it ended; with `interrupted` if the signal aborts first. */
 export async function follow(session: Session, run: RunHandle, terminal: Terminal, options: FollowOptions, signal: AbortSignal): Promise<ExitCode> {
@@ -24,45 +30,82 @@ export async function follow(session: Session, run: RunHandle, terminal: Termina
     signal.addEventListener('abort', () => resolve(undefined), { once: true })
   })
   const progress = run.progress()
+  let coming = progress.next()
   let last: RunStatus | undefined
   for (;;) {
-    const next = await Promise.race([progress.next(), interrupted])
+    let timer: NodeJS.Timeout | undefined
+    const next = await Promise.race([coming, interrupted, new Promise<'quiet'>((resolve) => (timer = setTimeout(resolve, quietMs, 'quiet')))]).finally(() => clearTimeout(timer))
     if (!next) {
-      terminal.line(options.json ? JSON.stringify({ run: run.id, state: last?.state ?? null, interrupted: true }) : `Stopped. The run goes on where it was with: holdfast resume ${run.id}${session.storeOption}`)
+      terminal.line(options.json ? JSON.stringify({ run: run.id, state: last?.state ?? null, interrupted: true }) : stopped(run, session))
       return exitCodes.interrupted
     }
+    if (next === 'quiet') {
+      const status = await run.status()
+      if (status?.parked) return parked(session, status, terminal, options.json)
+      continue
+    }
     if (next.done) break
+    coming = progress.next()
     last = next.value
     narrator.tell(last)
-    if (last.parked) return parked(session, last, terminal, options.json)
-    if (last.state === 'approvalPending' && !last.decision) {
-      const decided = await Promise.race([decide(run, last, terminal, options), interrupted.then(() => true)])
-      if (!decided) return parked(session, last, terminal, options.json)
-    }
-    if (last.state === 'unsure') return parked(session, last, terminal, options.json)
+    if (last.parked || last.state === 'unsure') return parked(session, last, terminal, options.json)
+    if (last.state === 'approvalPending' && !last.decision && !(await decide(run, last, terminal, options, coming, signal))) return parked(session, last, terminal, options.json)
   }
-  return conclude(last, terminal, options.json)
+  return conclude(session, last, terminal, options.json)
 }
 
-/** Whether somebody has decided here. */
-async function decide(run: RunHandle, status: RunStatus, terminal: Terminal, { unattended, json }: FollowOptions): Promise<boolean> {
+function stopped(run: RunHandle, { storeOption }: Session): string {
+  return `Stopped. It goes on where it was with: holdfast resume ${run.id}${storeOption}   or with the next command that runs what is in that store. To end it: holdfast cancel ${run.id}${storeOption}`
+}
+
+/**
+ * Lets a person decide, or whoever was named beforehand. false: nobody did, and nobody is asked any more.
+ *
+ * @param coming what the run tells next: whoever decided elsewhere has answered the question
+ */
+async function decide(run: RunHandle, status: RunStatus, terminal: Terminal, { unattended, json }: FollowOptions, coming: Promise<unknown>, signal: AbortSignal): Promise<boolean> {
   const { digest, why } = status.approval!
-  if (terminal.isInteractive && !json) {
-    const by = userInfo().username
-    for (;;) {
-      terminal.line(`${styled(terminal, 'yellow', 'Approval needed')}: ${printable(why)}.`)
-      const answer = (await terminal.ask('[y] approve  [n] reject  [s] show the report  [l] later: '))?.trim().toLowerCase()
-      if (answer === undefined || answer === 'l') return false
-      if (answer === 's') terminal.line(reportOf(status))
-      if (answer === 'y') await run.approve({ by, digest })
-      if (answer === 'n') await run.reject({ by, digest, note: (await terminal.ask('Why? ')) ?? '' })
-      if (answer === 'y' || answer === 'n') return true
+  if (terminal.isInteractive && !json) return ask(run, status, terminal, coming, signal)
+  if (unattended === undefined) return false
+  const recorded = await run.approve({ by: unattended, digest, note: 'approved unattended, as this command was told to' })
+  if (!json) terminal.line(recorded.by === unattended && recorded.approved ? `Approved by ${unattended}, because no person can be asked here: ${printable(why)}.` : alreadyDecided(run, recorded))
+  return true
+}
+
+async function ask(run: RunHandle, status: RunStatus, terminal: Terminal, coming: Promise<unknown>, signal: AbortSignal): Promise<boolean> {
+  const { digest, why } = status.approval!
+  const by = userInfo().username
+  const elsewhere = new AbortController()
+  const isOver = (): void => elsewhere.abort()
+  void coming.then(isOver, isOver)
+  const over = AbortSignal.any([signal, elsewhere.signal])
+  const decided = (wanted: boolean, recorded: Decision): true => {
+    if (recorded.approved !== wanted || recorded.by !== by) terminal.line(alreadyDecided(run, recorded))
+    return true
+  }
+  for (;;) {
+    terminal.line(`${styled(terminal, 'yellow', 'Approval needed')}: ${printable(why)}.`)
+    const answer = (await terminal.ask('[y] approve  [n] reject  [s] show the report  [l] later: ', over))?.trim().toLowerCase()
+    if (answer === undefined && over.aborted) {
+      const decision = signal.aborted ? undefined : (await run.status())?.decision
+      if (decision) terminal.line(`${decision.approved ? 'Approved' : 'Rejected'} elsewhere, by ${printable(decision.by)}.`)
+      return true
+    }
+    if (answer === undefined || answer === 'l') return false
+    if (answer === 's') terminal.line(reportOf(status))
+    if (answer === 'y') return decided(true, await run.approve({ by, digest }))
+    if (answer === 'n') {
+      const note = await terminal.ask('Why? ', over)
+      // Ctrl-C is no decision.
+      if (signal.aborted) return true
+      return decided(false, await run.reject({ by, digest, note: note ?? '' }))
     }
   }
-  if (unattended === undefined) return false
-  await run.approve({ by: unattended, digest, note: 'approved unattended, as this command was told to' })
-  if (!json) terminal.line(`Approved by ${unattended}, because no person can be asked here: ${printable(why)}.`)
-  return true
+}
+
+/** Two persons decided, and this one was not the first. */
+export function alreadyDecided(run: Pick<RunHandle, 'id'>, { approved, by }: Decision): string {
+  return `Run ${run.id} was already ${approved ? 'approved' : 'rejected'} by ${printable(by)}; a decision on record does not change.`
 }
 
 /** What a person approves: the text that would be published. */
@@ -76,11 +119,11 @@ function parked(session: Session, status: RunStatus, terminal: Terminal, json: b
   const { run, state, approval } = status
   if (json) terminal.line(JSON.stringify(summaryOf(status)))
   else if (status.parked) {
-    terminal.line(`Run ${run} cannot go on by itself: ${status.parked.address} was set aside (${status.parked.reason}): ${printable(status.parked.detail)}.`)
-    if (status.parked.reason === 'quarantined') terminal.line(`Find out what killed the process, then try again with: holdfast resume ${run} --redrive${session.storeOption}`)
+    terminal.line(`Run ${run} cannot go on by itself: ${setAside(status.parked)}.`)
+    if (status.parked.reason === 'quarantined') terminal.line(`Find out what ended the process, then try again with: holdfast resume ${run} --redrive${session.storeOption}`)
   }
   else if (state === 'unsure') {
-    terminal.line(`Whether the report was published is unknown: ${printable(status.failure?.message ?? 'the process died while it was being sent, and the receiver could not be asked')}.`)
+    terminal.line(`Whether the report was published is unknown: ${printable(status.failure?.message ?? 'the answer was lost, or the process died before it came, and the receiver could not say')}.`)
     terminal.line(`Find out, then say so:  holdfast resolve ${run} --happened${session.storeOption}   or   holdfast resolve ${run} --not-happened${session.storeOption}`)
   } else {
     terminal.line(`Run ${run} waits for approval: ${printable(approval?.why ?? '')}.`)
@@ -91,39 +134,52 @@ function parked(session: Session, status: RunStatus, terminal: Terminal, json: b
   return exitCodes.waiting
 }
 
-function conclude(status: RunStatus | undefined, terminal: Terminal, json: boolean): ExitCode {
+function conclude(session: Pick<Session, 'storeOption'>, status: RunStatus | undefined, terminal: Terminal, json: boolean): ExitCode {
   if (!status) return exitCodes.failed
   if (json) terminal.line(JSON.stringify(summaryOf(status)))
   else if (status.state === 'failed') terminal.line(`${styled(terminal, 'red', 'Failed')} (${status.failure?.reason ?? 'unknown'}): ${printable(status.failure?.message ?? '')}`)
   else {
-    const place = placeOf(status)
     terminal.line(`${styled(terminal, 'green', 'Done')}: ${status.steps.filter(({ state }) => state === 'done').length} answered, ${status.unanswered.length} not, ${costLine(status.spent)}.`)
-    terminal.line(`Report: ${printable(place)}`)
+    terminal.line(reportLine(session, status))
   }
   return status.state === 'failed' ? exitCodes.failed : exitCodes.ok
 }
 
-/** Where the report is: the file, relative to where the run began, or the address. */
-export function placeOf({ published }: Pick<RunStatus, 'published'>): string {
-  const { file, url } = (published ?? {}) as { file?: string; url?: string }
-  return file ?? url ?? ''
+/** Where the report of a run that is done is, and whether it still is. */
+export function reportLine({ storeOption }: Pick<Session, 'storeOption'>, status: RunStatus): string {
+  const { path, root } = placeOf(status)
+  const line = `Report: ${printable(path ?? '')}`
+  return root === undefined || existsSync(join(root, path!)) ? line : `${line} (it is not there any more; its text: holdfast show ${status.run} --report${storeOption})`
+}
+
+interface Place {
+  /** The file, relative to where the run began, or the address. */
+  readonly path: string | undefined
+  /** The directory in which it began; only for a file. */
+  readonly root: string | undefined
+}
+
+/** Where the report went; also if a person said that it did, and the action itself gave nothing. */
+function placeOf({ state, approval }: Pick<RunStatus, 'state' | 'approval'>): Place {
+  const { root, path, url } = (state === 'done' ? (approval?.actions[0]?.input ?? {}) : {}) as { root?: string; path?: string; url?: string }
+  return { path: path ?? url, root }
 }
 
 /** A run as JSON for scripts. */
 export function summaryOf(status: RunStatus): object {
-  const { run, state, goal, spent, approval, decision, failure, parked: setAside, unanswered } = status
+  const { run, state, goal, spent, approval, decision, failure, parked: aside, unanswered } = status
   return {
     run,
     state,
     goal,
-    report: placeOf(status) || null,
+    report: placeOf(status).path ?? null,
     steps: status.steps.map(({ id, origin, state: stepState, task, output, reason }) => ({ id, origin, state: stepState, question: (task as { question?: string }).question, findings: ((output as { findings?: unknown[] } | null)?.findings ?? []).length, reason })),
     unanswered: unanswered.length,
     spent,
     approval: approval ? { why: approval.why, digest: approval.digest } : null,
     decision,
     failure,
-    parked: setAside,
+    parked: aside,
   }
 }
 

@@ -2,6 +2,7 @@
  * Opens what a command works on: the store, the trace store beside it, and the mesh with the research crew. All of that is
  * loaded only here, so that help and mistakes need not wait for it.
  */
+import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { ConfigError } from '../errors.js'
 import type { Mesh } from '../mesh/mesh.js'
@@ -22,30 +23,66 @@ export interface Session {
   stop(): Promise<void>
 }
 
+/**
+ * How often the process may die over one effect before that is set aside. Not the three of a service: what ends this
+ * process is more often a person who presses a key than the effect itself, each of its effects may run again (agents
+ * read, models are asked under a ceiling, publishing asks first), and somebody sees it die. Not Infinity either: what
+ * does kill the process each time must not keep every other run of the store from going on.
+ */
+const suspectMax = 20
+
 const levels = new Set(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
 const defaultStore = '.holdfast'
 
 /** @param as owner: run what is there, unless another process does. client: only look, decide and send */
-export async function openSession(given: Given, terminal: Terminal, as: 'owner' | 'client'): Promise<Session> {
+/** @throws ConfigError for a store that is not there, unless it may begin */
+export async function openSession(given: Given, terminal: Terminal, as: 'owner' | 'client', begins = false): Promise<Session> {
   const level = given.strings['log-level'] ?? terminal.env['HOLDFAST_LOG'] ?? 'error'
   if (!levels.has(level)) throw new UsageError(`--log-level: expected ${[...levels].join(', ')}, got "${level}".`)
   const [{ pino }, { createMesh }, { researchRun }] = await Promise.all([import('pino'), import('../mesh/mesh.js'), import('./research/crew.js')])
   const logger = pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }))
   const where = given.strings['store'] ?? terminal.env['HOLDFAST_STORE'] ?? defaultStore
   const namespace = given.strings['namespace'] ?? 'research'
+  if (!begins) await mustExist(where, terminal.cwd)
   const { store, traces } = await openStores(where, namespace, terminal.cwd)
   const lease = given.strings['lease-ms']
   if (lease !== undefined && !/^[1-9]\d{0,8}$/.test(lease)) throw new UsageError(`--lease-ms: expected a whole number of at least 1, got "${lease}".`)
   const research = researchRun(await models(terminal.env))
-  const mesh = createMesh({ store, traces, namespace, logger, runs: [research], ...(given.flags['unsafe'] ? { unsafe: true } : {}), ...(lease === undefined ? {} : { leaseMs: Number(lease) }) })
+  const mesh = createMesh({ store, traces, namespace, logger, runs: [research], suspectMax, ...(given.flags['unsafe'] ? { unsafe: true } : {}), ...(lease === undefined ? {} : { leaseMs: Number(lease) }) })
   try {
     await (as === 'owner' ? mesh.start() : mesh.startAsClient())
   } catch (error) {
     await mesh.stop().catch(() => {})
     throw error
   }
-  const storeOption = [where === defaultStore || given.strings['store'] === undefined ? '' : ` --store ${where}`, given.strings['namespace'] === undefined ? '' : ` --namespace ${namespace}`].join('')
+  const storeOption = [where === defaultStore || given.strings['store'] === undefined ? '' : ` --store ${shellWord(withoutPassword(where))}`, given.strings['namespace'] === undefined ? '' : ` --namespace ${shellWord(namespace)}`].join('')
   return { mesh, research, storeOption, stop: () => mesh.stop() }
+}
+
+/** As a shell must be given it to read it as one word. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+}
+
+/** Hints end in logs and on screens that others see. */
+export function withoutPassword(store: string): string {
+  if (!isUrl(store) || !URL.canParse(store)) return store
+  const url = new URL(store)
+  if (url.password !== '') url.password = '***'
+  for (const name of url.searchParams.keys()) if (/pass|secret|token/i.test(name)) url.searchParams.set(name, '***')
+  return url.password === '' && url.search === '' ? store : url.href
+}
+
+const isUrl = (where: string): boolean => /^[a-z][a-z0-9+.-]+:\/\//i.test(where)
+
+/** Looking, deciding and going on begin no store: its name may be mistyped. */
+async function mustExist(where: string, cwd: string): Promise<void> {
+  if (isUrl(where)) return
+  const error = await access(join(resolve(cwd, where), 'data.mdb')).then(
+    () => undefined,
+    (thrown: unknown) => thrown as NodeJS.ErrnoException,
+  )
+  if (error?.code === 'ENOENT') throw new ConfigError(`There is no store at ${where}, so no run is kept there. Begin one with holdfast research, or name another --store.`)
 }
 
 async function openStores(where: string, namespace: string, cwd: string): Promise<{ store: Store; traces: TraceStore }> {
@@ -53,7 +90,7 @@ async function openStores(where: string, namespace: string, cwd: string): Promis
     const { redisStore, redisTraces } = await optional(() => import('../adapters/redis/index.js'), 'ioredis')
     return { store: redisStore(where), traces: redisTraces(where, { namespace }) }
   }
-  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(where)) throw new UsageError(`--store: expected a folder or redis://…, got "${where}".`)
+  if (isUrl(where)) throw new UsageError(`--store: expected a folder or redis://…, got "${withoutPassword(where)}".`)
   const [{ lmdbStore }, { jsonlTraces }] = await Promise.all([import('../adapters/lmdb/index.js'), import('../adapters/jsonl/index.js')])
   const folder = resolve(cwd, where)
   return { store: lmdbStore(folder), traces: jsonlTraces(join(folder, 'traces', namespace)) }

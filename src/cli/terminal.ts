@@ -10,8 +10,8 @@ export interface Terminal {
   readonly color: boolean
   line(text: string): void
   error(text: string): void
-  /** Asks a person; undefined when the input ends. */
-  ask(question: string): Promise<string | undefined>
+  /** Asks a person; undefined when the input ends or the signal aborts: then nothing is read any more. */
+  ask(question: string, signal: AbortSignal): Promise<string | undefined>
   /** Calls back on Ctrl-C (SIGINT) and on SIGTERM. Returns how to stop. */
   onInterrupt(listener: () => void): () => void
 }
@@ -38,8 +38,15 @@ export function processTerminal(streams: TerminalStreams = process): Terminal {
     color: stdout.isTTY === true && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb',
     line: (text) => void stdout.write(`${text}\n`),
     error: (text) => void stderr.write(`${text}\n`),
-    async ask(question) {
+    async ask(question, signal) {
+      if (signal.aborted) return undefined
       const reader = createInterface({ input: stdin, output: stdout })
+      const leave = (): void => {
+        // What is said next begins a line of its own.
+        stdout.write('\n')
+        reader.close()
+      }
+      signal.addEventListener('abort', leave, { once: true })
       try {
         return await new Promise<string | undefined>((resolve) => {
           reader.once('close', () => resolve(undefined))
@@ -48,9 +55,10 @@ export function processTerminal(streams: TerminalStreams = process): Terminal {
             reader.close()
             process.kill(process.pid, 'SIGINT')
           })
-          void reader.question(question).then(resolve)
+          reader.question(question).then(resolve, () => resolve(undefined))
         })
       } finally {
+        signal.removeEventListener('abort', leave)
         reader.close()
       }
     },

@@ -25,6 +25,11 @@ export function stateText(terminal: Pick<Terminal, 'color'>, state: RunStatus['s
   return styled(terminal, stateStyles[state] ?? 'cyan', stateWords[state])
 }
 
+/** What of a run was set aside, and why. */
+export function setAside({ address, reason, detail }: NonNullable<RunStatus['parked']>): string {
+  return `${address} was set aside (${reason}): ${printable(detail)}`
+}
+
 export function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(1)} s`
 }
@@ -63,6 +68,7 @@ export function runTree(terminal: Pick<Terminal, 'color'>, status: RunStatus, fi
     leaves.forEach((leaf, j) => lines.push(`${isLast ? '  ' : '│ '} ${j === leaves.length - 1 ? '└─' : '├─'} ${leaf}`))
   })
   if (status.decision) lines.push(`${status.decision.approved ? 'approved' : 'rejected'} by ${printable(status.decision.by)}${status.decision.note === '' ? '' : `: ${printable(status.decision.note)}`}`)
+  if (status.parked) lines.push(styled(terminal, 'yellow', setAside(status.parked)))
   if (status.failure) lines.push(styled(terminal, 'red', `${status.failure.reason}: ${printable(status.failure.message)}`))
   return lines
 }

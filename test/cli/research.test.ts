@@ -1,8 +1,11 @@
 /** The main job as a user runs it: real processes, real stores, real documents. */
-import { chmod, mkdir, mkdtemp, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readFile, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { createServer, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { shellWord, withoutPassword } from '../../src/cli/session.js'
 import { AnthropicServer, answer } from '../support/anthropic-server.js'
 import { holdfast, startHoldfast } from '../support/cli.js'
 import { question, writeDocuments } from '../support/documents.js'
@@ -147,7 +150,7 @@ test('Ctrl-C stops cleanly and says how to go on; then it goes on', async () => 
   const rest: string[] = []
   for await (const line of child.lines) rest.push(line)
   expect((await child.exited).code).toBe(130)
-  expect(last(rest)).toBe('Stopped. The run goes on where it was with: holdfast resume r')
+  expect(last(rest)).toBe('Stopped. It goes on where it was with: holdfast resume r   or with the next command that runs what is in that store. To end it: holdfast cancel r')
   const { code, lines } = await holdfast(['resume', 'r', '--approve-as', 'test'], { cwd })
   expect([code, last(lines)]).toEqual([0, 'Report: report-r.md'])
 }, 60_000)
@@ -166,11 +169,17 @@ describe('what is typed wrong', () => {
     [['research', 'x', '--run', 'no/slash'], 1, /run id/],
     [['research', 'x', '--store', 'ftp://x'], 2, /expected a folder or redis/],
     [['research', 'x', '--store', 'redis://127.0.0.1:1'], 1, /Redis at 127\.0\.0\.1:1/],
-    [['research', ' ', 'docs'], 1, /goal/],
+    [['research', ' ', 'docs'], 2, /has no word in it/],
+    [['research', '?', 'docs'], 2, /The question "\?" has no word in it/],
+    [['research', 'x', 'docs', '--out', ''], 2, /--out: expected the name of a file/],
+    [['research', 'x', 'docs', '--out', 'docs'], 2, /--out: docs is no file/],
+    [['research', 'x', 'docs', '--out', 'docs/guide.md/r.md'], 2, /--out: docs\/guide.md\/r.md cannot be written/],
+    [['research', 'x', 'docs', '--out', 'r.md', '--publish', 'http://127.0.0.1/'], 2, /give one of them/],
     [['research', 'x', 'docs', '--model', 'claude-opus-5'], 1, /needs a key: set ANTHROPIC_API_KEY/],
     [['research', 'x', 'docs', '--publish', 'file:///etc'], 2, /expected an http/],
-    [['show', 'nobody'], 1, /There is no run nobody/],
-    [['approve', 'nobody'], 1, /There is no run nobody/],
+    [['show', 'nobody'], 1, /There is no store at \.holdfast/],
+    [['approve', 'nobody'], 1, /There is no store at \.holdfast/],
+    [['runs', '--store', 'typo'], 1, /There is no store at typo, so no run is kept there/],
     [['runs', 'x'], 2, /takes no argument/],
     [['resolve', 'r'], 2, /either --happened or --not-happened/],
     [['runs', '--log-level', 'loud'], 2, /--log-level: expected trace/],
@@ -180,12 +189,14 @@ describe('what is typed wrong', () => {
     expect([...result.lines, result.stderr].join('\n')).toMatch(text)
     expect(result.code).toBe(code)
     expect(result.stderr).not.toMatch(/\n\s+at /)
+    // Nothing was begun by it.
+    expect(await readdir(cwd)).toEqual(['docs'])
   })
 
   test('with --json errors are JSON', async () => {
     const { lines, code } = await holdfast(['show', 'nobody', '--json'], { cwd })
     expect(code).toBe(1)
-    expect(JSON.parse(last(lines))).toMatchObject({ error: { code: 'CONFIG', message: expect.stringContaining('no run nobody') as string } })
+    expect(JSON.parse(last(lines))).toMatchObject({ error: { code: 'CONFIG', message: expect.stringContaining('no store at .holdfast') as string } })
   })
 
   test('a run of that id with another question is refused, --fresh begins another', async () => {
@@ -195,6 +206,127 @@ describe('what is typed wrong', () => {
     const fresh = await holdfast(['research', question, 'docs', '--run', 'r', '--fresh', '--approve-as', 'test'], { cwd })
     expect(last(fresh.lines)).toBe('Report: report-r-2.md')
   }, 60_000)
+})
+
+test('a run that nobody has is said so, with those there are', async () => {
+  await holdfast(['research', question, 'docs', '--run', 'r'], { cwd })
+  const { code, stderr } = await holdfast(['show', 'nobody'], { cwd })
+  expect([code, stderr]).toEqual([1, 'There is no run nobody. There are: r.\n'])
+}, 60_000)
+
+test('a file that is there is replaced, and whoever approves is told so', async () => {
+  await writeFile(join(cwd, 'precious.md'), 'Precious.')
+  const parked = await holdfast(['research', question, 'docs', '--run', 'r', '--out', 'precious.md'], { cwd })
+  expect(parked.lines).toContain('Run r waits for approval: it writes the report to precious.md, in place of the file that is there.')
+  expect(await report('precious.md')).toBe('Precious.')
+  const other = await holdfast(['research', question, 'docs', '--run', 's', '--out', 'new.md'], { cwd })
+  expect(other.lines).toContain('Run s waits for approval: it writes the report to new.md.')
+}, 60_000)
+
+test('reports of earlier runs are no documents, unless they are named', async () => {
+  await rm(join(cwd, 'docs'), { recursive: true })
+  await writeFile(join(cwd, 'keys.md'), 'Secrets are redacted before a log line is written, so that no secret ever reaches the log file.\n')
+  const ask = (...rest: string[]) => holdfast(['research', 'How are secrets redacted in the log?', ...rest, '--approve-as', 'test'], { cwd })
+  await ask('--run', 'a')
+  expect(await report('report-a.md')).toContain('[keys.md:1]')
+  await rm(join(cwd, 'keys.md'))
+  await writeFile(join(cwd, 'other.md'), 'Something else stands here, of which nobody asked.\n')
+  await ask('--run', 'b')
+  expect(await report('report-b.md')).toContain('- report-a.md: a report of an earlier run')
+  expect(await report('report-b.md')).not.toMatch(/\[report-a\.md:\d+\]/)
+  await ask('report-a.md', '--run', 'c')
+  expect(await report('report-c.md')).toContain('- Documents: 1 read, 0 skipped')
+}, 60_000)
+
+test('a report that is not there any more is not said to be there', async () => {
+  await holdfast(['research', question, 'docs', '--run', 'r', '--approve-as', 'test'], { cwd })
+  expect(last((await holdfast(['show', 'r'], { cwd })).lines)).toBe('Report: report-r.md')
+  const text = await report()
+  await rm(join(cwd, 'report-r.md'))
+  for (const args of [['research', question, 'docs', '--run', 'r'], ['show', 'r']]) {
+    expect(last((await holdfast(args, { cwd })).lines)).toBe('Report: report-r.md (it is not there any more; its text: holdfast show r --report)')
+  }
+  expect((await holdfast(['show', 'r', '--report'], { cwd })).lines.join('\n').trim()).toBe(text.trim())
+  expect((await holdfast(['research', question, 'docs', '--run', 'r'], { cwd })).lines[0]).toBe('Run r has ended; this is how. To begin anew, add --fresh.')
+}, 60_000)
+
+test('hints can be typed as they are, and tell no password', async () => {
+  const parked = await holdfast(['research', question, 'docs', '--run', 'r', '--store', "my store's"], { cwd })
+  expect(parked.lines.at(-2)).toBe(`  approve:  holdfast approve r --store 'my store'\\''s'`)
+  expect(shellWord(withoutPassword('redis://:secret@host:6379/1'))).toBe(`'redis://:***@host:6379/1'`)
+  expect(shellWord(withoutPassword('redis://ann:secret@host?password=secret'))).not.toContain('secret')
+  expect(shellWord(withoutPassword('redis://127.0.0.1:6379'))).toBe('redis://127.0.0.1:6379')
+}, 60_000)
+
+describe('a receiver that a test holds', () => {
+  let server: Server
+  let url: string
+  let answer: (method: string, response: ServerResponse) => void
+  beforeEach(async () => {
+    server = createServer((request, response) => void request.resume().on('end', () => answer(request.method!, response)))
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/reports`
+  })
+  afterEach(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const publishing = (...more: string[]): readonly string[] => ['research', question, 'docs', '--run', 'r', '--approve-as', 'test', '--publish', url, ...more]
+
+  test('that answers everybody proves nothing: the run waits, and a person says that it had arrived', async () => {
+    let posts = 0
+    answer = (method, response) => {
+      if (method === 'POST') posts++
+      if (method === 'POST') response.destroy()
+      else response.writeHead(200).end('Welcome to this site.')
+    }
+    const child = await startHoldfast(publishing(), { cwd })
+    const lines: string[] = []
+    for await (const line of child.lines) lines.push(line)
+    expect((await child.exited).code).toBe(3)
+    expect(lines.join('\n')).toContain('holdfast resolve r --happened')
+    const resolved = await holdfast(['resolve', 'r', '--happened', '--by', 'zed'], { cwd })
+    expect([resolved.code, last(resolved.lines)]).toEqual([0, `Report: ${url}`])
+    expect(last((await holdfast(['show', 'r'], { cwd })).lines)).toBe(`Report: ${url}`)
+    expect(posts).toBe(1)
+  }, 60_000)
+
+  test('whose answer has no end does not keep a stopped process', async () => {
+    let hasBegun = (): void => {}
+    const began = new Promise<void>((resolve) => (hasBegun = resolve))
+    answer = (_, response) => {
+      response.writeHead(500)
+      const more = (): void => {
+        while (!response.destroyed && response.write('x'.repeat(65_536)));
+      }
+      response.on('drain', more)
+      more()
+      hasBegun()
+    }
+    const child = await startHoldfast(publishing(), { cwd })
+    await began
+    child.kill('SIGTERM')
+    expect((await child.exited).code).toBe(130)
+  }, 60_000)
+
+  test('over which the process dies twenty times: it is set aside, and told', async () => {
+    let ask = (): void => {}
+    answer = () => ask()
+    for (let kills = 0; kills <= 20; kills++) {
+      const asked = new Promise<'asked'>((resolve) => (ask = () => resolve('asked')))
+      const child = await startHoldfast(kills === 0 ? publishing() : ['resume', 'r'], { cwd })
+      if ((await Promise.race([asked, child.exited])) !== 'asked') throw new Error(`kill ${kills}: ${(await child.exited).stderr}`)
+      child.kill('SIGKILL')
+      await child.exited
+    }
+    const parked = await holdfast(['resume', 'r'], { cwd })
+    expect(parked.code, parked.stderr).toBe(3)
+    expect(parked.lines.join('\n')).toMatch(/Run r cannot go on by itself: research\/r was set aside \(quarantined\): the process died 20 times/)
+    const whole = 'research/r was set aside (quarantined): the process died 20 times while handling'
+    expect((await holdfast(['runs'], { cwd })).lines.join('\n')).toContain(whole)
+    expect((await holdfast(['show', 'r'], { cwd })).lines.join('\n')).toContain(whole)
+    expect(JSON.parse(last((await holdfast(['runs', '--json'], { cwd })).lines))).toMatchObject([{ run: 'r', parked: { address: 'research/r', reason: 'quarantined' } }])
+  }, 100_000)
 })
 
 test('a folder that this process may not write to is said so', async () => {

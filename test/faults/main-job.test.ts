@@ -15,7 +15,7 @@ import { runScript, type RunningScript } from '../support/run-script.js'
 /** Runs that are killed at least once in that time, on each store. */
 const runsMin = extent(10)
 /** How often one run is killed at most. */
-const killsMax = 3
+const killsMax = 8
 
 const question = 'How does ioredis reconnect and retry lost commands, how does pino redact secrets, and how does zod report validation errors?'
 const packages = ['ioredis', 'pino', 'zod', 'lmdb', 'minisearch', 'xstate', 'fast-check', 'wink-nlp', 'msgpackr', 'thread-stream', 'typescript']

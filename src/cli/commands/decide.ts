@@ -3,7 +3,7 @@ import { userInfo } from 'node:os'
 import { isHoldfastError } from '../../errors.js'
 import type { Command } from '../command.js'
 import { exitCodes, type ExitCode } from '../exit.js'
-import { follow } from '../follow.js'
+import { alreadyDecided, follow } from '../follow.js'
 import { existingRun, openSession } from '../session.js'
 import { printable } from '../terminal.js'
 import { interruptible } from './interruptible.js'
@@ -28,7 +28,7 @@ function decision(name: 'approve' | 'reject', past: string): Command {
         try {
           const recorded = await run[name]({ by, ...(note === undefined ? {} : { note }), ...(digest === undefined ? {} : { digest }) })
           if (recorded.approved !== (name === 'approve')) {
-            terminal.line(given.flags['json'] ? JSON.stringify({ run: run.id, decision: recorded }) : `Run ${run.id} was already ${recorded.approved ? 'approved' : 'rejected'} by ${printable(recorded.by)}; a decision on record does not change.`)
+            terminal.line(given.flags['json'] ? JSON.stringify({ run: run.id, decision: recorded }) : alreadyDecided(run, recorded))
             return exitCodes.failed
           }
           if (!given.flags['json']) terminal.line(`Run ${run.id} is ${past} by ${printable(recorded.by)}.`)

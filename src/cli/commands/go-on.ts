@@ -13,7 +13,7 @@ export const resume: Command = {
   takes: [1, 1],
   options: {
     'approve-as': { type: 'string', value: '<name>', help: 'approve in that name where no person can be asked' },
-    redrive: { type: 'boolean', help: 'try again what was set aside because the process had died over it three times' },
+    redrive: { type: 'boolean', help: 'try again what was set aside because the process had died over it twenty times' },
   },
   examples: [['holdfast resume r-1a2b3c4d', 'from where it was when its process ended, however that happened']],
   async run(given, terminal): Promise<ExitCode> {

@@ -3,11 +3,11 @@ import { isHoldfastError } from '../../errors.js'
 import type { RunHandle, RunStatus } from '../../mesh/run-handle.js'
 import type { Command } from '../command.js'
 import { exitCodes, type ExitCode } from '../exit.js'
-import { reportOf, summaryOf } from '../follow.js'
+import { reportLine, reportOf, summaryOf } from '../follow.js'
 import { existingRun, openSession, type Session } from '../session.js'
 import { printable, styled, type Terminal } from '../terminal.js'
 import type { Given } from '../command.js'
-import { runTree, shortened, stateText, traceLines } from '../views.js'
+import { runTree, setAside, shortened, stateText, traceLines } from '../views.js'
 
 async function looking(given: Given, terminal: Terminal, look: (session: Session) => Promise<ExitCode>): Promise<ExitCode> {
   const session = await openSession(given, terminal, 'client')
@@ -43,7 +43,11 @@ export const runs: Command = {
       const rows = (await Promise.all((await mesh.list(research)).map(statusOrWhyNot))).filter((row) => row !== undefined)
       if (given.flags['json']) terminal.line(JSON.stringify(rows.map((row) => ('unreadable' in row ? row : summaryOf(row)))))
       else if (rows.length === 0) terminal.line('No run is kept here. Begin one with: holdfast research "<question>" <folder>')
-      else for (const row of rows) terminal.line(`${styled(terminal, 'bold', row.run.padEnd(14))} ${'unreadable' in row ? `${styled(terminal, 'red', 'cannot be read')}  ${printable(row.unreadable)}` : `${stateText(terminal, row.state)}  ${shortened(printable(row.goal), 90)}`}`)
+      else
+        for (const row of rows) {
+          terminal.line(`${styled(terminal, 'bold', row.run.padEnd(14))} ${'unreadable' in row ? `${styled(terminal, 'red', 'cannot be read')}  ${printable(row.unreadable)}` : `${stateText(terminal, row.state)}  ${shortened(printable(row.goal), 90)}`}`)
+          if ('parked' in row && row.parked) terminal.line(`${' '.repeat(15)}${styled(terminal, 'yellow', setAside(row.parked))}`)
+        }
       return exitCodes.ok
     }),
 }
@@ -69,7 +73,10 @@ export const show: Command = {
         }
         terminal.line(given.flags['json'] ? JSON.stringify({ run: run.id, report: reportOf(status) }) : reportOf(status))
       } else if (given.flags['json']) terminal.line(JSON.stringify({ ...summaryOf(status), members: status.members, findings }))
-      else for (const line of runTree(terminal, status, findings)) terminal.line(line)
+      else {
+        for (const line of runTree(terminal, status, findings)) terminal.line(line)
+        if (status.state === 'done') terminal.line(reportLine(session, status))
+      }
       return exitCodes.ok
     }),
 }

@@ -1,6 +1,8 @@
 /** `holdfast research`: begins a run, or goes on with it, and follows it to its report. */
 import { randomBytes } from 'node:crypto'
-import { isAbsolute, relative } from 'node:path'
+import type { Stats } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { dirname, isAbsolute, relative, resolve } from 'node:path'
 import { ConfigError } from '../../errors.js'
 import { checkId } from '../../runtime/identity.js'
 import type { Ceiling } from '../../mesh/define-run.js'
@@ -9,10 +11,10 @@ import type { Command, Given } from '../command.js'
 import { UsageError, type ExitCode } from '../exit.js'
 import { follow } from '../follow.js'
 import type { Material } from '../research/corpus.js'
-import { collectInputs } from '../research/inputs.js'
+import { collectInputs, type Inputs } from '../research/inputs.js'
 import { receiverProtocol } from '../research/publish.js'
 import { anthropicDefault, offlineName, openSession, type Session } from '../session.js'
-import type { Terminal } from '../terminal.js'
+import { printable, type Terminal } from '../terminal.js'
 import { interruptible } from './interruptible.js'
 
 export const research: Command = {
@@ -23,7 +25,7 @@ export const research: Command = {
   options: {
     run: { type: 'string', short: 'r', value: '<id>', help: 'id of the run; one that exists is gone on with, or shown if it has ended. Default a new one' },
     fresh: { type: 'boolean', help: 'begin anew: if the id is taken, -2, -3 … is added to it' },
-    out: { type: 'string', short: 'o', value: '<file>', help: 'where the report is written. Default report-<id>.md' },
+    out: { type: 'string', short: 'o', value: '<file>', help: 'where the report is written; a file that is there is replaced once that is approved. Default report-<id>.md' },
     publish: { type: 'string', value: '<url>', help: 'POST the report there with an Idempotency-Key instead of writing a file' },
     model: { type: 'string', short: 'm', value: '<name>', help: `offline, or a model of Anthropic such as ${anthropicDefault}. Default: Anthropic if ANTHROPIC_API_KEY is set, else offline` },
     'max-usd': { type: 'string', value: '<dollars>', help: 'what the run may cost' },
@@ -33,6 +35,9 @@ export const research: Command = {
   notes: [
     'Folders are looked through for documents (.md, .txt, .rst …); a file that is named is read whatever it is called. Without any, the',
     'current folder is taken. Kill it at any moment and begin it again with the same --run: it goes on where it was, and nothing is done twice.',
+    'A store is like a service: this command, approve, reject, resume, resolve and cancel go on with every unfinished run in it, not only',
+    'with the one they name, and so with what it costs. To end a run that is not wanted any more: holdfast cancel <run>.',
+    'Reports of earlier runs that lie among the documents are left out, unless they are named.',
     '',
     receiverProtocol,
   ].join('\n'),
@@ -43,27 +48,61 @@ export const research: Command = {
     ['holdfast research "…" docs --publish https://example.com/reports', 'sends the report instead of writing a file'],
   ],
   async run(given, terminal): Promise<ExitCode> {
-    const [question, ...paths] = given.positionals
-    const ceiling = ceilingOf(given)
-    const session = await openSession(given, terminal, 'owner')
+    // All that can be wrong with what was typed is found before a store is begun.
+    const wanted = await check(given, terminal)
+    const session = await openSession(given, terminal, 'owner', true)
     return interruptible(session, terminal, async (signal) => {
-      const run = await begin(session, { question: question!, paths: paths.length === 0 ? ['.'] : paths, given, ceiling, terminal })
+      const run = await begin(session, wanted, given, terminal)
       return follow(session, run, terminal, { json: given.flags['json']!, unattended: given.strings['approve-as'] }, signal)
     })
   },
 }
 
-interface Beginning {
+interface Wanted {
   readonly question: string
-  readonly paths: readonly string[]
-  readonly given: Given
+  /** Undefined: a new one. */
+  readonly id: string | undefined
+  readonly inputs: Inputs
+  /** Relative to the working directory; undefined: named after the run. */
+  readonly out: string | undefined
+  readonly publish: string | null
+  /** Full name; undefined: the first one there is. */
+  readonly model: string | undefined
   readonly ceiling: Ceiling
-  readonly terminal: Terminal
+}
+
+/** @throws UsageError, ConfigError, InvalidIdError that say what is wrong */
+async function check(given: Given, { cwd, env }: Terminal): Promise<Wanted> {
+  const [question = '', ...paths] = given.positionals
+  const { run, out, publish = null } = given.strings
+  const ceiling = ceilingOf(given)
+  if (!/[\p{L}\p{N}]/u.test(question)) throw new UsageError(`The question "${printable(question)}" has no word in it.`, 'research')
+  if (publish !== null && !(URL.canParse(publish) && /^https?:$/.test(new URL(publish).protocol))) throw new UsageError(`--publish: expected an http: or https: address, got "${publish}".`, 'research')
+  if (publish !== null && out !== undefined) throw new UsageError('--publish sends the report, --out writes it: give one of them.', 'research')
+  const model = fullName(given.strings['model'])
+  if (model !== undefined && model !== offlineName && (env['ANTHROPIC_API_KEY'] ?? '') === '') throw new ConfigError(`Model ${model} needs a key: set ANTHROPIC_API_KEY, or leave --model out to work offline.`)
+  if (out !== undefined) await mustBeFile(out, cwd)
+  const id = run === undefined ? undefined : checkId('run id', run)
+  const inputs = await collectInputs(paths.length === 0 ? ['.'] : paths, cwd)
+  return { question, id, inputs, model, out: out !== undefined && isAbsolute(out) ? relative(cwd, out) : out, publish, ceiling }
+}
+
+/** A file, or a name for one; what lies above it may still be made. */
+async function mustBeFile(out: string, cwd: string): Promise<void> {
+  if (out === '' || out.endsWith('/')) throw new UsageError(`--out: expected the name of a file, got "${out}".`, 'research')
+  if (await isThere(resolve(cwd, out), (stats) => !stats.isFile())) throw new UsageError(`--out: ${out} is no file but a folder or the like. Name a file in it.`, 'research')
+  for (let above = dirname(resolve(cwd, out)); above !== dirname(above); above = dirname(above)) {
+    if (await isThere(above, (stats) => !stats.isDirectory())) throw new UsageError(`--out: ${out} cannot be written: ${above} is a file.`, 'research')
+  }
+}
+
+function isThere(path: string, as: (stats: Stats) => boolean): Promise<boolean> {
+  return stat(path).then(as, () => false)
 }
 
 /** Starts the run, or finds it if there is one of that id with the same question. */
-async function begin(session: Session, { question, paths, given, ceiling, terminal }: Beginning): Promise<RunHandle> {
-  const wanted = checkId('run id', given.strings['run'] ?? newId())
+async function begin(session: Session, { question, id: named, inputs, out, publish, model: namedModel, ceiling }: Wanted, given: Given, terminal: Terminal): Promise<RunHandle> {
+  const wanted = named ?? newId()
   const id = given.flags['fresh'] ? await freeId(session, wanted) : wanted
   const known = session.mesh.handle(session.research, id)
   const status = await known.status()
@@ -73,28 +112,29 @@ async function begin(session: Session, { question, paths, given, ceiling, termin
   if (status) {
     const asked = question.normalize('NFC').replace(/\s+/gu, ' ').trim()
     if (status.goal !== asked) throw new ConfigError(`Run ${id} asks another question: "${status.goal}". Give another --run, or --fresh.`)
-    say(`Run ${id} exists and is gone on with.${session.mesh.system.role === 'client' ? ' Another process runs it; this one looks on.' : ''}`)
+    if (status.state === 'done' || status.state === 'failed') say(`Run ${id} has ended; this is how. To begin anew, add --fresh.`)
+    else say(`Run ${id} exists and is gone on with.${session.mesh.system.role === 'client' ? ' Another process runs it; this one looks on.' : ''}`)
     return known
   }
-  const inputs = await collectInputs(paths, terminal.cwd)
-  const publish = given.strings['publish'] ?? null
-  if (publish !== null && !(URL.canParse(publish) && /^https?:$/.test(new URL(publish).protocol))) throw new UsageError(`--publish: expected an http: or https: address, got "${publish}".`, 'research')
-  const out = given.strings['out'] ?? `report-${id}.md`
-  const model = modelName(given, session, terminal)
-  const material: Material = { root: terminal.cwd, ...inputs, out: isAbsolute(out) ? relative(terminal.cwd, out) : out, publish, model }
+  const file = out ?? `report-${id}.md`
+  const replaces = publish === null && (await isThere(resolve(terminal.cwd, file), () => true))
+  const model = modelOf(session, namedModel)
+  const material: Material = { root: terminal.cwd, ...inputs, out: file, replaces, publish, model }
   say(`Run ${id}: ${inputs.files.length} documents${inputs.skipped.length === 0 ? '' : `, ${inputs.skipped.length} skipped`}, ${model === offlineName ? 'offline model (no language model, no key)' : model}.`)
   return session.mesh.run(session.research, { id, goal: question, ceiling, models: [model], material })
 }
 
-function modelName(given: Given, session: Session, terminal: Terminal): string {
-  const named = given.strings['model']
-  const [first] = session.mesh.modelNames()
-  if (named === undefined) return first!
-  if (named === 'offline' || named === offlineName) return offlineName
-  const full = named.includes('/') ? named : `anthropic/${named}`
-  if (session.mesh.modelNames().includes(full)) return full
-  if ((terminal.env['ANTHROPIC_API_KEY'] ?? '') === '') throw new ConfigError(`Model ${full} needs a key: set ANTHROPIC_API_KEY, or leave --model out to work offline.`)
-  throw new ConfigError(`Model ${full} is not one of this process: ${session.mesh.modelNames().join(', ')}. Set HOLDFAST_MODEL=${named} to add it.`)
+function fullName(model: string | undefined): string | undefined {
+  if (model === undefined || model.includes('/')) return model
+  return model === 'offline' ? offlineName : `anthropic/${model}`
+}
+
+/** @throws ConfigError if this process has no such model */
+function modelOf({ mesh }: Session, named: string | undefined): string {
+  const names = mesh.modelNames()
+  const model = named ?? names[0]!
+  if (names.includes(model)) return model
+  throw new ConfigError(`Model ${model} is not one of this process: ${names.join(', ')}. Set HOLDFAST_MODEL=${model.replace(/^anthropic\//, '')} to add it.`)
 }
 
 function newId(): string {

@@ -12,6 +12,8 @@ export interface Material {
   readonly skipped: readonly SkippedFile[]
   /** Where the report goes: a file, relative to `root`, or an address. */
   readonly out: string
+  /** Whether there was a file of that name when the run began. */
+  readonly replaces: boolean
   readonly publish: string | null
   /** Full name of the model, `offline/extractive` or `anthropic/<id>`. */
   readonly model: string

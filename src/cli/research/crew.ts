@@ -165,7 +165,10 @@ export function researchRun(models: readonly ModelRef[]): RunDefinition {
       return publish === null ? { name: 'write-report', input: { root: (result.material as Material).root, path: out, text } } : { name: 'post-report', input: { url: publish, text } }
     },
     externalActions: externalActions(),
-    approval: ({ material }) => ({ why: (material as Material).publish === null ? `it writes the report to ${(material as Material).out}` : `it sends the report to ${(material as Material).publish}` }),
+    approval: ({ material }) => {
+      const { publish, out, replaces } = material as Material
+      return { why: publish === null ? `it writes the report to ${out}${replaces ? ', in place of the file that is there' : ''}` : `it sends the report to ${publish}` }
+    },
   })
 }
 

@@ -1,12 +1,13 @@
 /**
  * Which files a run reads. Folders are looked through for documents; a file that is named is taken whatever it is called.
- * What cannot be read as text is skipped and named, with the reason.
+ * What cannot be read as text, or is a report of this command, is skipped and named, with the reason.
  */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, readdir, readFile, stat } from 'node:fs/promises'
 import { extname, join, relative, resolve, sep } from 'node:path'
 import { ConfigError } from '../../errors.js'
+import { isReport } from './report.js'
 
 export interface InputFile {
   /** Relative to the working directory, with `/`. */
@@ -17,7 +18,7 @@ export interface InputFile {
 
 export interface SkippedFile {
   readonly path: string
-  readonly reason: 'unreadable' | 'binary' | 'empty' | 'too large' | 'not UTF-8'
+  readonly reason: 'unreadable' | 'binary' | 'empty' | 'too large' | 'not UTF-8' | 'a report of an earlier run'
 }
 
 export interface Inputs {
@@ -39,13 +40,15 @@ const ignoredFolders = new Set(['node_modules', '.git', '.hg', '.svn'])
  */
 export async function collectInputs(paths: readonly string[], cwd: string): Promise<Inputs> {
   const candidates = new Set<string>()
+  const named = new Set<string>()
   for (const path of paths) {
     const absolute = resolve(cwd, path)
     const stats = await stat(absolute).catch(() => undefined)
     if (!stats) throw new ConfigError(`There is no file or folder ${path}.`)
     if (stats.isDirectory()) for (const file of await documentsIn(absolute)) candidates.add(file)
-    else candidates.add(absolute)
+    else named.add(absolute)
   }
+  for (const file of named) candidates.add(file)
   if (candidates.size > filesMax) throw new ConfigError(`These are ${candidates.size} files; a run reads ${filesMax} at most. Name a smaller folder.`)
   const files: InputFile[] = []
   const skipped: SkippedFile[] = []
@@ -53,6 +56,8 @@ export async function collectInputs(paths: readonly string[], cwd: string): Prom
     const path = relative(cwd, absolute).split(sep).join('/')
     const read = await readText(absolute)
     if ('reason' in read) skipped.push({ path, reason: read.reason })
+    // What a run found would be its own evidence the next time.
+    else if (!named.has(absolute) && isReport(read.text)) skipped.push({ path, reason: 'a report of an earlier run' })
     else files.push({ path, digest: read.digest })
   }
   if (files.length === 0) {

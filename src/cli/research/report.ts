@@ -8,6 +8,12 @@ import type { Material } from './corpus.js'
 /** The heading at which the body ends. */
 export const aboutHeading = '## About this run'
 
+/** Whether the text ends as {@link reportText} lets it end. */
+export function isReport(text: string): boolean {
+  const at = text.lastIndexOf(`\n${aboutHeading}\n`)
+  return at >= 0 && /^\s*- Run: [\w.:-]{1,256}\r?\n- Model: /.test(text.slice(at + aboutHeading.length + 2))
+}
+
 export function reportText(result: RunResult): string {
   const body = (result.report as { markdown: string }).markdown.trimEnd()
   return `${body}\n\n${aboutHeading}\n\n${aboutLines(result).join('\n')}\n`
