@@ -4,8 +4,10 @@
  */
 import { z } from 'zod'
 import { sourceOf } from '../../adapters/offline/index.js'
+import { whyNotAtLine } from '../../adapters/offline/quotation.js'
+import { sentenceSpans } from '../../adapters/offline/sentence-bounds.js'
 import type { Verdict } from '../../machines/agent.machine.js'
-import { defineAgent, type AgentDefinition, type Prompt } from '../../mesh/define-agent.js'
+import { defineAgent, type Prompt } from '../../mesh/define-agent.js'
 import { defineRun, type RunDefinition } from '../../mesh/define-run.js'
 import type { ModelRef } from '../../mesh/model-call.js'
 import { readingFor, sourceAround, type Material, type Reading } from './corpus.js'
@@ -88,8 +90,9 @@ function researcherPrompt({ input, gathered }: { readonly input: z.output<typeof
 }
 
 function criticPrompt({ input, gathered }: { readonly input: CriticInput; readonly gathered: unknown }): Prompt {
-  const sources = gathered as Sources
-  const findings = input.output.findings.map(({ claim, path, line }, i) => `Finding ${i + 1}: "${claim}" [${path}:${line}]\nThe file around line ${line}:\n${numbered(sources[i] ?? null, line)}`).join('\n\n')
+  const findings = toJudge(input, gathered as Sources)
+    .map(({ finding: { claim, path, line }, source }, i) => `Finding ${i + 1}: "${claim}" [${path}:${line}]\nThe file around line ${line}:\n${numbered(source, line)}`)
+    .join('\n\n')
   const accepted = input.accepted.map(({ claim }) => `- ${claim}`).join('\n')
   return {
     system: 'You verify findings against their sources. Refuse a finding that does not stand at its line (not-at-line), does not answer the question (does-not-answer), cannot be understood alone (cannot-stand-alone), or repeats one accepted before (repeats). When in doubt, refuse.',
@@ -134,11 +137,9 @@ export function researchRun(models: readonly ModelRef[]): RunDefinition {
     gather: ({ input, material }) => readingFor(material as Material, input.task.question),
     prompt: researcherPrompt,
     confidence: ({ output, model }) => ({ value: Math.min(1, ...output.findings.map(({ confidence }) => confidence)), source: isOffline(model) ? 'rule' : 'self' }),
-    // Where a language model made up a place, there is nothing to check.
-    give: ({ output, gathered }) => {
-      const findings = output.findings.filter(({ path, line }) => (gathered as Reading).passages.some((passage) => passage.path === path && passage.line === line))
-      if (findings.length === 0) throw new Error('no sentence was found that answers it')
-      return { findings }
+    give: ({ output }) => {
+      if (output.findings.length === 0) throw new Error('no sentence was found that answers it')
+      return output
     },
     verifyWith: 'critic',
   })
@@ -150,9 +151,9 @@ export function researchRun(models: readonly ModelRef[]): RunDefinition {
     gather: ({ input, material }) => Promise.all(input.output.findings.map(({ path, line }) => sourceAround(material as Material, path, line))),
     prompt: criticPrompt,
     confidence: ({ output, model }) => ({ value: Math.min(1, ...output.judgements.map(({ confidence }) => confidence)), source: isOffline(model) ? 'rule' : 'self' }),
-    give: ({ output, input, model }) => verdictOf(output, input, isOffline(model) ? 'rule' : 'judge'),
+    give: ({ output, input, gathered, model }) => verdictOf(output, input, gathered as Sources, isOffline(model) ? 'rule' : 'judge'),
   })
-  const writer = defineAgent({ name: 'writer', input: WriterInput, output: Report, model: models, prompt: writerPrompt, completionTokensMax: 16_384, give: ({ output, input }) => checkedReport(output, input) })
+  const writer = defineAgent({ name: 'writer', input: WriterInput, output: Report, model: models, prompt: writerPrompt, completionTokensMax: 16_384, give: ({ output, input, model }) => (isOffline(model) ? output : checkedReport(output, input)) })
   return defineRun({
     name: 'research',
     crew: { planner, worker: researcher, checker: critic, writer },
@@ -181,16 +182,40 @@ function taskFor(question: string, input: PlannerInput): Task {
   return { question, asked: input.task.asked ?? input.task.question, exclude: [...(input.task.exclude ?? []), ...refused] }
 }
 
+/** A finding, and why it is no quotation from its line; undefined if it is one, and there is something to judge. */
+interface Checked {
+  readonly finding: Finding
+  readonly source: string | null
+  readonly misquoted: string | undefined
+}
+
+/** Every finding, compared with its file by rule: what a model said or made up is no matter of judgement. */
+function compared({ output: { findings } }: CriticInput, sources: Sources): readonly Checked[] {
+  return findings.map((finding, i) => ({ finding, source: sources[i] ?? null, misquoted: whyNotAtLine(sources[i] ?? undefined, finding.line, finding.claim) }))
+}
+
+/** The findings that a critic is asked about, in their order: those that stand at their line. */
+export function toJudge(input: CriticInput, sources: Sources): readonly Checked[] {
+  return compared(input, sources).filter(({ misquoted }) => misquoted === undefined)
+}
+
 /** The judgements on single findings as one verdict on all of them: it is a yes if any of them stands. */
-function verdictOf({ judgements }: z.output<typeof Judgements>, { output: { findings } }: CriticInput, source: 'rule' | 'judge'): Verdict {
-  if (judgements.length !== findings.length) throw new Error(`${judgements.length} judgements on ${findings.length} findings`)
-  const accepted = findings.filter((_, i) => judgements[i]!.accepted)
-  const refused = findings.flatMap((finding, i) => (judgements[i]!.accepted ? [] : [{ finding, reasons: judgements[i]!.reasons, explanation: judgements[i]!.explanation }]))
+export function verdictOf({ judgements }: z.output<typeof Judgements>, input: CriticInput, sources: Sources, source: 'rule' | 'judge'): Verdict {
+  const all = compared(input, sources)
+  const judged = all.filter(({ misquoted }) => misquoted === undefined)
+  if (judgements.length !== judged.length) throw new Error(`${judgements.length} judgements on ${judged.length} findings`)
+  const results = all.map((checked) => {
+    const { finding, misquoted } = checked
+    if (misquoted !== undefined) return { finding, accepted: false, reasons: ['not-at-line'], explanation: `Refused: the sentence ${misquoted}.` }
+    return { ...judgements[judged.indexOf(checked)]!, finding }
+  })
+  const accepted = results.filter((result) => result.accepted).map(({ finding }) => finding)
+  const refused = results.filter((result) => !result.accepted).map(({ finding, reasons, explanation }) => ({ finding, reasons, explanation }))
   return {
     accepted: accepted.length > 0,
     reasons: [...new Set(refused.flatMap(({ reasons }) => reasons))],
     explanation: refused.length === 0 ? 'every finding stands' : [...new Set(refused.map(({ explanation }) => explanation))].join(' '),
-    confidence: { value: Math.min(1, ...judgements.map(({ confidence }) => confidence)), source },
+    confidence: { value: Math.min(1, ...judgements.map(({ confidence }) => confidence)), source: judged.length === 0 ? 'rule' : source },
     output: { findings: accepted },
     refused,
     sourcesVerified: accepted.map(({ path, line }) => `${path}:${line}`),
@@ -198,17 +223,69 @@ function verdictOf({ judgements }: z.output<typeof Judgements>, { output: { find
   }
 }
 
-/** Every sentence of a report ends with a source, and with one that was verified. */
-function checkedReport(report: z.output<typeof Report>, { steps }: WriterInput): z.output<typeof Report> {
+const notAnswered = /^>\s*(?:Not answered:(.*))?$/
+const sourceMark = /\[([^[\]]+:\d+)\]/g
+
+/**
+ * Every sentence of a language model's report ends with a source, and with one that was verified. What says nothing
+ * needs none: headings, and lines that name what was not answered.
+ *
+ * @throws Error that names the sentence
+ */
+export function checkedReport(report: z.output<typeof Report>, { steps, unanswered }: WriterInput): z.output<typeof Report> {
   const known = new Set(steps.flatMap(({ output }) => output.findings.map(sourceOf)))
-  for (const line of report.markdown.split('\n')) {
-    const text = line.replace(/^\s*(?:[-*]|\d+\.)\s+/, '').trim()
-    if (text === '' || text.startsWith('#') || text.startsWith('>')) continue
-    const source = /\[([^[\]]+:\d+)\]$/.exec(text)?.[1]
-    if (source === undefined) throw new Error(`the report has a sentence without a source: "${text.slice(0, 80)}"`)
-    if (!known.has(source)) throw new Error(`the report names a source that no finding has: ${source}`)
+  const claims = new Set(steps.flatMap(({ output }) => output.findings.map(({ claim }) => plain(claim))))
+  const questions = new Set(unanswered.map(({ task }) => plain(task.asked ?? task.question)))
+  const unsourced = (text: string): Error => new Error(`the report has a sentence without a source: "${text.trim().slice(0, 80)}"`)
+  for (const paragraph of paragraphsOf(report.markdown)) {
+    const open = notAnswered.exec(paragraph)
+    if (open) {
+      const [, question = ''] = open
+      if (!questions.has(plain(question)) && sentencesIn(question).length > 1) throw unsourced(question)
+      continue
+    }
+    const heading = /^#{1,6}\s+(.*)$/.exec(paragraph)?.[1]
+    if (heading !== undefined) {
+      if (/[.!…]["'”’»)\]*_]*$/.test(heading.trim()) || sentencesIn(heading).length > 1) throw unsourced(heading)
+      continue
+    }
+    let from = 0
+    for (const mark of paragraph.matchAll(sourceMark)) {
+      const text = paragraph.slice(from, mark.index)
+      if (!known.has(mark[1]!)) throw new Error(`the report names a source that no finding has: ${mark[1]!}`)
+      // A full stop may stand behind the source that it belongs to; a claim is one sentence, whatever stands in it.
+      const said = text.replace(/^\s*[.!?…]+(?=\s|$)/, '')
+      if (!claims.has(plain(said)) && sentencesIn(said).length > 1) throw unsourced(sentencesIn(said)[0]!)
+      from = mark.index + mark[0].length
+    }
+    if (/[\p{L}\p{N}]/u.test(paragraph.slice(from))) throw unsourced(paragraph.slice(from))
   }
   return report
 }
 
-export type { AgentDefinition }
+/** The blocks of the Markdown as single lines, without the marks of list items: a sentence may go on in the next line, but not in the next block. */
+function paragraphsOf(markdown: string): string[] {
+  const paragraphs: string[] = []
+  let isOpen = false
+  for (const line of markdown.split(/\r\n|\n|\r/)) {
+    const text = line.trim()
+    const item = /^(?:[-*+]|\d{1,9}[.)])\s+/.exec(text)?.[0]
+    const isOwn = /^(?:#{1,6}\s|>)/.test(text)
+    if (text !== '' && isOpen && item === undefined && !isOwn) paragraphs.push(`${paragraphs.pop()!} ${text}`)
+    else if (text !== '') paragraphs.push(text.slice(item?.length ?? 0))
+    isOpen = text !== '' && !isOwn
+  }
+  return paragraphs
+}
+
+function sentencesIn(text: string): string[] {
+  const chars = text.replace(/\s+/g, ' ').trim().split('')
+  let inCode = false
+  const code = chars.map((char) => (char === '`' ? ((inCode = !inCode), true) : inCode))
+  return sentenceSpans({ chars, code, lines: chars.map(() => 0) }).map(({ from, to }) => chars.slice(from, to).join(''))
+}
+
+/** Without what Markdown adds. */
+function plain(text: string): string {
+  return text.replace(/[\\*_`]/g, '').replace(/\s+/g, ' ').trim()
+}

@@ -2,7 +2,7 @@
 import { composeReport, critique, offlineModel, planQuestion, replanStep, research, type RefusalReason } from '../../adapters/offline/index.js'
 import { modelOf, type ModelRef } from '../../mesh/model-call.js'
 import type { Reading } from './corpus.js'
-import type { CriticInput, PlannerInput, Sources, Task, WriterInput } from './crew.js'
+import { toJudge, type CriticInput, type PlannerInput, type Sources, type Task, type WriterInput } from './crew.js'
 
 export function offlineResearch(): ModelRef {
   return modelOf(offlineModel({ skills: { planner: plan as never, researcher: find as never, critic: judge as never, writer: write as never } }), 'extractive')
@@ -32,11 +32,10 @@ function find({ input, gathered }: Given<{ readonly task: Task }>): unknown {
 }
 
 function judge({ input, gathered }: Given<CriticInput>): unknown {
-  const sources = gathered as Sources
   const accepted = [...input.accepted]
   return {
-    judgements: input.output.findings.map((finding, i) => {
-      const verdict = critique({ question: input.task.question, finding, source: sources[i] ?? undefined, accepted })
+    judgements: toJudge(input, gathered as Sources).map(({ finding, source }) => {
+      const verdict = critique({ question: input.task.question, finding, source: source ?? undefined, accepted })
       if (verdict.accepted) accepted.push(finding)
       return { accepted: verdict.accepted, reasons: verdict.reasons, explanation: verdict.explanation, confidence: verdict.confidence }
     }),
