@@ -309,7 +309,7 @@ describe('a receiver that a test holds', () => {
     expect((await child.exited).code).toBe(130)
   }, 60_000)
 
-  test('over which the process dies twenty times: it is set aside, and told', async () => {
+  test('over which the process dies twenty times: it is set aside, told, and published once when it is tried again', async () => {
     let ask = (): void => {}
     answer = () => ask()
     for (let kills = 0; kills <= 20; kills++) {
@@ -319,6 +319,8 @@ describe('a receiver that a test holds', () => {
       child.kill('SIGKILL')
       await child.exited
     }
+    let posts = 0
+    answer = (method, response) => void response.writeHead(method === 'POST' ? (posts++, 201) : 404).end()
     const parked = await holdfast(['resume', 'r'], { cwd })
     expect(parked.code, parked.stderr).toBe(3)
     expect(parked.lines.join('\n')).toMatch(/Run r cannot go on by itself: research\/r was set aside \(quarantined\): the process died 20 times/)
@@ -326,6 +328,9 @@ describe('a receiver that a test holds', () => {
     expect((await holdfast(['runs'], { cwd })).lines.join('\n')).toContain(whole)
     expect((await holdfast(['show', 'r'], { cwd })).lines.join('\n')).toContain(whole)
     expect(JSON.parse(last((await holdfast(['runs', '--json'], { cwd })).lines))).toMatchObject([{ run: 'r', parked: { address: 'research/r', reason: 'quarantined' } }])
+    const redriven = await holdfast(['resume', 'r', '--redrive'], { cwd })
+    expect([redriven.code, last(redriven.lines)], redriven.stderr).toEqual([0, `Report: ${url}`])
+    expect(posts).toBe(1)
   }, 100_000)
 })
 
