@@ -30,7 +30,13 @@ export async function follow(session: Session, run: RunHandle, terminal: Termina
     signal.addEventListener('abort', () => resolve(undefined), { once: true })
   })
   const progress = run.progress()
-  let coming = progress.next()
+  const ahead = (): ReturnType<typeof progress.next> => {
+    const next = progress.next()
+    // Whoever leaves before it comes does not hear of its failure.
+    next.catch(() => {})
+    return next
+  }
+  let coming = ahead()
   let last: RunStatus | undefined
   for (;;) {
     let timer: NodeJS.Timeout | undefined
@@ -45,7 +51,7 @@ export async function follow(session: Session, run: RunHandle, terminal: Termina
       continue
     }
     if (next.done) break
-    coming = progress.next()
+    coming = ahead()
     last = next.value
     narrator.tell(last)
     if (last.parked || last.state === 'unsure') return parked(session, last, terminal, options.json)
