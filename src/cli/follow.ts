@@ -143,9 +143,12 @@ function parked(session: Session, status: RunStatus, terminal: Terminal, json: b
 function conclude(session: Pick<Session, 'storeOption'>, status: RunStatus | undefined, terminal: Terminal, json: boolean): ExitCode {
   if (!status) return exitCodes.failed
   if (json) terminal.line(JSON.stringify(summaryOf(status)))
-  else if (status.state === 'failed') terminal.line(`${styled(terminal, 'red', 'Failed')} (${status.failure?.reason ?? 'unknown'}): ${printable(status.failure?.message ?? '')}`)
+  else if (status.state === 'failed') {
+    terminal.line(`${styled(terminal, 'red', 'Failed')} (${status.failure?.reason ?? 'unknown'}): ${printable(status.failure?.message ?? '')}`)
+    if (status.mayRetry) terminal.line(`The report is approved and kept; publish it again with: holdfast retry ${status.run}${session.storeOption}`)
+  }
   else {
-    terminal.line(`${styled(terminal, 'green', 'Done')}: ${status.steps.filter(({ state }) => state === 'done').length} answered, ${status.unanswered.length} not, ${costLine(status.spent)}.`)
+    terminal.line(`${styled(terminal, 'green', 'Done')}: ${status.steps.filter(({ state }) => state === 'done').length} answered, ${status.unanswered.length} not, ${costLine(status.spent, status.overrun)}.`)
     terminal.line(reportLine(session, status))
   }
   return status.state === 'failed' ? exitCodes.failed : exitCodes.ok
@@ -173,7 +176,7 @@ function placeOf({ state, approval }: Pick<RunStatus, 'state' | 'approval'>): Pl
 
 /** A run as JSON for scripts. */
 export function summaryOf(status: RunStatus): object {
-  const { run, state, goal, spent, approval, decision, failure, parked: aside, unanswered } = status
+  const { run, state, goal, spent, overrun, approval, decision, resolution, retry, mayRetry, failure, parked: aside, unanswered } = status
   return {
     run,
     state,
@@ -182,8 +185,12 @@ export function summaryOf(status: RunStatus): object {
     steps: status.steps.map(({ id, origin, state: stepState, task, output, reason }) => ({ id, origin, state: stepState, question: (task as { question?: string }).question, findings: ((output as { findings?: unknown[] } | null)?.findings ?? []).length, reason })),
     unanswered: unanswered.length,
     spent,
+    overrun,
     approval: approval ? { why: approval.why, digest: approval.digest } : null,
     decision,
+    resolution,
+    retry,
+    mayRetry,
     failure,
     parked: aside,
   }

@@ -30,6 +30,10 @@ export function setAside({ address, reason, detail }: NonNullable<RunStatus['par
   return `${address} was set aside (${reason}): ${printable(detail)}`
 }
 
+function timeText(at: number | null): string {
+  return at === null ? '' : ` at ${new Date(at).toISOString()}`
+}
+
 export function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(1)} s`
 }
@@ -40,7 +44,7 @@ function questionOf(step: Pick<Step, 'task'>): string {
 
 /** A run as a tree: its steps with the agents that worked on them, their findings and costs. */
 export function runTree(terminal: Pick<Terminal, 'color'>, status: RunStatus, findings: readonly FindingRecord[]): string[] {
-  const lines = [`${styled(terminal, 'bold', status.run)}  ${stateText(terminal, status.state)}`, `${printable(status.goal)}`, `${costLine(status.spent)}`]
+  const lines = [`${styled(terminal, 'bold', status.run)}  ${stateText(terminal, status.state)}`, `${printable(status.goal)}`, `${costLine(status.spent, status.overrun)}`]
   const memberLine = (id: string): string => {
     const member = status.members.find((other) => other.id === id)
     if (!member) return ''
@@ -67,7 +71,10 @@ export function runTree(terminal: Pick<Terminal, 'color'>, status: RunStatus, fi
     lines.push(`${isLast ? '└─' : '├─'} ${head}`)
     leaves.forEach((leaf, j) => lines.push(`${isLast ? '  ' : '│ '} ${j === leaves.length - 1 ? '└─' : '├─'} ${leaf}`))
   })
-  if (status.decision) lines.push(`${status.decision.approved ? 'approved' : 'rejected'} by ${printable(status.decision.by)}${status.decision.note === '' ? '' : `: ${printable(status.decision.note)}`}`)
+  const { decision, resolution, retry } = status
+  if (decision) lines.push(`${decision.approved ? 'approved' : 'rejected'} by ${printable(decision.by)}${timeText(decision.at)}${decision.note === '' ? '' : `: ${printable(decision.note)}`}`)
+  if (resolution) lines.push(`${printable(resolution.by)} found out that the report ${resolution.happened ? 'had' : 'had not'} been published${timeText(resolution.at)}`)
+  if (retry) lines.push(`published again for ${printable(retry.by)}${timeText(retry.at)}`)
   if (status.parked) lines.push(styled(terminal, 'yellow', setAside(status.parked)))
   if (status.failure) lines.push(styled(terminal, 'red', `${status.failure.reason}: ${printable(status.failure.message)}`))
   return lines

@@ -1,5 +1,6 @@
 /** What is checked by rule of what a language model says: quotations, and the sources of a report. */
 import { describe, expect, test } from 'vitest'
+import { costLine } from '../../src/cli/research/report.js'
 import { checkedReport, toJudge, verdictOf, type CriticInput, type Finding } from '../../src/cli/research/crew.js'
 
 const source = '# Cache\n\nAn entry is evicted when the cache is full. The oldest entry goes first, e.g. the one of a.b.\nEviction takes no lock.\n'
@@ -69,4 +70,10 @@ describe('the report of a language model', () => {
   test('is refused for a source that no finding has', () => {
     expect(() => check('An entry goes. [a.md:4]')).toThrow('the report names a source that no finding has: a.md:4')
   })
+})
+
+test('the cost of a run says what is beyond what was held for its calls', () => {
+  const spent = { nanoDollars: 0, tokens: 6_506, calls: 4 }
+  expect(costLine(spent, { nanoDollars: 0, tokens: 0, calls: 0 })).toBe('$0, 6,506 tokens in 4 calls')
+  expect(costLine(spent, { nanoDollars: 0, tokens: 1_000, calls: 0 })).toBe('$0, 6,506 tokens in 4 calls and beyond what was held for them $0 and 1,000 tokens')
 })

@@ -68,7 +68,7 @@ describe.each([
 
     const tree = (await holdfast(['show', 'r', ...where], { cwd })).lines.join('\n')
     expect(tree).toContain('✓')
-    expect(tree).toContain('approved by ann: fine')
+    expect(tree).toMatch(/^approved by ann at \d{4}-\d\d-\d\dT[\d:.]+Z: fine$/m)
     const trace = (await holdfast(['trace', 'r', '--json', ...where], { cwd })).lines.map((line) => JSON.parse(line) as { agent: string; goalCheck: string; prompt: unknown; cost: object; latencyMs: number })
     expect(new Set(trace.map(({ agent }) => agent))).toEqual(new Set(['planner', 'researcher', 'critic', 'writer']))
     expect(trace.every(({ goalCheck, prompt, cost, latencyMs }) => goalCheck === 'intact' && prompt !== null && cost !== null && latencyMs >= 0)).toBe(true)
@@ -261,9 +261,9 @@ test('hints can be typed as they are, and tell no password', async () => {
 describe('a receiver that a test holds', () => {
   let server: Server
   let url: string
-  let answer: (method: string, response: ServerResponse) => void
+  let answer: (method: string, response: ServerResponse, key: unknown) => void
   beforeEach(async () => {
-    server = createServer((request, response) => void request.resume().on('end', () => answer(request.method!, response)))
+    server = createServer((request, response) => void request.resume().on('end', () => answer(request.method!, response, request.headers['idempotency-key'])))
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/reports`
   })
@@ -285,10 +285,31 @@ describe('a receiver that a test holds', () => {
     for await (const line of child.lines) lines.push(line)
     expect((await child.exited).code).toBe(3)
     expect(lines.join('\n')).toContain('holdfast resolve r --happened')
+    expect(lines.join('\n')).toContain('it answered 200 without the digest of the report')
     const resolved = await holdfast(['resolve', 'r', '--happened', '--by', 'zed'], { cwd })
     expect([resolved.code, last(resolved.lines)]).toEqual([0, `Report: ${url}`])
-    expect(last((await holdfast(['show', 'r'], { cwd })).lines)).toBe(`Report: ${url}`)
+    const { lines: shown } = await holdfast(['show', 'r'], { cwd })
+    expect(last(shown)).toBe(`Report: ${url}`)
+    expect(shown.join('\n')).toMatch(/^zed found out that the report had been published at \d{4}-/m)
     expect(posts).toBe(1)
+  }, 60_000)
+
+  test('that refuses takes it when it is sent once more, without another approval', async () => {
+    let status = 403
+    const keys: unknown[] = []
+    answer = (method, response, key) => {
+      if (method === 'POST') keys.push(key)
+      response.writeHead(method === 'POST' ? status : 404).end()
+    }
+    const failed = await holdfast(publishing(), { cwd })
+    expect([failed.code, last(failed.lines)]).toEqual([1, 'The report is approved and kept; publish it again with: holdfast retry r'])
+    expect((await holdfast(['retry', 'r'], { cwd })).code).toBe(1)
+    status = 201
+    const again = await holdfast(['retry', 'r', '--by', 'bob'], { cwd })
+    expect([again.code, last(again.lines)], again.stderr).toEqual([0, `Report: ${url}`])
+    expect((await holdfast(['show', 'r'], { cwd })).lines.join('\n')).toMatch(/^published again for bob at \d{4}-/m)
+    expect(keys).toEqual([keys[0], keys[0], keys[0]])
+    expect((await holdfast(['retry', 'r'], { cwd })).stderr).toContain('it is done')
   }, 60_000)
 
   test('whose answer has no end is believed by its beginning', async () => {

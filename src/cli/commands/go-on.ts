@@ -1,5 +1,7 @@
-/** `holdfast resume`, `resolve` and `cancel`: going on with a run, or ending it. */
+/** `holdfast resume`, `resolve`, `retry` and `cancel`: going on with a run, or ending it. */
 import { userInfo } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { RunHandle, RunStatus } from '../../mesh/run-handle.js'
 import type { Command } from '../command.js'
 import { UsageError, exitCodes, type ExitCode } from '../exit.js'
 import { follow } from '../follow.js'
@@ -42,13 +44,40 @@ export const resolve: Command = {
     if (happened === not) throw new UsageError('holdfast resolve needs either --happened or --not-happened.', 'resolve')
     const session = await openSession(given, terminal, 'owner')
     return interruptible(session, terminal, async (signal) => {
-      const { run } = await existingRun(session, given.positionals[0]!)
+      const { run, status } = await existingRun(session, given.positionals[0]!)
+      const { resolution } = status
       await run.resolve({ happened: happened!, by: given.strings['by'] ?? userInfo().username })
-      // It leaves that state with the next commit; until then it would be taken for what it was.
-      await run.settled({ deadlineMs: 10_000 }).catch(() => {})
+      await taken(run, (now) => now.resolution?.at !== resolution?.at)
       return follow(session, run, terminal, { json: given.flags['json']!, unattended: undefined }, signal)
     })
   },
+}
+
+export const retry: Command = {
+  name: 'retry',
+  summary: 'Publishes an approved report again that the receiver or the disk did not take, under the same key.',
+  usage: '<run>',
+  takes: [1, 1],
+  options: { by: { type: 'string', value: '<name>', help: 'who wants it. Default: the name of the user' } },
+  examples: [['holdfast retry r-1a2b3c4d', 'the receiver is up again']],
+  async run(given, terminal): Promise<ExitCode> {
+    const session = await openSession(given, terminal, 'owner')
+    return interruptible(session, terminal, async (signal) => {
+      const { run, status } = await existingRun(session, given.positionals[0]!)
+      await run.retry({ by: given.strings['by'] ?? userInfo().username })
+      await taken(run, (now) => now.retry?.at !== status.retry?.at)
+      return follow(session, run, terminal, { json: given.flags['json']!, unattended: undefined }, signal)
+    })
+  },
+}
+
+/** What was said is durable; until it is also taken, the run would be taken for what it was. Waits 10 s at most: whoever runs it may be busy. */
+async function taken(run: RunHandle, isTaken: (status: RunStatus) => boolean): Promise<void> {
+  for (let waited = 0; waited < 10_000; waited += 50) {
+    const status = await run.status()
+    if (!status || isTaken(status)) return
+    await sleep(50)
+  }
 }
 
 export const cancel: Command = {

@@ -30,7 +30,7 @@ function aboutLines({ run, members, material }: RunResult): string[] {
     `- Model: ${model === 'offline/extractive' ? 'none (sentences found by word statistics, checked by rules)' : model}`,
     `- Documents: ${files.length} read, ${skipped.length} skipped`,
     `- Time: ${(elapsedMs / 1_000).toFixed(1)} s, without the time a person took to decide`,
-    `- Cost: ${costLine(spent)}`,
+    `- Cost: ${costLine(spent, sum(members.map((member) => member.overrun)))}`,
     '',
     '| Agent | Task | Time | Calls | Tokens |',
     '|---|---|---|---|---|',
@@ -40,6 +40,9 @@ function aboutLines({ run, members, material }: RunResult): string[] {
   return lines
 }
 
-export function costLine({ nanoDollars, tokens, calls }: Amounts): string {
-  return `${formatDollars(nanoDollars)}, ${tokens.toLocaleString('en-US')} tokens in ${calls} ${calls === 1 ? 'call' : 'calls'}`
+/** @param overrun what is beyond what was held for the calls: nothing, unless a provider counts otherwise than it says */
+export function costLine({ nanoDollars, tokens, calls }: Amounts, overrun: Amounts): string {
+  const line = `${formatDollars(nanoDollars)}, ${tokens.toLocaleString('en-US')} tokens in ${calls} ${calls === 1 ? 'call' : 'calls'}`
+  if (overrun.nanoDollars === 0 && overrun.tokens === 0) return line
+  return `${line} and beyond what was held for them ${formatDollars(overrun.nanoDollars)} and ${overrun.tokens.toLocaleString('en-US')} tokens`
 }
