@@ -30,6 +30,8 @@ export interface Command {
   readonly examples: readonly (readonly [commandLine: string, what: string])[]
   /** Further words of the help. */
   readonly notes?: string
+  /** It needs no store: of the common options it has only --help. */
+  readonly isOffline?: true
   /** How many arguments beside options it takes, inclusive. */
   readonly takes: readonly [min: number, max: number]
   run(given: Given, terminal: Terminal): Promise<ExitCode>
@@ -46,9 +48,13 @@ export const commonOptions: OptionSpecs = {
   help: { type: 'boolean', short: 'h', help: 'show this help' },
 }
 
+function commonOf({ isOffline }: Command): OptionSpecs {
+  return isOffline ? { help: commonOptions['help']! } : commonOptions
+}
+
 /** @throws UsageError that says what is wrong and what is possible */
 export function parse(command: Command, args: readonly string[]): Given {
-  const options = { ...command.options, ...commonOptions }
+  const options = { ...command.options, ...commonOf(command) }
   let parsed: { values: Record<string, string | boolean | undefined>; positionals: string[] }
   try {
     parsed = parseArgs({ args: [...args], options: Object.fromEntries(Object.entries(options).map(([name, { type, short }]) => [name, { type, ...(short === undefined ? {} : { short }) }])), allowPositionals: true })
@@ -91,7 +97,7 @@ export function helpOf(command: Command): string {
     return rows.map(([left, help]) => `${left.padEnd(width)}${help}`)
   }
   if (Object.keys(command.options).length > 0) lines.push('', 'Options:', ...table(command.options))
-  lines.push('', 'Common options:', ...table(commonOptions))
+  lines.push('', 'Common options:', ...table(commonOf(command)))
   if (command.examples.length > 0) lines.push('', 'Examples:', ...command.examples.flatMap(([line, what]) => [`  ${line}`, `      ${what}`]))
   return lines.join('\n')
 }
