@@ -1,6 +1,7 @@
 /**
  * An actor system: one process's part in a namespace. It owns the shards it could claim, runs their actors, and hands
- * out {@link ActorHandle}s. If another living process owns the namespace, this one is a client: it appends and reads.
+ * out {@link ActorHandle}s. While another living process owns the namespace, this one stands by as a client: it appends
+ * and reads, and takes over when that process has gone.
  */
 import type { AnyStateMachine } from 'xstate'
 import { ConfigError, MailboxFullError, StoppedError, isHoldfastError, toStoredError } from '../errors.js'
@@ -76,6 +77,7 @@ export class ActorSystem {
   private stopping: Promise<void> | undefined
   private currentRole: SystemRole = 'client'
   private cancelHeartbeat: (() => void) | undefined
+  private cancelStandby: (() => void) | undefined
 
   constructor(options: ActorSystemOptions) {
     checkOptions(options)
@@ -93,7 +95,9 @@ export class ActorSystem {
   // ── Life ──
 
   /**
-   * Opens the store, claims the shards and takes up what an earlier owner left. Resolves to this system.
+   * Opens the store, claims the shards and takes up what an earlier owner left. Resolves to this system. If another
+   * process has the shards, this one is a client for now, looks every third of a lease whether it has gone, and then
+   * takes over: {@link role} tells.
    *
    * @throws ConfigError when the namespace's settings differ or the store would lose data
    */
@@ -101,6 +105,7 @@ export class ActorSystem {
     const context = await this.open()
     this.currentRole = await this.claimAll(context)
     if (this.currentRole === 'owner') this.gateway = this.ownerGateway(this.storeGateway!)
+    else this.standBy(context)
     this.logger.info({ namespace: context.namespace, node: this.node.id, role: this.currentRole, durability: this.durability, shards: context.shards }, 'actor system started')
     return this
   }
@@ -162,6 +167,7 @@ export class ActorSystem {
 
   private async end(withinMs: number): Promise<void> {
     this.state = 'stopping'
+    this.cancelStandby?.()
     const stopped = await this.inTime(this.finish(), withinMs)
     this.state = 'stopped'
     this.cancelHeartbeat?.()
@@ -191,15 +197,40 @@ export class ActorSystem {
     }
   }
 
+  /** Another process runs the actors: as soon as it has gone, this one does. */
+  private standBy(context: RuntimeContext): void {
+    this.cancelStandby = this.clockPort.after(Math.ceil(this.runtime.leaseMs / 3), () => {
+      this.takeOver(context)
+        .catch((error: unknown) => this.logger.warn({ node: this.node.id, error: (error as Error).message }, 'the shards could not be asked for; trying again'))
+        .finally(() => {
+          if (this.state === 'started' && this.currentRole === 'client') this.standBy(context)
+        })
+    })
+  }
+
+  private async takeOver(context: RuntimeContext): Promise<void> {
+    if (this.state !== 'started' || (await this.claimAll(context)) === 'client') return
+    // It may have been stopped meanwhile.
+    if ((this.state as string) !== 'started') {
+      await Promise.all([...this.shards.values()].map((shard) => shard.stop()))
+      return
+    }
+    this.currentRole = 'owner'
+    this.gateway = this.ownerGateway(this.storeGateway!)
+    for (const drain of this.drains) for (const shard of this.shards.keys()) drain.add(shard)
+    this.logger.info({ namespace: context.namespace, node: this.node.id, shards: this.shards.size }, 'actor system took over from another process')
+  }
+
   /** For tests of crashes: falls silent at once, as a killed process would. */
   abandon(): void {
     this.state = 'stopped'
     this.cancelHeartbeat?.()
+    this.cancelStandby?.()
     for (const shard of this.shards.values()) shard.abandon()
     this.storeGateway?.stop(new StoppedError('The actor system'))
   }
 
-  /** owner: this process runs the actors. client: another one does, and this one sends and looks. */
+  /** owner: this process runs the actors. client: another one does, and this one sends, looks and, unless it is a client by choice, waits for its turn. */
   get role(): SystemRole {
     return this.currentRole
   }
@@ -390,7 +421,7 @@ export class ActorSystem {
     for (;;) {
       const claim = await context.store.claim(number, this.node, seen)
       if ('lease' in claim) {
-        const shard = new Shard(context, this.node, claim.lease, claim.state, await context.store.now(), (lost, why) => this.lost(lost, why))
+        const shard = new Shard(context, this.node, claim.lease, claim.state, await context.store.now(), (lost, why) => this.lost(context, lost, why))
         this.shards.set(number, shard)
         return { shard, state: claim.state, dead: seen?.node }
       }
@@ -401,13 +432,15 @@ export class ActorSystem {
     }
   }
 
-  private lost(shard: Shard, why: string): void {
+  private lost(context: RuntimeContext, shard: Shard, why: string): void {
     this.shards.delete(shard.number)
     for (const drain of this.drains) drain.remove(shard.number)
     this.logger.error({ shard: shard.number, node: this.node.id }, `a shard was lost: ${why}`)
     if (this.shards.size > 0) return
     this.currentRole = 'client'
-    if (this.state === 'started') this.gateway = this.storeGateway
+    if (this.state !== 'started') return
+    this.gateway = this.storeGateway
+    this.standBy(context)
   }
 
   private heartbeat(): void {
