@@ -23,6 +23,7 @@ export {
   repeatable,
   reply,
   restartDurableChild,
+  sendToDurableChild,
   stopDurableChild,
   type Ask,
   type ChildFact,
@@ -45,7 +46,21 @@ export type { TraceEntry, TraceStore } from './mesh/ports/trace-store.js'
 export { agentMachine, type Act, type AgentFailure, type AgentInput, type AgentOutput, type AgentTask, type Goal, type Verdict } from './machines/agent.machine.js'
 export { callMachine, type AttemptOutcome, type CallInput, type CallOutput } from './machines/call.machine.js'
 export { runMachine, type Member, type RunInput, type RunOutput, type RunRole, type Step } from './machines/run.machine.js'
-export { supervisorMachine, defaultSupervisorOptions, type ChildSpec, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './machines/supervisor.machine.js'
+export {
+  supervisorMachine,
+  defaultSupervisorOptions,
+  type ChildSpec,
+  type RestartStrategy,
+  type RestartType,
+  type Shutdown,
+  type SupervisorContext,
+  type SupervisorEvent,
+  type SupervisorInput,
+  type SupervisorOptions,
+  type SupervisorOutput,
+  type SupervisorReport,
+  type Ward,
+} from './machines/supervisor.machine.js'
 export type { ApprovalRequest, Decision, PlannedAction, Resolution, Retry } from './machines/approval.js'
 export { passes, type Confidence, type ConfidenceSource } from './machines/gate.js'
 export { closeGrant, grant, isBalanced, nothing, openLedger, reserve, settle, type Amounts, type Ledger } from './machines/ledger.js'

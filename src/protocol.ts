@@ -127,10 +127,18 @@ export interface StartChild {
   readonly input?: unknown
 }
 
+/** An event for a durable child, by its id. */
+export interface SendToChild {
+  readonly machine: string
+  readonly id: string
+  readonly event: { readonly type: string; readonly [key: string]: unknown }
+}
+
 export type Command =
   | ({ readonly type: 'child.start' } & StartChild)
   | { readonly type: 'child.stop'; readonly machine: string; readonly id: string }
   | { readonly type: 'child.restart'; readonly machine: string; readonly id: string; readonly from: 'snapshot' | 'input' }
+  | ({ readonly type: 'child.send' } & SendToChild)
   | { readonly type: 'reply'; readonly value: unknown; readonly token?: ReplyToken }
   | ({ readonly type: 'append' } & StreamEntry)
 
@@ -152,13 +160,16 @@ export interface StreamEntry {
 /** Told to the parent when a durable child has started, ended or failed; see {@link durableChild}. */
 export type ChildFact =
   | ({ readonly type: 'child.started' } & FactCommon)
-  | ({ readonly type: 'child.stopped'; readonly reason: 'done' | 'stopped'; readonly output?: Json } & FactCommon)
+  /** gone: there is no record of it, or no more. Told again to a parent that stops a child which has ended. */
+  | ({ readonly type: 'child.stopped'; readonly reason: 'done' | 'stopped' | 'gone'; readonly output?: Json } & FactCommon)
   | ({ readonly type: 'child.failed'; readonly error: StoredError } & FactCommon)
 
 interface FactCommon {
   readonly id: string
   readonly machine: string
   readonly address: string
+  /** Differs with every start and restart of the child: tells what is told of an earlier one. 0 if it is gone. */
+  readonly generation: number
   /** Namespace time of the child's commit, in ms. */
   readonly at: number
   /** A number in [0, 1), the same at every recovery: what a pure chart draws jitter from. */
@@ -203,6 +214,13 @@ export function stopDurableChild<C extends MachineContext, E extends EventObject
   evaluate: Expression<C, E, P, { machine: string; id: string }>,
 ): CommandAction<C, E, P> {
   return command('stopDurableChild', evaluate, (child) => ({ type: 'child.stop', ...child }))
+}
+
+/** Sends a durable child an event, in the order of the other commands to it. */
+export function sendToDurableChild<C extends MachineContext, E extends EventObject, P extends Params = undefined>(
+  evaluate: Expression<C, E, P, SendToChild>,
+): CommandAction<C, E, P> {
+  return command('sendToDurableChild', evaluate, (send) => ({ type: 'child.send', ...send }))
 }
 
 /** Restarts a failed or ended durable child: from its last good snapshot, or anew from its input. */

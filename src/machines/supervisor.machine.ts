@@ -16,13 +16,14 @@
  *
  * **How many at once** is bounded, too: at most `workingMax` children work; further ones wait, at most `waitingMax` of
  * them; what is beyond is refused with a reason. A child that waits for somebody else yields its place: else all places
- * could be held by children that wait for one which finds none.
+ * could be held by children that wait for one which finds none. It takes none again until it ends, also after a restart
+ * from its snapshot; a group that begins again keeps the places that it had.
  *
  * Runs inside another record (invoked: what it has to say is sent to the parent) or as a record of its own, also as a
  * child of another supervisor.
  */
-import { assign, enqueueActions, sendTo, setup } from 'xstate'
-import { durableChild, refTo, restartDurableChild, stopDurableChild, type ChildFact } from '../protocol.js'
+import { assign, enqueueActions, setup } from 'xstate'
+import { durableChild, restartDurableChild, sendToDurableChild, stopDurableChild, type ChildFact } from '../protocol.js'
 import { backoffMs, defaultBackoff, type Backoff } from './backoff.js'
 
 export type RestartStrategy = 'one_for_one' | 'one_for_all' | 'rest_for_one'
@@ -61,13 +62,16 @@ export interface ChildSpec {
   readonly restart?: RestartType
   /** Where a restart after a failure begins. Default snapshot. */
   readonly from?: 'snapshot' | 'input'
-  /** A nested supervisor stops its own children before it ends. Default worker. */
+  /** A nested supervisor stops its own children before it ends, also if it has failed. Default worker. */
   readonly type?: 'worker' | 'supervisor'
   /** How it is stopped. Default: at once; a supervisor is told to halt, however long that takes. */
   readonly shutdown?: Shutdown
 }
 
-/** The child is sent an event on which it is to end by itself; if it has not within the time, it is stopped. */
+/**
+ * The child is sent an event on which it is to end by itself; if it has not within the time, it is stopped. A supervisor
+ * that is stopped leaves its own children as they are.
+ */
 export interface Shutdown {
   readonly event: { readonly type: string; readonly [key: string]: unknown }
   /** Default: no limit. */
@@ -83,10 +87,12 @@ export interface Ward {
    */
   readonly state: 'waiting' | 'working' | 'yielding' | 'backingOff' | 'ending' | 'halted' | 'leaving'
   readonly restarts: number
-  /** Where it can be reached, once it has begun. */
-  readonly address: string | null
-  /** Whether it has been told to end: by a command, or by an event of its own. */
-  readonly told: 'command' | 'event' | null
+  /** Which of its starts is under way; null until it has begun. What is told of others is stale. */
+  readonly generation: number | null
+  /** Whether it waits for somebody else. */
+  readonly yields: boolean
+  /** Whether it has been told to end: by an event of its own, by that again after a failure, or by a command. */
+  readonly told: 'event' | 'again' | 'command' | null
 }
 
 export interface SupervisorContext {
@@ -117,8 +123,8 @@ export type SupervisorEvent =
 /** What the supervisor tells its parent, if it has one. */
 export type SupervisorReport =
   | { readonly type: 'supervisor.started'; readonly id: string; readonly at: number }
-  | { readonly type: 'supervisor.refused'; readonly id: string; readonly reason: 'overflow' | 'exists' | 'stopping' }
-  | { readonly type: 'supervisor.ended'; readonly id: string; readonly at: number | null; readonly reason: 'done' | 'stopped' | 'failed'; readonly output?: unknown }
+  | { readonly type: 'supervisor.refused'; readonly id: string; readonly reason: 'overflow' | 'exists' | 'stopping' | 'invalid' }
+  | { readonly type: 'supervisor.ended'; readonly id: string; readonly at: number | null; readonly reason: 'done' | 'stopped' | 'failed' | 'gone'; readonly output?: unknown }
   | { readonly type: 'supervisor.restarting'; readonly id: string; readonly at: number; readonly message: string; readonly delayMs: number }
 
 export interface SupervisorOutput {
@@ -133,8 +139,8 @@ const idOf = (event: SupervisorEvent): string => (event.type === 'child.request'
 const wardOf = ({ wards }: SupervisorContext, event: SupervisorEvent): Ward | undefined => wards.find(({ spec }) => spec.id === idOf(event))
 const change = (wards: readonly Ward[], id: string, to: Partial<Ward>): readonly Ward[] => wards.map((ward) => (ward.spec.id === id ? { ...ward, ...to } : ward))
 const without = (wards: readonly Ward[], id: string): readonly Ward[] => wards.filter(({ spec }) => spec.id !== id)
-const newWard = (spec: ChildSpec, state: 'waiting' | 'working'): Ward => ({ spec, state, restarts: 0, address: null, told: null })
-const hasRoom = ({ options, wards }: SupervisorContext): boolean => wards.filter(({ state }) => state !== 'waiting' && state !== 'yielding').length < options.workingMax
+const newWard = (spec: ChildSpec, state: 'waiting' | 'working'): Ward => ({ spec, state, restarts: 0, generation: null, yields: false, told: null })
+const hasRoom = ({ options, wards }: SupervisorContext): boolean => wards.filter(({ state, yields }) => state !== 'waiting' && !yields).length < options.workingMax
 /** Of those within the period before `at`. */
 const recent = (times: readonly number[], at: number, periodMs: number): readonly number[] => times.filter((time) => time > at - periodMs)
 
@@ -165,16 +171,29 @@ function tell(enqueue: { sendParent: (event: never) => void }, self: { readonly 
 
 /** Tells one child to end: by its own event if it has one, else by command. Gives the ward as it is then. */
 function tellToEnd(enqueue: Enqueue, ward: Ward): Ward {
-  const { spec, address } = ward
-  enqueue.cancel(`restart.${spec.id}`)
+  const { spec, state } = ward
+  const { machine, id } = spec
+  const isDown = state === 'backingOff' || state === 'halted'
+  enqueue.cancel(`restart.${id}`)
   const shutdown: Shutdown | undefined = spec.shutdown ?? (spec.type === 'supervisor' ? { event: { type: 'halt' } } : undefined)
-  if (!shutdown || address === null || ward.state === 'backingOff') {
-    enqueue(stopDurableChild(() => ({ machine: spec.machine, id: spec.id })) as never)
+  // One that has failed hears no event. A supervisor is taken up again for it, because of its children.
+  if (!shutdown || (isDown && spec.type !== 'supervisor')) {
+    enqueue(stopDurableChild(() => ({ machine, id })) as never)
     return { ...ward, told: 'command' }
   }
-  enqueue(sendTo(() => refTo(address), shutdown.event as never) as never)
-  if (shutdown.withinMs !== undefined) enqueue.raise({ type: 'shutdown.due', id: spec.id }, { id: `shutdown.${spec.id}`, delay: shutdown.withinMs })
-  return { ...ward, told: 'event' }
+  if (isDown) enqueue(restartDurableChild(() => ({ machine, id, from: 'snapshot' })) as never)
+  enqueue(sendToDurableChild(() => ({ machine, id, event: shutdown.event })) as never)
+  if (shutdown.withinMs !== undefined) enqueue.raise({ type: 'shutdown.due', id }, { id: `shutdown.${id}`, delay: shutdown.withinMs })
+  return { ...ward, told: isDown ? 'again' : 'event', generation: isDown ? null : ward.generation }
+}
+
+/** Begins again, where and with the place that it had. Gives the ward as it is then. */
+function beginAgain(enqueue: Enqueue, ward: Ward): Ward {
+  const { machine, id, from = 'snapshot' } = ward.spec
+  // From its input it works from the start, and needs a place.
+  if (ward.yields && from === 'input') return { ...ward, state: 'waiting', yields: false, generation: null, told: null }
+  enqueue(restartDurableChild(() => ({ machine, id, from })) as never)
+  return { ...ward, state: ward.yields ? 'yielding' : 'working', generation: null, told: null }
 }
 
 /** Tells the last started of those that are to end, if none is ending already. */
@@ -186,13 +205,32 @@ function tellLast(enqueue: Enqueue, wards: readonly Ward[], which: 'ending' | 'l
   return wards.map((ward) => (ward === last ? told : ward))
 }
 
+/** Ids that an address can hold, and events that may be sent. */
+function isPossible({ id, machine, shutdown }: ChildSpec): boolean {
+  const type: unknown = shutdown === undefined ? 'end' : shutdown.event?.type
+  return [id, machine].every((name) => typeof name === 'string' && /^[A-Za-z0-9._:-]{1,256}$/.test(name)) && typeof type === 'string' && type !== '' && !/^(?:xstate\.|child\.(?:started|stopped|failed)$)/.test(type)
+}
+
+/** @throws RangeError that names the option: the supervisor fails at its start */
+function checked(options: SupervisorOptions): SupervisorOptions {
+  if (!['one_for_one', 'one_for_all', 'rest_for_one'].includes(options.strategy)) throw new RangeError(`strategy: expected one_for_one, one_for_all or rest_for_one, got ${String(options.strategy)}.`)
+  const least = { workingMax: 1, waitingMax: 0, restartsMax: 0, treeRestartsMax: 0, periodMs: 1 } as const
+  for (const [name, min] of Object.entries(least)) {
+    const value = options[name as keyof typeof least]
+    if (!(Number.isSafeInteger(value) && value >= min)) throw new RangeError(`${name}: expected a whole number of at least ${min}, got ${String(value)}.`)
+  }
+  for (const [name, value] of Object.entries(options.backoff)) if (!(Number.isFinite(value) && value >= 0)) throw new RangeError(`backoff.${name}: expected a number of at least 0, got ${String(value)}.`)
+  return options
+}
+
 /** Counts a restart. */
 function counted({ options, restarts, treeRestarts }: SupervisorContext, at: number): Pick<SupervisorContext, 'restarts' | 'treeRestarts'> {
   return { restarts: [...recent(restarts, at, options.periodMs), at], treeRestarts: [...recent(treeRestarts, at, options.periodMs), at] }
 }
 
 // What becomes of a child that has ended.
-const isUnknown = { guard: 'isUnknown', description: 'Not one of ours any more.' } as const
+const isStale = { guard: 'isStale', description: 'Told of one of before, or of none of ours.' } as const
+const isGone = { guard: 'isGone', actions: 'startAnew', description: 'There is no record to begin again from: it starts anew.' } as const
 const isOver = { guard: 'isNoRestart', actions: ['forget', 'reportEnd', 'admitNext'], description: 'It has ended for good: the next one may begin.' } as const
 const isTooMuch = { guard: 'isTooIntense', target: '#supervisor.stopping', actions: ['noteEscalation', 'forget', 'leaveAll'], description: 'Too many restarts within the period: the fault lies deeper.' } as const
 const beginsAgainAlone = { guard: 'isAlone', actions: 'scheduleRestart', description: 'It begins again after a backoff.' } as const
@@ -215,6 +253,14 @@ export const supervisorMachine = setup({
     isBackingOff: ({ context, event }) => wardOf(context, event)?.state === 'backingOff',
     isHalted: ({ context, event }) => wardOf(context, event)?.state === 'halted',
     isEnding: ({ context, event }) => wardOf(context, event)?.state === 'ending',
+    /** What an earlier start of it said, or somebody who was dismissed. One that is stopped before it has begun again says so as it was. */
+    isStale: ({ context, event }) => {
+      const ward = wardOf(context, event)
+      const { generation } = event as Ended
+      return !ward || (generation !== 0 && generation !== ward.generation && !(event.type === 'child.stopped' && ward.told === 'command'))
+    },
+    isGone: ({ event }) => event.type === 'child.stopped' && event.reason === 'gone',
+    isInvalid: ({ event }) => event.type === 'child.request' && !isPossible(event.child),
     /** It has been told to end. If it failed meanwhile, the end itself is still to come. */
     isLeaving: ({ context, event }) => wardOf(context, event)?.state === 'leaving',
     isTold: ({ context, event }) => (wardOf(context, event)?.told ?? null) !== null,
@@ -251,22 +297,34 @@ export const supervisorMachine = setup({
     }),
     admit: assign({ wards: ({ context, event }) => [...context.wards, newWard((event as SupervisorEvent & { type: 'child.request' }).child, 'working')] }),
     queue: assign({ wards: ({ context, event }) => [...context.wards, newWard((event as SupervisorEvent & { type: 'child.request' }).child, 'waiting')] }),
-    yieldPlace: assign({ wards: ({ context, event }) => change(context.wards, idOf(event), { state: 'yielding' }) }),
+    yieldPlace: assign({ wards: ({ context, event }) => change(context.wards, idOf(event), { state: 'yielding', yields: true }) }),
     forget: enqueueActions(({ enqueue, context, event }) => {
       enqueue.cancel(`shutdown.${idOf(event)}`)
       enqueue.cancel(`restart.${idOf(event)}`)
       enqueue.assign({ wards: without(context.wards, idOf(event)) })
     }),
-    /** Room has come: the one who has waited longest begins. */
+    /** Room has come: those who have waited longest begin. */
     admitNext: enqueueActions(({ enqueue, context }) => {
-      const next = context.wards.find(({ state }) => state === 'waiting')
-      if (!next || !hasRoom(context)) return
-      enqueue.assign({ wards: change(context.wards, next.spec.id, { state: 'working' }) })
-      enqueue(durableChild(() => ({ machine: next.spec.machine, id: next.spec.id, input: next.spec.input })))
+      let { wards } = context
+      for (;;) {
+        const next = wards.find(({ state }) => state === 'waiting')
+        if (!next || !hasRoom({ ...context, wards })) break
+        wards = change(wards, next.spec.id, { state: 'working' })
+        enqueue(durableChild(() => ({ machine: next.spec.machine, id: next.spec.id, input: next.spec.input })))
+      }
+      enqueue.assign({ wards })
     }),
-    noteStart: assign({ wards: ({ context, event }) => change(context.wards, idOf(event), { address: (event as ChildFact).address }) }),
-    /** There is nobody to hear an event any more. */
-    noteFailed: assign({ wards: ({ context, event }) => change(context.wards, idOf(event), { address: null }) }),
+    noteStart: assign({ wards: ({ context, event }) => change(context.wards, idOf(event), { generation: (event as ChildFact).generation }) }),
+    startAnew: enqueueActions(({ enqueue, context, event }) => {
+      const { spec } = wardOf(context, event)!
+      enqueue.assign({ wards: change(context.wards, spec.id, { generation: null, told: null }) })
+      enqueue(durableChild(() => ({ machine: spec.machine, id: spec.id, input: spec.input })))
+    }),
+    /** It has failed before its turn, which it need not wait for. */
+    endFailed: enqueueActions(({ enqueue, context, event }) => {
+      const { told, generation } = tellToEnd(enqueue as never, { ...wardOf(context, event)!, state: 'halted' })
+      enqueue.assign({ wards: change(context.wards, idOf(event), { told, generation }) })
+    }),
     scheduleRestart: enqueueActions(({ enqueue, context, event, self }) => {
       const fact = event as Ended
       const ward = wardOf(context, fact)!
@@ -276,9 +334,9 @@ export const supervisorMachine = setup({
       tell(enqueue, self, { type: 'supervisor.restarting', id: fact.id, at: fact.at, message: whyEnded(fact), delayMs })
     }),
     restart: enqueueActions(({ enqueue, context, event }) => {
-      const { spec } = wardOf(context, event)!
-      enqueue.assign({ wards: change(context.wards, spec.id, { state: 'working', told: null }) })
-      enqueue(restartDurableChild(() => ({ machine: spec.machine, id: spec.id, from: spec.from ?? 'snapshot' })))
+      const ward = wardOf(context, event)!
+      const begun = beginAgain(enqueue as never, ward)
+      enqueue.assign({ wards: context.wards.map((other) => (other === ward ? begun : other)) })
     }),
     /** Marks who begins again with the child that has ended, and tells the last of them to end. */
     regroup: enqueueActions(({ enqueue, context, event, self }) => {
@@ -302,37 +360,30 @@ export const supervisorMachine = setup({
       enqueue.cancel(`shutdown.${idOf(event)}`)
       enqueue.assign({ wards: tellLast(enqueue as never, change(context.wards, idOf(event), { state: 'halted', told: null }), 'ending') })
     }),
-    restartGroup: enqueueActions(({ enqueue, context }) => {
-      for (const { spec, state } of context.wards) {
-        if (state === 'halted') enqueue(restartDurableChild(() => ({ machine: spec.machine, id: spec.id, from: spec.from ?? 'snapshot' })))
-      }
-      enqueue.assign({ wards: context.wards.map((ward) => (ward.state === 'halted' ? { ...ward, state: 'working' } : ward)) })
-    }),
+    restartGroup: enqueueActions(({ enqueue, context }) => enqueue.assign({ wards: context.wards.map((ward) => (ward.state === 'halted' ? beginAgain(enqueue as never, ward) : ward)) })),
     dismiss: enqueueActions(({ enqueue, context, event }) => {
       const ward = wardOf(context, event)!
       const told = ward.told === null ? tellToEnd(enqueue as never, ward) : ward
       enqueue.assign({ wards: change(context.wards, ward.spec.id, { ...told, state: 'leaving' }) })
     }),
-    /** It has ended already; if it failed, its record is to be given up. */
-    giveUp: stopDurableChild(({ context, event }) => {
-      const { spec } = wardOf(context, event)!
-      return { machine: spec.machine, id: spec.id }
-    }),
+    /** It failed while it was ending, or its time is over. */
     insist: enqueueActions(({ enqueue, context, event }) => {
-      const { spec, told } = wardOf(context, event)!
-      if (told !== 'event') return
-      enqueue.assign({ wards: change(context.wards, spec.id, { told: 'command' }) })
-      enqueue(stopDurableChild(() => ({ machine: spec.machine, id: spec.id })))
-    }),
-    /** All are to end, the last started first. */
-    leaveAll: enqueueActions(({ enqueue, context }) => {
-      const staying: Ward[] = []
-      for (const ward of context.wards) {
-        const { spec, state } = ward
-        enqueue.cancel(`restart.${spec.id}`)
-        if (state === 'halted' || state === 'backingOff') enqueue(stopDurableChild(() => ({ machine: spec.machine, id: spec.id })))
-        else if (state !== 'waiting') staying.push({ ...ward, state: 'leaving' })
+      const ward = wardOf(context, event)!
+      const { machine, id, type } = ward.spec
+      if (ward.told === 'command') return
+      if (ward.told === 'event' && type === 'supervisor' && event.type === 'child.failed') {
+        const told = tellToEnd(enqueue as never, { ...ward, state: 'halted' })
+        enqueue.assign({ wards: change(context.wards, id, { told: told.told, generation: null }) })
+        return
       }
+      enqueue.assign({ wards: change(context.wards, id, { told: 'command' }) })
+      enqueue(stopDurableChild(() => ({ machine, id })))
+    }),
+    /** All are to end, the last started first; those that have ended already need no order. */
+    leaveAll: enqueueActions(({ enqueue, context }) => {
+      const staying = context.wards
+        .filter(({ state }) => state !== 'waiting')
+        .map((ward): Ward => (ward.state === 'halted' || ward.state === 'backingOff' ? { ...tellToEnd(enqueue as never, ward), state: 'leaving' } : { ...ward, state: 'leaving' }))
       enqueue.assign({ wards: tellLast(enqueue as never, staying, 'leaving') })
     }),
     tellNextOfGroup: enqueueActions(({ enqueue, context }) => enqueue.assign({ wards: tellLast(enqueue as never, context.wards, 'ending') })),
@@ -345,6 +396,7 @@ export const supervisorMachine = setup({
     noteEscalation: assign({ escalation: ({ event }) => ({ id: idOf(event), message: whyEnded(event) }) }),
     refuseOverflow: enqueueActions(({ enqueue, event, self }) => tell(enqueue, self, { type: 'supervisor.refused', id: idOf(event), reason: 'overflow' })),
     refuseLate: enqueueActions(({ enqueue, event, self }) => tell(enqueue, self, { type: 'supervisor.refused', id: idOf(event), reason: 'stopping' })),
+    refuseInvalid: enqueueActions(({ enqueue, event, self }) => tell(enqueue, self, { type: 'supervisor.refused', id: idOf(event), reason: 'invalid' })),
     refuseKnown: enqueueActions(({ enqueue, event, self }) => tell(enqueue, self, { type: 'supervisor.refused', id: idOf(event), reason: 'exists' })),
     reportStart: enqueueActions(({ enqueue, event, self }) => {
       const fact = event as ChildFact & { type: 'child.started' }
@@ -362,7 +414,7 @@ export const supervisorMachine = setup({
   description: 'Starts, watches, limits and restarts children; escalates when restarts come too thick.',
   context: ({ input }) => {
     const { children = [], ...options } = input ?? {}
-    return { options: { ...defaultSupervisorOptions, ...options }, children, wards: [], restarts: [], treeRestarts: [], groupDelayMs: 0, escalation: null }
+    return { options: checked({ ...defaultSupervisorOptions, ...options, backoff: { ...defaultBackoff, ...options.backoff } }), children, wards: [], restarts: [], treeRestarts: [], groupDelayMs: 0, escalation: null }
   },
   output: ({ context }) => ({ escalated: context.escalation !== null, id: context.escalation?.id ?? null, message: context.escalation?.message ?? null }),
   entry: 'requestAll',
@@ -375,23 +427,23 @@ export const supervisorMachine = setup({
       description: 'Children come, work and go.',
       on: {
         'child.request': [
+          { guard: 'isInvalid', actions: 'refuseInvalid', description: 'No address could hold its names, or nobody may send its event.' },
           { guard: 'isKnown', actions: 'refuseKnown', description: 'An id is given once.' },
           { guard: 'hasRoom', actions: ['admit', 'command'], description: 'There is room: it starts.' },
           { guard: 'mayWait', actions: 'queue', description: 'The bulkhead is full: it waits.' },
           { actions: 'refuseOverflow', description: 'No room to wait either: refused, with the reason.' },
         ],
         'child.started': [
-          isUnknown,
+          { guard: 'isUnknown', description: 'Not one of ours any more.' },
           { actions: ['noteStart', 'reportStart'], description: 'It has begun, or begun again.' },
         ],
-        'child.stopped': [isUnknown, { guard: 'isLeaving', actions: ['forget', 'reportEnd', 'admitNext'], description: 'It was to end.' }, isOver, isTooMuch, beginsAgainAlone, beginsAgainInGroup],
-        'child.failed': [isUnknown, { guard: 'isLeaving', actions: 'insist', description: 'It failed while it was ending.' }, isOver, isTooMuch, beginsAgainAlone, beginsAgainInGroup],
+        'child.stopped': [isStale, { guard: 'isLeaving', actions: ['forget', 'reportEnd', 'admitNext'], description: 'It was to end.' }, isGone, isOver, isTooMuch, beginsAgainAlone, beginsAgainInGroup],
+        'child.failed': [isStale, { guard: 'isLeaving', actions: 'insist', description: 'It failed while it was ending.' }, isOver, isTooMuch, beginsAgainAlone, beginsAgainInGroup],
         'child.yield': { guard: 'isWorking', actions: ['yieldPlace', 'admitNext'] },
-        'restart.due': { guard: 'isBackingOff', actions: 'restart' },
+        'restart.due': { guard: 'isBackingOff', actions: ['restart', 'admitNext'] },
         'shutdown.due': { guard: 'isTold', actions: 'insist', description: 'It has not ended by itself in its time.' },
         'child.dismiss': [
           { guard: 'isWaiting', actions: ['forget', 'reportDismissal'], description: 'It had not begun.' },
-          { guard: 'isBackingOff', actions: ['giveUp', 'forget', 'reportDismissal', 'admitNext'], description: 'It does not begin again.' },
           { guard: 'isKnown', actions: 'dismiss', description: 'It is told to end, and says so itself.' },
         ],
         'supervisor.restarting': [
@@ -406,25 +458,27 @@ export const supervisorMachine = setup({
       initial: 'halting',
       on: {
         'child.request': [
+          { guard: 'isInvalid', actions: 'refuseInvalid', description: 'No address could hold its names, or nobody may send its event.' },
           { guard: 'isKnown', actions: 'refuseKnown', description: 'An id is given once.' },
           { guard: 'mayWait', actions: 'queue', description: 'It waits until the group has begun again.' },
           { actions: 'refuseOverflow', description: 'No room to wait.' },
         ],
         'child.started': [
-          isUnknown,
+          { guard: 'isUnknown', description: 'Not one of ours any more.' },
           { actions: ['noteStart', 'reportStart'] },
         ],
         'child.stopped': [
-          isUnknown,
+          isStale,
           { guard: 'isEnding', actions: 'noteHalted', description: 'The next one of the group is told.' },
           { guard: 'isLeaving', actions: ['forget', 'reportEnd', 'tellNextOfGroup'], description: 'It was to end, and does not come back.' },
           { guard: 'isHalted', description: 'It had ended by itself before it was told.' },
+          isGone,
           isOver,
           isTooMuch,
           beginsAgainInGroup,
         ],
         'child.failed': [
-          isUnknown,
+          isStale,
           { guard: 'isTold', actions: 'insist', description: 'It failed while it was ending.' },
           { guard: 'isEnding', actions: 'noteHalted', description: 'It has ended before it was told.' },
           { guard: 'isHalted', description: 'It had ended already.' },
@@ -436,7 +490,6 @@ export const supervisorMachine = setup({
         'shutdown.due': { guard: 'isTold', actions: 'insist', description: 'It has not ended by itself in its time.' },
         'child.dismiss': [
           { guard: 'isWaiting', actions: ['forget', 'reportDismissal'], description: 'It had not begun.' },
-          { guard: 'isHalted', actions: ['giveUp', 'forget', 'reportDismissal'], description: 'It does not begin again.' },
           { guard: 'isKnown', actions: 'dismiss', description: 'It is told to end, and says so itself.' },
         ],
         'supervisor.restarting': [
@@ -462,10 +515,11 @@ export const supervisorMachine = setup({
       on: {
         'child.request': { actions: 'refuseLate' },
         'child.started': { actions: 'noteStart' },
-        'child.stopped': { actions: ['forget', 'tellNext'] },
+        'child.stopped': [isStale, { actions: ['forget', 'tellNext'] }],
         'child.failed': [
+          isStale,
           { guard: 'isTold', actions: 'insist', description: 'It failed while it was ending.' },
-          { actions: 'noteFailed', description: 'In its turn its record is given up.' },
+          { actions: 'endFailed', description: 'It failed before its turn.' },
         ],
         'shutdown.due': { guard: 'isTold', actions: 'insist', description: 'It has not ended by itself in its time.' },
       },

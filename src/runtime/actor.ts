@@ -39,13 +39,19 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
    * @throws NonJsonError, LimitError if the input cannot be stored
    */
   async start(...[options]: StartArguments<M>): Promise<void> {
+    checkDeadline(options?.deadlineMs)
     const input: unknown = options?.input
-    const begun = this.gateway.beginnings.begin(this.address, async () => {
-      const existing = await this.gateway.look(this.address)
-      if (existing && !isJsonEqual(existing.input, input)) throw new ActorExistsError(this.address)
-      if (!existing) await post(this.gateway, { kind: 'start', to: this.address }, input === undefined ? {} : { input }, options)
+    const { gateway, address } = this
+    const { beginnings } = gateway
+    const begun = beginnings.inLine(address, async () => {
+      const existing = await gateway.look(address)
+      if (existing && !isJsonEqual(existing.input, input)) throw new ActorExistsError(address)
+      const sent = existing ? Promise.resolve() : post(gateway, { kind: 'start', to: address }, input === undefined ? {} : { input }, options)
+      beginnings.knows(address)
+      sent.catch(() => beginnings.forget(address))
+      return { sent }
     })
-    await this.within(begun, options?.deadlineMs, `The start of ${this.address}`)
+    await this.within(begun, options?.deadlineMs, `The start of ${address}`)
   }
 
   /**
@@ -59,6 +65,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
    */
   async send(event: EventFromLogic<M>, options?: SendOptions): Promise<void> {
     checkEvent(event)
+    checkDeadline(options?.deadlineMs)
     await this.within(this.posted(event, {}, options), options?.deadlineMs, `The acknowledgement of "${event.type}" to ${this.address}`)
   }
 
@@ -96,14 +103,19 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   }
 
   /** At once, but for a start that is under way, and for a machine that needs input and may not have been started. */
-  private async posted(event: unknown, head: { readonly id?: MessageId; readonly replyTo?: ReplyTo; readonly deadlineAt?: number }, options: SendOptions | undefined): Promise<void> {
+  private posted(event: unknown, head: { readonly id?: MessageId; readonly replyTo?: ReplyTo; readonly deadlineAt?: number }, options: SendOptions | undefined): Promise<void> {
     const { gateway, address } = this
+    const { beginnings } = gateway
     const needsInput = gateway.definitionOf(address)?.needsInput === true
-    if (!gateway.beginnings.isOpen(address, needsInput)) {
-      const exists = await gateway.beginnings.exists(address, () => gateway.look(address))
-      if (needsInput && !exists) throw new ActorNotStartedError(address)
-    }
-    await post(gateway, { kind: 'event', to: address, ...head }, event, options)
+    const send = (): Promise<void> => post(gateway, { kind: 'event', to: address, ...head }, event, options)
+    if (beginnings.isOpen(address, needsInput)) return send()
+    return beginnings.inLine(address, async () => {
+      if (needsInput && !beginnings.isKnown(address)) {
+        if (!(await gateway.look(address))) throw new ActorNotStartedError(address)
+        beginnings.knows(address)
+      }
+      return { sent: send() }
+    })
   }
 
   /**
@@ -162,6 +174,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
    * @throws ActorFailedError, ActorEndedError if the actor ends without one; DeadlineError; SnapshotError as {@link snapshot}
    */
   async waitFor(predicate: (snapshot: SnapshotFrom<M>) => boolean, options: WaitOptions = {}): Promise<SnapshotFrom<M>> {
+    checkDeadline(options.deadlineMs)
     let stop = (): void => {}
     const found = new Promise<SnapshotFrom<M>>((resolve, reject) => {
       const judge = (sight: Sight): void => {
@@ -200,14 +213,17 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
 
   /** Stops the actor and everything it invoked. Resolves when that is durable. */
   async stop(options?: SendOptions): Promise<void> {
-    await this.within(post(this.gateway, { kind: 'stop', to: this.address }, undefined, options), options?.deadlineMs, `The acknowledgement of a stop of ${this.address}`)
+    checkDeadline(options?.deadlineMs)
+    const { gateway, address } = this
+    const stop = (): Promise<void> => post(gateway, { kind: 'stop', to: address }, undefined, options)
+    const posted = gateway.beginnings.isOpen(address, false) ? stop() : gateway.beginnings.inLine(address, () => Promise.resolve({ sent: stop() }))
+    await this.within(posted, options?.deadlineMs, `The acknowledgement of a stop of ${this.address}`)
   }
 
   /** The promise, unless the deadline passes or this process stops before it settles. */
   private async within<T>(promise: Promise<T>, deadlineMs: number | undefined, what: string): Promise<T> {
     const settled = this.gateway.ending(this.address).race(promise)
     if (deadlineMs === undefined) return settled
-    if (Number.isNaN(deadlineMs) || typeof deadlineMs !== 'number') throw new ConfigError(`deadlineMs: expected a number of milliseconds, got ${String(deadlineMs)}.`)
     let cancel = (): void => {}
     const late = new Promise<never>((_, reject) => {
       if (deadlineMs !== Infinity) cancel = this.gateway.clock.after(deadlineMs, () => reject(new DeadlineError(what, deadlineMs)))
@@ -218,4 +234,10 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
       cancel()
     }
   }
+}
+
+/** Before anything is sent: what is refused has not happened. */
+function checkDeadline(deadlineMs: number | undefined): void {
+  if (deadlineMs === undefined || (typeof deadlineMs === 'number' && deadlineMs >= 0)) return
+  throw new ConfigError(`deadlineMs: expected a number of milliseconds of at least 0, got ${String(deadlineMs)}.`)
 }

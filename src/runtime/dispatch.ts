@@ -85,7 +85,7 @@ export class Dispatcher {
     }
     if (resident.blocked) {
       this.park(batch, part, resident, message, resident.blocked.reason, resident.blocked.detail)
-    } else if (resident.parked > 0 && !unparked && envelope.kind !== 'restart' && envelope.kind !== 'stop') {
+    } else if (resident.parked > 0 && !unparked && !isCommand(envelope)) {
       this.park(batch, part, resident, message, 'behind', 'earlier messages are parked')
     } else if (!resident.record) {
       this.toAbsent(batch, part, resident, message)
@@ -124,6 +124,8 @@ export class Dispatcher {
       this.begin(batch, resident, { ...envelope.body, event: undefined }, message)
     } else if (envelope.kind === 'event' && !definition.needsInput) {
       this.begin(batch, resident, { event: this.eventOf(envelope) }, message)
+    } else if ((envelope.kind === 'stop' || envelope.kind === 'restart') && envelope.from !== undefined) {
+      this.tellGone(batch, resident.address, envelope)
     } else if (envelope.kind === 'event' || envelope.kind === 'fact') {
       this.refuse(batch, part, message, 'not-started', new ActorNotStartedError(resident.address))
     } else {
@@ -151,6 +153,7 @@ export class Dispatcher {
       version: definition.version,
       hash: definition.hash,
       incarnation: batch.number,
+      generation: 1,
       ...(parent === undefined ? {} : { parent }),
       ...(parentCell === undefined ? {} : { parentCell }),
       ...(input === undefined ? {} : { input }),
@@ -172,6 +175,7 @@ export class Dispatcher {
       case 'stop':
         if (record.status === 'active') this.turn(batch, resident, record, { kind: 'stop' }, undefined)
         else if (record.status === 'failed') this.write(batch, resident, record, record.giveUp(batch.at), undefined)
+        else if (envelope.from !== undefined && envelope.from === record.meta.parent) this.write(batch, resident, record, record.endAgain(), undefined)
         return
       default:
     }
@@ -241,7 +245,7 @@ export class Dispatcher {
       this.tell(batch, record, { type: 'child.started' })
       return
     }
-    this.anew(batch, resident, record, { ...record.meta, incarnation: batch.number, startedAt: batch.at }, message, true)
+    this.anew(batch, resident, record, { ...record.meta, incarnation: batch.number, generation: record.turns + 1, startedAt: batch.at }, message, true)
   }
 
   /** A parent starts a child under an id that it has used before: as in XState the old one is stopped, and the new one begins. */
@@ -252,7 +256,7 @@ export class Dispatcher {
       return
     }
     const { belongs } = message.envelope
-    this.anew(batch, resident, record, this.metaOf(batch, record.definition, { input, parent, parentCell, belongs: belongs ?? meta.belongs }), message, false)
+    this.anew(batch, resident, record, { ...this.metaOf(batch, record.definition, { input, parent, parentCell, belongs: belongs ?? meta.belongs }), generation: record.turns + 1 }, message, false)
   }
 
   private anew(batch: Batch, resident: Resident, record: DurableRecord, meta: RecordMeta, message: Message | undefined, isRestart: boolean): void {
@@ -403,13 +407,19 @@ export class Dispatcher {
   private tell(batch: Batch, record: DurableRecord, fact: { readonly type: string; readonly [key: string]: unknown }): void {
     const { parent, parentCell, belongs } = record.meta
     if (!parent) return
-    const body = JSON.stringify({ ...fact, id: childIdOf(record.address), machine: record.meta.machine, address: record.address, at: batch.at })
+    const body = JSON.stringify({ ...fact, id: childIdOf(record.address), machine: record.meta.machine, address: record.address, generation: record.meta.generation, at: batch.at })
     this.send(
       batch,
       batch.part(record.address),
       { id: `${record.address}@${record.meta.incarnation}:${record.turns}/${fact.type}`, kind: 'fact', to: parent, ...(parentCell === undefined ? {} : { cell: parentCell }), from: record.address, ...(belongs === undefined ? {} : { belongs }) },
       body,
     )
+  }
+
+  /** A parent commands a child of which there is no record. */
+  private tellGone(batch: Batch, address: Address, { id, from, fromCell, belongs }: Envelope): void {
+    const body = JSON.stringify({ type: 'child.stopped', reason: 'gone', id: childIdOf(address), machine: machineOf(address), address, generation: 0, at: batch.at })
+    this.send(batch, batch.part(address), { id: `${id}/gone`, kind: 'fact', to: from as Address, ...(fromCell === undefined ? {} : { cell: fromCell }), from: address, ...(belongs === undefined ? {} : { belongs }) }, body)
   }
 
   private command(batch: Batch, part: PartBuilder, record: DurableRecord, cell: Cell, command: Command, text: string | undefined, index: number, message: Message | undefined): void {
@@ -421,10 +431,13 @@ export class Dispatcher {
         return
       }
       case 'child.stop':
-        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), kind: 'stop' }, undefined)
+        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), ...fromCellOf(cell), kind: 'stop' }, undefined)
         return
       case 'child.restart':
-        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), kind: 'restart' }, `{"from":"${command.from}"}`)
+        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), ...fromCellOf(cell), kind: 'restart' }, `{"from":"${command.from}"}`)
+        return
+      case 'child.send':
+        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), kind: 'event' }, text)
         return
       case 'reply': {
         const to = command.token ? (command.token.to ?? { client: true as const }) : message?.envelope.replyTo
@@ -547,6 +560,15 @@ class Pace {
     this.times.push(at)
     return at - now
   }
+}
+
+/** What a parent commands does not wait behind messages that are parked: they may wait for it. */
+function isCommand(envelope: Envelope): boolean {
+  return envelope.kind === 'restart' || envelope.kind === 'stop' || (envelope.kind === 'start' && envelope.body.parent !== undefined)
+}
+
+function fromCellOf({ number }: Cell): { readonly fromCell?: number } {
+  return number === 0 ? {} : { fromCell: number }
 }
 
 function isQuestion(cell: Cell | undefined): boolean {

@@ -14,6 +14,8 @@ export type Envelope = {
   /** The child inside the record it is for; absent: the root. */
   readonly cell?: number
   readonly from?: string
+  /** The child inside the sender's record; absent: its root. */
+  readonly fromCell?: number
   /** Who waits for an answer: an effect of another actor, or a client that asks the store for it. */
   readonly replyTo?: ReplyTo
   /** Namespace time after which it need not be handled, ms. */

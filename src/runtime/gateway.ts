@@ -98,41 +98,50 @@ export async function post(gateway: Gateway, head: Omit<EnvelopeHead, 'id'> & { 
 }
 
 const knownMax = 10_000
+/** So long an actor is taken to be there still, ms. */
+const knownMs = 10_000
 
-/** Which actors are known to have begun, or are just being started: what is sent after a start stands after it. */
+/**
+ * Keeps what this process sends to one actor in the order in which it was asked for, although a start and the first
+ * message of a machine that needs input look first whether the actor is there; and remembers who was.
+ */
 export class Beginnings {
-  /** The oldest go. */
-  private readonly known = new Set<Address>()
-  private readonly underWay = new Map<Address, Promise<unknown>>()
+  /** Until when, by the clock, ms. The oldest go. */
+  private readonly known = new Map<Address, number>()
+  private readonly lines = new Map<Address, Promise<void>>()
+  private readonly clock: Clock
 
-  begin(address: Address, start: () => Promise<void>): Promise<void> {
-    const begun = start()
-    const done: Promise<void> = begun.then(() => this.knows(address), () => {}).finally(() => {
-      if (this.underWay.get(address) === done) this.underWay.delete(address)
-    })
-    this.underWay.set(address, done)
-    return begun
+  constructor(clock: Clock) {
+    this.clock = clock
   }
 
   /** Whether a message may go at once. */
   isOpen(address: Address, mustExist: boolean): boolean {
-    return !this.underWay.has(address) && (!mustExist || this.known.has(address))
+    return !this.lines.has(address) && (!mustExist || this.isKnown(address))
   }
 
-  /** Waits for what is under way; then whether the actor exists. Those who wait go on in their order. */
-  async exists(address: Address, look: () => Promise<unknown>): Promise<boolean> {
-    await this.underWay.get(address)
-    if (this.known.has(address)) return true
-    await (this.underWay.get(address) ?? this.begin(address, async () => {
-      if ((await look()) === undefined) throw new Error('absent')
-    }).catch(() => {}))
-    return this.known.has(address)
+  /** Posts after whatever of this actor stands in line. What comes later waits for the posting, and not for what becomes of it. */
+  inLine<T>(address: Address, post: () => Promise<{ readonly sent: Promise<T> }>): Promise<T> {
+    const posted = (this.lines.get(address) ?? Promise.resolve()).then(post)
+    const next: Promise<void> = posted.then(() => {}, () => {}).then(() => {
+      if (this.lines.get(address) === next) this.lines.delete(address)
+    })
+    this.lines.set(address, next)
+    return posted.then(({ sent }) => sent)
   }
 
-  private knows(address: Address): void {
+  isKnown(address: Address): boolean {
+    return (this.known.get(address) ?? 0) > this.clock.now()
+  }
+
+  knows(address: Address): void {
     this.known.delete(address)
-    this.known.add(address)
-    if (this.known.size > knownMax) for (const oldest of this.known) return void this.known.delete(oldest)
+    this.known.set(address, this.clock.now() + knownMs)
+    if (this.known.size > knownMax) for (const oldest of this.known.keys()) return void this.known.delete(oldest)
+  }
+
+  forget(address: Address): void {
+    this.known.delete(address)
   }
 }
 

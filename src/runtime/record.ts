@@ -51,6 +51,8 @@ export interface RecordMeta {
   readonly hash: string
   /** Differs at every start and restart; part of effect ids. */
   readonly incarnation: number
+  /** The same for the parent: free of what a crash changes. */
+  readonly generation: number
   /** The supervisor that is told how this actor ends. */
   readonly parent?: Address
   /** The child inside the parent's record that started it; absent: the parent's root. */
@@ -295,7 +297,7 @@ export class DurableRecord implements TreeHost {
     this.endedAt = 0
     this.failure = undefined
     // The outcome that failed it is remembered by its id. Under a new one the effect's next outcome is not taken for it.
-    this.meta = { ...this.meta, incarnation }
+    this.meta = { ...this.meta, incarnation, generation: this.turns + 1 }
     this.introduced = false
     const effects = this.runningEffects().map((cell) => ({ cell, running: true, again: true as const }))
     return {
@@ -311,6 +313,11 @@ export class DurableRecord implements TreeHost {
     this.status = 'stopped'
     this.endedAt = at
     return { ...this.finish(new Map()), ended: 'stopped' }
+  }
+
+  /** Says once more that it has ended; what was to happen to it later is stale then. */
+  endAgain(): TurnResult {
+    return { ...this.finish(new Map()), ended: this.status as Exclude<RecordStatus, 'active'> }
   }
 
   /**
@@ -513,6 +520,10 @@ export class DurableRecord implements TreeHost {
         return command.input === undefined ? undefined : encodeJson(command.input, `the input of child "${command.id}"`, this.host.limits)
       case 'reply':
         return command.value === undefined ? undefined : encodeJson(command.value, 'the reply', this.host.limits)
+      case 'child.send':
+        childAddress(this.address, command.machine, command.id)
+        checkEvent(command.event)
+        return encodeJson(command.event, `event "${command.event.type}" to child "${command.id}"`, this.host.limits)
       case 'child.stop':
       case 'child.restart':
         childAddress(this.address, command.machine, command.id)

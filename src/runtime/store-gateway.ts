@@ -28,7 +28,7 @@ export class StoreGateway implements Gateway {
   readonly clock: Clock
   readonly idRetentionMs: number
   readonly backlogMax: number
-  readonly beginnings = new Beginnings()
+  readonly beginnings: Beginnings
   private readonly end = new Ending()
   private stopped: Error | undefined
   private readonly options: StoreGatewayOptions
@@ -41,6 +41,7 @@ export class StoreGateway implements Gateway {
     this.limits = options.limits
     this.ids = options.ids
     this.clock = options.clock
+    this.beginnings = new Beginnings(options.clock)
     this.idRetentionMs = options.idRetentionMs
     this.backlogMax = options.backlogMax
   }

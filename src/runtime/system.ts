@@ -468,6 +468,7 @@ export class ActorSystem {
         if (this.state !== 'started') throw new StoppedError('The actor system')
         const appended = await this.accept(to, entry, mayRepeat)
         const refused = this.subscriptions.takeRefusal(entry.id)
+        if (refused?.code === 'ACTOR_NOT_STARTED') store.beginnings.forget(to)
         if (refused && (refused.code === 'ACTOR_EXISTS' || refused.code === 'ACTOR_NOT_STARTED')) throw refused
         return appended
       },

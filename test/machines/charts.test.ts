@@ -35,7 +35,7 @@ describe.each(charts)('the $name chart', ({ name, machine, walkable, inputs, eve
       (
         getShortestPaths(m, {
           input: input as never,
-          limit: 20_000,
+          limit: 40_000,
           ...traversal(events, facet),
         } as never) as unknown as { state: AnyMachineSnapshot; steps: { event: object }[] }[]
       ).map(({ state, steps }) => JSON.stringify([state.value, steps.map(({ event }) => event)]))

@@ -32,7 +32,10 @@ const ids = ['a', 'b', 'c'] as const
 type Id = (typeof ids)[number]
 
 class Tree {
-  readonly world = new World({ machines: [supervisorMachine, worker], shards: 1 })
+  readonly world: World
+  constructor(world = new World({ machines: [supervisorMachine, worker], shards: 1 })) {
+    this.world = world
+  }
   readonly top = () => this.world.system.actor(supervisorMachine, 's')
   readonly child = (path: string) => this.world.system.actorAt(`worker/s~${path}`)
 
@@ -295,4 +298,131 @@ test('children given at the start begin in their order, within the bulkhead', as
   expect(await tree.wards()).toEqual(['a', 'b', 'c'])
   await tree.end('a', 'normal')
   expect(await tree.child('c').status()).toBe('active')
+})
+
+// ── What gets in the way ──
+
+describe('a supervisor is not held up', () => {
+  test.each(['halt', 'dismiss', 'fail'] as const)('by restarts that wait for their turn among many (%s)', async (what) => {
+    const many = Array.from({ length: 15 }, (_, i) => `c${i}`)
+    const tree = new Tree(new World({ machines: [supervisorMachine, worker], shards: 1, restartsPerSecondMax: 5 }))
+    await tree.world.start()
+    await tree.top().start({ input: { ...options, strategy: 'one_for_all', workingMax: 32, children: many.map((id) => ({ id, machine: 'worker' })) } })
+    await tree.world.settled()
+    await tree.end('c0', 'abnormal')
+    await tree.world.advance(200)
+    if (what === 'fail') await tree.end('c0', 'abnormal')
+    else await tree.top().send(what === 'halt' ? { type: 'halt' } : { type: 'child.dismiss', id: 'c14' })
+    await tree.world.advance(60_000)
+    const alive = (await Promise.all(many.map((id) => tree.child(id).status()))).filter((status) => status === 'active')
+    expect([await tree.top().status(), alive.length]).toEqual(what === 'halt' ? ['done', 0] : ['active', what === 'dismiss' ? 14 : 15])
+  })
+
+  test('by a child whose record has gone before it begins again', async () => {
+    const tree = new Tree(new World({ machines: [supervisorMachine, worker], shards: 1, endedRetentionMs: 1_000 }))
+    await tree.world.start()
+    await tree.top().start({ input: { ...options, backoff: { firstMs: 5_000, factor: 1, maxMs: 5_000, jitter: 0 }, children: three('permanent') } })
+    await tree.world.settled()
+    await tree.end('a', 'abnormal')
+    await tree.world.advance(6_000)
+    expect(await tree.child('a').status()).toBe('active')
+    await tree.end('b', 'normal')
+    await tree.world.advance(3_000)
+    await tree.top().send({ type: 'halt' })
+    await tree.world.settled()
+    expect((await tree.world.system.find({ machine: 'worker' })).length).toBeLessThanOrEqual(3)
+    expect(await tree.top().status()).toBe('done')
+  })
+
+  test('by a child that fails while it waits for its turn to be stopped', async () => {
+    const tree = await Tree.of({ children: three('transient', { shutdown: { event: { type: 'drain' } } }) })
+    await tree.top().send({ type: 'halt' })
+    await tree.end('a', 'abnormal')
+    await tree.world.advance(1_000)
+    expect(await tree.top().status()).toBe('done')
+  })
+
+  test.each([{ id: 'a b' }, { id: 'a~b' }, { id: '' }, { id: 'ok', machine: 'no machine' }, { id: 'ok', shutdown: { event: { type: 'xstate.stop' } } }, { id: 'ok', shutdown: { event: { type: 'child.failed' } } }])('by a request that cannot be met: %j is refused', async (spec) => {
+    const tree = await Tree.of({ children: three('transient') })
+    await tree.top().send({ type: 'child.request', child: { machine: 'worker', ...spec } })
+    await tree.world.settled()
+    expect(await tree.wards()).toEqual(['a', 'b', 'c'])
+    expect(await tree.top().status()).toBe('active')
+  })
+
+  test.each([{ workingMax: 0 }, { strategy: 'all_for_one' as never }, { restartsMax: -1 }, { backoff: { firstMs: -1 } as never }])('by options that cannot work: it does not start with %j', async (wrong) => {
+    const tree = new Tree()
+    await tree.world.start()
+    await tree.top().start({ input: wrong })
+    await tree.world.settled()
+    expect((await tree.top().failure())?.error).toMatchObject({ name: 'RangeError', message: expect.stringContaining(Object.keys(wrong)[0]!) as string })
+  })
+
+  test('and needs only a part of the backoff', async () => {
+    const tree = await Tree.of({ backoff: { firstMs: 10 } as never, children: three('permanent') })
+    await tree.end('a', 'abnormal')
+    await tree.world.advance(10)
+    expect(await tree.child('a').status()).toBe('active')
+  })
+})
+
+test('a child that is dismissed while it backs off and requested again at once is supervised', async () => {
+  const tree = await Tree.of({ children: three('transient') })
+  await tree.end('a', 'abnormal')
+  const requests = [{ type: 'child.dismiss', id: 'a' }, { type: 'child.request', child: { id: 'a', machine: 'worker' } }, { type: 'child.request', child: { id: 'a', machine: 'worker' } }] as const
+  await tree.top().send(requests[0])
+  await tree.top().send(requests[1])
+  await tree.world.settled()
+  await tree.top().send(requests[2])
+  await tree.world.advance(1_000)
+  expect(await tree.wards()).toEqual(['b', 'c', 'a'])
+  await tree.end('a', 'abnormal')
+  await tree.world.advance(1_000)
+  expect(await tree.child('a').status()).toBe('active')
+})
+
+test.each(['halt', 'child.dismiss'] as const)('a nested supervisor that has just been requested, or has failed, ends after its children (%s)', async (type) => {
+  const child = { id: 'n', machine: 'supervisor', type: 'supervisor', input: { ...options, children: [{ id: 'w', machine: 'worker' }] } } as const
+  const just = await Tree.of({})
+  await Promise.all([just.top().send({ type: 'child.request', child }), just.top().send({ type, id: 'n' } as never)])
+  await just.world.advance(1_000)
+  expect([await just.world.system.actorAt('supervisor/s~n').status(), await just.child('n~w').status()]).toEqual(['done', 'stopped'])
+
+  const failing = await Tree.of({ backoff: { firstMs: 5_000, factor: 1, maxMs: 5_000, jitter: 0 }, children: [child] })
+  // What no machine could take: it fails over it, and its child works on.
+  await failing.world.system.actorAt('supervisor/s~n').send({ type: 'child.request' } as never)
+  await failing.world.settled()
+  expect([await failing.world.system.actorAt('supervisor/s~n').status(), await failing.child('n~w').status()]).toEqual(['failed', 'active'])
+  await failing.top().send({ type, id: 'n' } as never)
+  await failing.world.advance(1_000)
+  expect([await failing.world.system.actorAt('supervisor/s~n').status(), await failing.child('n~w').status()]).toEqual(['done', 'stopped'])
+})
+
+test('a child that yielded takes no place again when it is restarted', async () => {
+  const tree = await Tree.of({ workingMax: 1, children: [{ id: 'a', machine: 'worker' }, { id: 'b', machine: 'worker' }, { id: 'c', machine: 'worker', from: 'input' }] })
+  await tree.top().send({ type: 'child.yield', id: 'a' })
+  await tree.world.settled()
+  await tree.end('a', 'abnormal')
+  await tree.world.advance(1_000)
+  const states = async (): Promise<string[]> => ((await tree.top().snapshot())!.context as SupervisorContext).wards.map(({ spec, state }) => `${spec.id} ${state}`)
+  expect(await states()).toEqual(['a yielding', 'b working', 'c waiting'])
+  await tree.end('b', 'normal')
+  await tree.top().send({ type: 'child.yield', id: 'c' })
+  await tree.top().send({ type: 'child.request', child: { id: 'd', machine: 'worker' } })
+  await tree.world.settled()
+  await tree.end('c', 'abnormal')
+  await tree.world.advance(1_000)
+  // From its input it works from the start, and waits for a place.
+  expect(await states()).toEqual(['a yielding', 'c waiting', 'd working'])
+  await tree.end('d', 'normal')
+  expect(await states()).toEqual(['a yielding', 'c working'])
+  expect(await tree.fate('c')).toBe('again')
+})
+
+test('when a group has begun again, all who waited and find room begin', async () => {
+  const tree = await Tree.of({ strategy: 'one_for_all', children: three('permanent', { shutdown: { event: { type: 'drain' } } }) })
+  await tree.end('b', 'abnormal')
+  for (const id of ['d', 'e']) await tree.top().send({ type: 'child.request', child: { id, machine: 'worker' } })
+  await tree.world.advance(1_000)
+  for (const id of ['a', 'b', 'c', 'd', 'e']) expect(await tree.child(id).status(), id).toBe('active')
 })

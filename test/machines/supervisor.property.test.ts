@@ -1,7 +1,4 @@
-/**
- * The supervisor on the real runtime against a small model of itself, and against its table in OTP's terms as far as it
- * is built: one_for_one, transient children.
- */
+/** The supervisor on the real runtime against a small model of itself: one_for_one, transient children, bulkhead, kills. The rest of OTP's table stands in supervisor-otp.test.ts. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { assign, setup } from 'xstate'
@@ -30,7 +27,7 @@ const worker = setup({
 const options = { workingMax: 2, waitingMax: 2, restartsMax: 3, periodMs: 10_000, backoff: { firstMs: 100, factor: 2, maxMs: 1_000, jitter: 0 } }
 
 interface Model {
-  readonly children: Map<string, { state: 'waiting' | 'working' | 'yielding' | 'backingOff'; restarts: number; dueAt: number; n: number }>
+  readonly children: Map<string, { state: 'waiting' | 'working' | 'yielding' | 'backingOff'; restarts: number; dueAt: number; n: number; yields: boolean }>
   restarts: number[]
   ended: 'no' | 'halted' | 'escalated'
   now: number
@@ -55,11 +52,10 @@ class Real {
   }
 }
 
-const places = (model: Model): number => [...model.children.values()].filter(({ state }) => state === 'working' || state === 'backingOff').length
+const places = (model: Model): number => [...model.children.values()].filter(({ state, yields }) => !yields && (state === 'working' || state === 'backingOff')).length
 const waiting = (model: Model): [string, { state: string }][] => [...model.children].filter(([, child]) => child.state === 'waiting')
 function admitNext(model: Model): void {
-  const next = waiting(model)[0]
-  if (next && places(model) < options.workingMax) model.children.get(next[0])!.state = 'working'
+  for (let next = waiting(model)[0]; next && places(model) < options.workingMax; next = waiting(model)[0]) model.children.get(next[0])!.state = 'working'
 }
 
 async function agree(model: Model, real: Real): Promise<void> {
@@ -93,7 +89,7 @@ class Request implements Command {
   async run(model: Model, real: Real): Promise<void> {
     if (!model.children.has(this.id)) {
       const room = places(model) < options.workingMax
-      if (room || waiting(model).length < options.waitingMax) model.children.set(this.id, { state: room ? 'working' : 'waiting', restarts: 0, dueAt: 0, n: 0 })
+      if (room || waiting(model).length < options.waitingMax) model.children.set(this.id, { state: room ? 'working' : 'waiting', restarts: 0, dueAt: 0, n: 0, yields: false })
     }
     await real.tell({ type: 'child.request', child: { id: this.id, machine: 'worker' } })
     await agree(model, real)
@@ -132,6 +128,7 @@ class OfChild implements Command {
       case 'yield':
         if (child.state === 'working') {
           child.state = 'yielding'
+          child.yields = true
           admitNext(model)
         }
         await real.tell({ type: 'child.yield', id: this.id })
@@ -162,7 +159,7 @@ class Pass implements Command {
   check = (): boolean => true
   async run(model: Model, real: Real): Promise<void> {
     model.now += this.ms
-    for (const child of model.children.values()) if (child.state === 'backingOff' && child.dueAt <= model.now) child.state = 'working'
+    for (const child of model.children.values()) if (child.state === 'backingOff' && child.dueAt <= model.now) child.state = child.yields ? 'yielding' : 'working'
     await real.world.advance(this.ms)
     await agree(model, real)
   }

@@ -290,6 +290,41 @@ describe('sends and starts of one process', () => {
     await owner.stop()
   })
 
+  test('keep their order when others wait while a start is on its way, and a stop stands in line too', async () => {
+    for (let i = 0; i < 20; i++) {
+      const world = await aWorld({ machines: [needy], shards: 1 })
+      const actor = world.system.actor(needy, 'a')
+      const started = actor.start({ input: { n: 0 } })
+      const sends = [actor.send({ type: 'note', n: 1 })]
+      await started
+      sends.push(actor.send({ type: 'note', n: 2 }))
+      for (let tick = i; tick > 0; tick--) await Promise.resolve()
+      sends.push(actor.send({ type: 'note', n: 3 }))
+      await Promise.all(sends)
+      await world.settled()
+      expect((await actor.snapshot())?.context.log).toEqual([1, 2, 3])
+      const other = world.system.actor(needy, 'b')
+      await Promise.all([other.start({ input: { n: 0 } }), other.stop()])
+      await world.settled()
+      expect(await other.status()).toBe('stopped')
+    }
+  })
+
+  test('are not sent if their deadline is none', async () => {
+    const world = await aWorld({ machines: [counter] })
+    const actor = world.system.actor(counter, 'c')
+    await actor.start()
+    for (const deadlineMs of [Number.NaN, -1, '5' as never]) {
+      await expect(actor.send({ type: 'add', by: 1 }, { deadlineMs })).rejects.toMatchObject({ code: 'CONFIG' })
+      await expect(actor.stop({ deadlineMs })).rejects.toMatchObject({ code: 'CONFIG' })
+      await expect(actor.waitFor(() => false, { deadlineMs })).rejects.toMatchObject({ code: 'CONFIG' })
+      await expect(world.system.actor(counter, 'd').start({ deadlineMs })).rejects.toMatchObject({ code: 'CONFIG' })
+    }
+    await world.settled()
+    expect((await actor.snapshot())?.context.n).toBe(0)
+    expect(await world.system.actor(counter, 'd').status()).toBeUndefined()
+  })
+
   test('may give one id to messages of different actors', async () => {
     const asked = setup({ types: { events: {} as { type: 'who' } }, actions: { me: reply(({ self }) => self.id) } }).createMachine({ id: 'asked', on: { who: { actions: 'me' } } })
     const world = await aWorld({ machines: [counter, asked], shards: 1 })

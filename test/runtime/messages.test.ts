@@ -392,3 +392,18 @@ test('a storm of restarts is spread over time, over a crash, and a child that wa
   expect(await active()).toBe(11)
   expect(await world.system.actorAt('counter/b~c11').status()).toBe('stopped')
 })
+
+test('a failed child is begun anew by its parent, though messages for it are parked', async () => {
+  const boss = setup({ actions: { hire: durableChild(() => ({ machine: 'counter', id: 'k' })) } }).createMachine({ id: 'boss', on: { hire: { actions: 'hire' }, 'child.*': {} } })
+  const world = await aWorld({ machines: [boss, counter] })
+  const child = world.system.actorAt('counter/b~k')
+  await world.system.actor(boss, 'b').send({ type: 'hire' } as never)
+  await world.settled()
+  for (const event of [{ type: 'throw' }, { type: 'add', by: 3 }]) await child.send(event as never)
+  await world.settled()
+  expect(await child.status()).toBe('failed')
+  await world.system.actor(boss, 'b').send({ type: 'hire' } as never)
+  await world.settled()
+  expect(await child.status()).toBe('active')
+  expect((await child.snapshot())?.context).toMatchObject({ n: 3 })
+})

@@ -37,7 +37,7 @@ export function resting(machine: AnyStateMachine): AnyStateMachine {
   return machine.provide({ actors: Object.fromEntries(names.map((name) => [name, fromPromise(() => new Promise(() => {}))])) } as never) as AnyStateMachine
 }
 
-export function walk(given: AnyStateMachine, { inputs, events, facet, limit = 20_000 }: WalkOptions): Walk {
+export function walk(given: AnyStateMachine, { inputs, events, facet, limit = 40_000 }: WalkOptions): Walk {
   const outcomes = new Map<string, Set<boolean>>()
   const machine = watchingGuards(resting(given), outcomes)
   const visited = new Set<string>()

@@ -61,22 +61,24 @@ const call: Chart = {
 }
 
 const child = (id: string, more: object = {}): EventObject => event('child.request', { child: { id, machine: 'm', ...more } })
-const fact = (type: string, id: string, more: object = {}): EventObject => event(type, { id, machine: 'm', address: `m/r~${id}`, at: 10, chance: 0.5, error: { name: 'Error', message: 'bad' }, ...more })
-/** What children and the supervisor of them could say: facts only of those that run. */
-const aboutChildren = ({ wards }: SupervisorContext, ids: readonly string[]): EventObject[] =>
-  ids.flatMap((id) => {
+const fact = (type: string, id: string, more: object = {}): EventObject => event(type, { id, machine: 'm', address: `m/r~${id}`, generation: 1, at: 10, chance: 0.5, error: { name: 'Error', message: 'bad' }, ...more })
+/** What children and the supervisor of them could say: facts only of those that run, and first that they have begun. */
+const aboutChildren = ({ wards }: SupervisorContext, ids: readonly string[]): EventObject[] => {
+  const beginning = wards.find(({ state, generation }) => state !== 'waiting' && generation === null)?.spec.id
+  if (beginning !== undefined) return [fact('child.started', beginning), fact('child.failed', beginning), fact('child.stopped', beginning, { reason: 'gone', generation: 0 })]
+  return ids.flatMap((id) => {
     const ward = wards.find(({ spec }) => spec.id === id)
     const runs = !ward || !['waiting', 'backingOff'].includes(ward.state)
-    const isTold = (ward?.told ?? null) !== null
     return [
-      ...(runs && (!ward || ward.address === null) ? [fact('child.started', id)] : []),
+      ...(ward ? [] : [fact('child.started', id)]),
       ...(runs ? [fact('child.stopped', id, { reason: 'done', output: 1 }), fact('child.failed', id)] : []),
       ...(ward?.state === 'backingOff' ? [event('restart.due', { id })] : []),
-      ...(isTold || (ward && !runs) ? [event('shutdown.due', { id })] : []),
+      ...((ward?.told ?? null) !== null || (ward && !runs) ? [event('shutdown.due', { id })] : []),
       event('child.dismiss', { id }),
       event('child.yield', { id }),
     ]
   })
+}
 /** A nested supervisor that gave up. */
 const nested = { id: 'n', machine: 'supervisor', type: 'supervisor' as const }
 
@@ -94,16 +96,16 @@ const supervisor: Chart = {
     const of = context as SupervisorContext
     const { strategy } = of.options
     return [
-      ...(strategy === 'one_for_one' ? [child('a'), child('b', { restart: 'permanent' }), child('c'), ...aboutChildren(of, ['a', 'b', 'z'])] : []),
-      ...(strategy === 'rest_for_one' ? [child('d'), ...aboutChildren(of, of.children.map(({ id }) => id))] : []),
-      ...(strategy === 'one_for_all' ? [child('n'), child('d'), fact('child.stopped', 'n', { reason: 'done', output: { escalated: true, id: 'x', message: 'below' } }), fact('child.stopped', 'n', { reason: 'stopped' }), event('child.dismiss', { id: 'd' })] : []),
+      ...(strategy === 'one_for_one' ? [child('a'), child('b', { restart: 'permanent' }), child('c'), child('no id'), ...aboutChildren(of, ['a', 'b', 'z']), event('restart.due', { id: 'z' })] : []),
+      ...(strategy === 'rest_for_one' ? [child('d'), ...aboutChildren(of, of.children.map(({ id }) => id)), fact('child.stopped', 'p', { reason: 'gone', generation: 0 })] : []),
+      ...(strategy === 'one_for_all' ? [child('n'), child('d'), child('no id'), fact('child.started', 'n'), fact('child.stopped', 'n', { reason: 'done', output: { escalated: true, id: 'x', message: 'below' } }), fact('child.stopped', 'n', { reason: 'stopped' }), event('child.dismiss', { id: 'd' })] : []),
       ...(strategy === 'rest_for_one' ? [] : [event('supervisor.restarting', { id: 'x', at: 10, message: 'below', delayMs: 1 })]),
       event('supervisor.ended', { id: 'x', at: 10, reason: 'done' }),
       ...(JSON.stringify(value).includes('regrouping') ? [after('groupDelay', 'supervisor.regrouping.backingOff')] : []),
       event('halt'),
     ]
   },
-  facet: ({ wards, restarts, treeRestarts, escalation }: SupervisorContext) => [wards.map(({ spec, state, told, address }) => [spec.id, state, state === 'ending' || state === 'leaving' ? told : 0, spec.shutdown || spec.type ? address !== null : 0]), restarts.length, treeRestarts.length, escalation?.id],
+  facet: ({ wards, restarts, treeRestarts, escalation }: SupervisorContext) => [wards.map(({ spec, state, told, generation }) => [spec.id, state, state === 'ending' || state === 'leaving' ? told : 0, generation]), restarts.length, treeRestarts.length, escalation?.id],
 }
 
 const goal = { text: 'why', digest: 'd' }

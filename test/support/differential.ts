@@ -37,7 +37,7 @@ export class RecordDriver implements RecordHost {
       machine: 'root',
       version: this.definition.version,
       hash: this.definition.hash,
-      incarnation: 1,
+      incarnation: 1, generation: 1,
       startedAt: 0,
     })
   }
