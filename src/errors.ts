@@ -76,7 +76,7 @@ export class UnknownMachineError extends HoldfastError {
     super(
       'UNKNOWN_MACHINE',
       known.includes(machine)
-        ? `The machine ${show(machine)} given here is another object than the one registered; provide() makes a new one. Give the registered one, or its name.`
+        ? `The machine ${show(machine)} given here is another object than the one registered; provide() makes a new one. Give the registered one.`
         : `No machine ${show(machine)} is registered (registered: ${known.join(', ') || 'none'}). Add it to the "machines" option.`,
     )
     this.machine = machine

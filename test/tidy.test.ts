@@ -147,6 +147,7 @@ test('what the package exports is what is listed here', () => {
       "reserve",
       "restartDurableChild",
       "runMachine",
+      "sendToDurableChild",
       "settle",
       "stopDurableChild",
       "supervisorMachine",

@@ -74,7 +74,7 @@ export function runTree(terminal: Pick<Terminal, 'color'>, status: RunStatus, fi
   const { decision, resolution, retry } = status
   if (decision) lines.push(`${decision.approved ? 'approved' : 'rejected'} by ${printable(decision.by)}${timeText(decision.at)}${decision.note === '' ? '' : `: ${printable(decision.note)}`}`)
   if (resolution) lines.push(`${printable(resolution.by)} found out that the report ${resolution.happened ? 'had' : 'had not'} been published${timeText(resolution.at)}`)
-  if (retry) lines.push(`published again for ${printable(retry.by)}${timeText(retry.at)}`)
+  if (retry) lines.push(`tried again for ${printable(retry.by)}${timeText(retry.at)}`)
   if (status.parked) lines.push(styled(terminal, 'yellow', setAside(status.parked)))
   if (status.failure) lines.push(styled(terminal, 'red', `${status.failure.reason}: ${printable(status.failure.message)}`))
   return lines

@@ -74,6 +74,8 @@ const meshOptions = shape<OwnOptions>({
   traces: optional(having('a trace store, such as jsonlTraces(folder) gives', 'append', 'read', 'close')),
 })
 
+/** Runs listed at once. */
+const pageMax = 1_000
 /** UTF-16 units. */
 const goalMax = 100_000
 const startOptions = optionsOf<StartRun>({
@@ -209,11 +211,16 @@ export class Mesh {
     return this.handleAt(toAddress(definition.name, id), id)
   }
 
-  /** All runs there are, by id; page on with `after`. */
+  /** Runs there are, by id: those after `after`, as many as `limit` says, else all. */
   async list(definition: RunDefinition, options: { readonly after?: string; readonly limit?: number } = {}): Promise<RunHandle[]> {
     aRun('the run', definition)
-    const { after, limit } = options
-    const found = await this.system.find({ machine: definition.name, ...(after === undefined ? {} : { after: toAddress(definition.name, after) }), ...(limit === undefined ? {} : { limit }) })
+    const { after, limit = Infinity } = options
+    const found: Address[] = []
+    for (let last = after === undefined ? undefined : toAddress(definition.name, after); found.length < limit; last = found.at(-1)) {
+      const page = await this.system.find({ machine: definition.name, limit: Math.min(pageMax, limit - found.length), ...(last === undefined ? {} : { after: last }) })
+      found.push(...page)
+      if (page.length < pageMax) break
+    }
     return found.map((address) => this.handleAt(address, address.slice(address.indexOf('/') + 1)))
   }
 
@@ -223,7 +230,10 @@ export class Mesh {
       now: () => this.store.now(),
       actor: (of) => this.system.actorAt(of),
       findings: (of) => this.allOf(of, 'findings'),
-      parked: async (of) => (await this.system.parked(of, 1))[0],
+      parked: async (of) => {
+        const parked = await this.system.parked(of, 1_000)
+        return parked.find(({ reason }) => reason === 'quarantined') ?? parked[0]
+      },
       redrive: (of) => this.system.redrive(of),
     })
   }

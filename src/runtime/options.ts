@@ -12,7 +12,7 @@ export interface RuntimeOptions {
   readonly residentMax: number
   /** Attempts at a message, action or effect during which the process died, after which its actor is quarantined. Default 3; Infinity turns counting off. */
   readonly suspectMax: number
-  /** Restarts of durable children within one second, over all shards of the namespace; further ones wait for the next. Default 160. */
+  /** Restarts of durable children within one second: each shard takes its part, at least one, and further ones of it wait. Default 160: ten for each of 16 shards, and so ten of one run, whose agents share a shard. */
   readonly restartsPerSecondMax: number
   /** How long ids given to `send` and `start`, and answers, are remembered, ms. Default 24 hours. */
   readonly idRetentionMs: number
@@ -32,24 +32,28 @@ export interface RuntimeOptions {
   readonly freeze: boolean
 }
 
-export function resolveOptions(given: Partial<RuntimeOptions>, production: boolean): RuntimeOptions {
-  const options: RuntimeOptions = {
-    batchTurnsMax: 128,
-    batchCharsMax: 262_144,
-    lanesMax: 2,
-    residentMax: 10_000,
-    suspectMax: 3,
-    restartsPerSecondMax: 160,
-    idRetentionMs: 24 * 3_600_000,
-    endedRetentionMs: 7 * 24 * 3_600_000,
-    parkedMax: 1_000,
-    deadLettersMax: 10_000,
-    streamMax: 100_000,
-    leaseMs: 5_000,
-    confirmDelayMs: 50,
-    freeze: !production,
-    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
-  }
+const defaults: Omit<RuntimeOptions, 'freeze'> = {
+  batchTurnsMax: 128,
+  batchCharsMax: 262_144,
+  lanesMax: 2,
+  residentMax: 10_000,
+  suspectMax: 3,
+  restartsPerSecondMax: 160,
+  idRetentionMs: 24 * 3_600_000,
+  endedRetentionMs: 7 * 24 * 3_600_000,
+  parkedMax: 1_000,
+  deadLettersMax: 10_000,
+  streamMax: 100_000,
+  leaseMs: 5_000,
+  confirmDelayMs: 50,
+}
+
+export const runtimeOptionNames: readonly string[] = [...Object.keys(defaults), 'freeze']
+
+/** Takes what is its own of the options given. */
+export function resolveOptions(given: object, production: boolean): RuntimeOptions {
+  const own = Object.entries(given).filter(([name, value]) => runtimeOptionNames.includes(name) && value !== undefined)
+  const options: RuntimeOptions = { ...defaults, freeze: !production, ...Object.fromEntries(own) }
   for (const [name, value] of Object.entries(options)) {
     if (name === 'freeze') continue
     const whole = Number.isSafeInteger(value) && (value as number) >= 1

@@ -14,7 +14,7 @@ import { ownIdRetentionMs, type Gateway } from './gateway.js'
 import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
 import { MachineRegistry, type MachineOptions } from './machines.js'
-import { resolveOptions, type RuntimeOptions } from './options.js'
+import { resolveOptions, runtimeOptionNames, type RuntimeOptions } from './options.js'
 import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
@@ -82,7 +82,7 @@ export class ActorSystem {
   constructor(options: ActorSystemOptions) {
     checkOptions(options)
     this.options = options
-    this.runtime = resolveOptions(pickRuntimeOptions(options), process.env['NODE_ENV'] === 'production')
+    this.runtime = resolveOptions(options, process.env['NODE_ENV'] === 'production')
     this.registry = new MachineRegistry(options.machines)
     this.limits = { ...defaultJsonLimits, ...options.limits }
     this.logger = options.logger ?? silentLogger
@@ -161,6 +161,7 @@ export class ActorSystem {
    * @param withinMs how long the store may take; after that the shards are given up as they are. Default 10,000
    */
   stop({ withinMs = 10_000 }: { readonly withinMs?: number } = {}): Promise<void> {
+    if (!(withinMs >= 0)) throw new ConfigError(`withinMs: expected a number of milliseconds, got ${String(withinMs)}.`)
     if (this.state === 'new') return Promise.resolve()
     return (this.stopping ??= this.end(withinMs))
   }
@@ -250,11 +251,13 @@ export class ActorSystem {
   /** Addresses of the actors there are, in order; page on with `after`. */
   async find(query: FindQuery = {}): Promise<Address[]> {
     this.started()
+    const { limit = 1_000 } = query
+    if (!(Number.isSafeInteger(limit) && limit >= 1)) throw new ConfigError(`limit: expected a whole number of at least 1, got ${String(limit)}.`)
     const { store } = this.options
     const all = Array.from({ length: this.info!.shards }, (_, shard) => shard)
     const shards = query.key === undefined ? all : [this.shardOfKey(query.key)]
     const found = await Promise.all(shards.map((shard) => store.find(shard, query)))
-    return (found.flat() as Address[]).sort().slice(0, query.limit ?? 1_000)
+    return (found.flat() as Address[]).sort().slice(0, limit)
   }
 
   /** XState's inspection events of every actor, after their commit. */
@@ -543,8 +546,14 @@ export class ActorSystem {
   }
 }
 
+/** Beside those of the runtime. */
+const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node']
+
 function checkOptions(options: ActorSystemOptions): void {
   const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, limits = {}, logger = silentLogger } = (options ?? {}) as Partial<ActorSystemOptions>
+  const names = [...ownOptionNames, ...runtimeOptionNames]
+  const unknown = Object.keys(options ?? {}).find((name) => !names.includes(name))
+  if (unknown !== undefined) throw new ConfigError(`${unknown}: there is no such option (there are: ${names.join(', ')}).`)
   if (typeof store?.open !== 'function') throw new ConfigError(`store: expected a store such as lmdbStore('./data'), got ${store === undefined ? 'none' : typeof store}.`)
   if (!Array.isArray(machines)) throw new ConfigError(`machines: expected an array of machines, got ${typeof machines}.`)
   checkId('namespace', namespace)
@@ -553,9 +562,4 @@ function checkOptions(options: ActorSystemOptions): void {
     if (!(Number.isSafeInteger(value) && value >= 1)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
   }
   for (const level of ['error', 'warn', 'info', 'debug', 'trace'] as const) if (typeof logger[level] !== 'function') throw new ConfigError(`logger: expected one with the method ${level}, as pino has.`)
-}
-
-function pickRuntimeOptions(options: ActorSystemOptions): Partial<RuntimeOptions> {
-  const { batchTurnsMax, batchCharsMax, lanesMax, residentMax, suspectMax, restartsPerSecondMax, idRetentionMs, endedRetentionMs, parkedMax, deadLettersMax, streamMax, leaseMs, confirmDelayMs, freeze } = options
-  return { batchTurnsMax, batchCharsMax, lanesMax, residentMax, suspectMax, restartsPerSecondMax, idRetentionMs, endedRetentionMs, parkedMax, deadLettersMax, streamMax, leaseMs, confirmDelayMs, freeze } as Partial<RuntimeOptions>
 }

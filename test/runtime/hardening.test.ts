@@ -350,6 +350,7 @@ describe('sends and starts of one process', () => {
       [{ store, machines: [null] }, 'machines: expected a machine'],
       [{ store, machines: [], backlogMax: -5 }, 'backlogMax: expected'],
       [{ store, machines: [], limits: { payloadBytesMax: 'x' } }, 'payloadBytesMax: expected'],
+      [{ store, machines: [], residentmax: 3 }, 'residentmax: there is no such option'],
       [{ store, machines: [], logger: {} }, 'logger: expected one with the method error'],
     ] as const) {
       expect(() => createActorSystem(options as never)).toThrow(message)

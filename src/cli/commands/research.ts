@@ -35,7 +35,7 @@ export const research: Command = {
   notes: [
     'Folders are looked through for documents (.md, .txt, .rst …); a file that is named is read whatever it is called. Without any, the',
     'current folder is taken. Kill it at any moment and begin it again with the same --run: it goes on where it was, and nothing is done twice.',
-    'A store is like a service: this command, approve, reject, resume, resolve and cancel go on with every unfinished run in it, not only',
+    'A store is like a service: this command, approve, reject, resume, resolve, retry and cancel go on with every unfinished run in it, not only',
     'with the one they name, and so with what it costs. To end a run that is not wanted any more: holdfast cancel <run>.',
     'Reports of earlier runs that lie among the documents are left out, unless they are named.',
     '',
@@ -78,6 +78,7 @@ async function check(given: Given, { cwd, env }: Terminal): Promise<Wanted> {
   const ceiling = ceilingOf(given)
   if (!/[\p{L}\p{N}]/u.test(question)) throw new UsageError(`The question "${printable(question)}" has no word in it.`, 'research')
   if (publish !== null && !(URL.canParse(publish) && /^https?:$/.test(new URL(publish).protocol))) throw new UsageError(`--publish: expected an http: or https: address, got "${publish}".`, 'research')
+  if (publish !== null && (new URL(publish).username !== '' || new URL(publish).password !== '')) throw new UsageError('--publish: the address holds a name or a password, which would stand in the run and its report. Let the receiver know its senders otherwise.', 'research')
   if (publish !== null && out !== undefined) throw new UsageError('--publish sends the report, --out writes it: give one of them.', 'research')
   const model = fullName(given.strings['model'])
   if (model !== undefined && model !== offlineName && (env['ANTHROPIC_API_KEY'] ?? '') === '') throw new ConfigError(`Model ${model} needs a key: set ANTHROPIC_API_KEY, or leave --model out to work offline.`)

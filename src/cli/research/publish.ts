@@ -57,8 +57,9 @@ const defaultPace: Pace = { attemptsMax: 8, waitMsMin: 250, waitMsMax: 15_000, a
 export const receiverProtocol = [
   'What --publish asks of the receiver: it takes one Idempotency-Key once, and keeps key and text before it answers.',
   '  POST  the report, with an Idempotency-Key. 2xx: taken, now or before. 422: the key came with another text. Any other 4xx: refused.',
-  '        408, 409, 425, 429, 5xx and a receiver that is down are tried again under the same key for half a minute; then the run fails, and holdfast retry sends it once more.',
-  '  GET   with the same header, asked only if an answer was lost. 404: nothing came under that key, and the report is sent again.',
+  '        408, 409, 425, 429, 5xx and a receiver that is down are tried again under the same key for half a minute; then the run fails, and',
+  '        holdfast retry sends it once more. After 502, 504 and a connection that ends over it, it may have been taken: GET asks.',
+  '  GET   with the same header, if an answer was lost and after the last attempt. 404: nothing came under that key, and it is sent again.',
   '        200: the body names the SHA-256 of what it took, in hexadecimal, within its first 64 KiB; so a page that answers',
   '        everybody proves nothing. Anything else says nothing: the run waits, and a person says what happened (holdfast resolve).',
 ].join('\n')
