@@ -35,6 +35,8 @@ export interface StoredRef {
   readonly xstate$$type: 1
   readonly id: string
   readonly n?: number
+  /** Number of its parent, if that is not the root: who it was when it is gone. */
+  readonly p?: number
   readonly address?: string
 }
 

@@ -95,7 +95,7 @@ class Real {
       approvalDeadlineMs: hourMs,
     })
     this.machine = agent.machine({ models, ready: () => Promise.resolve(), material: () => Promise.resolve(null) })
-    this.world = new World({ machines: [{ name: 'agent', version: '1', machine: this.machine }], shards: 1 })
+    this.world = new World({ machines: [{ name: 'agent', version: '1', machine: this.machine }], shards: 1, suspectMax: Infinity })
   }
 
   get actor() {

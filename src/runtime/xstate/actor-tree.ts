@@ -686,7 +686,7 @@ export class ActorTree {
     if (stored.address !== undefined) return this.host.remote(stored.address, stored.n)
     const cell = this.cells.get(stored.n ?? -1)
     if (cell) return cell
-    const gone = new Cell(this, stored.n ?? -1, stored.id, goneLogic, this.root)
+    const gone = new Cell(this, stored.n ?? -1, stored.id, goneLogic, this.cells.get(stored.p ?? 0) ?? this.root)
     gone._snapshot = { status: 'stopped' }
     gone._processingStatus = STOPPED
     return gone

@@ -138,7 +138,10 @@ export class Cell {
   toJSON(): StoredRef {
     const within = currentlyEncoding()
     if (within === undefined) return { xstate$$type: 1, id: this.id }
-    if (within === this.system) return { xstate$$type: 1, id: this.id, n: this.number }
+    if (within === this.system) {
+      const parent = this.number === 0 ? 0 : (this._parent?.number ?? 0)
+      return { xstate$$type: 1, id: this.id, n: this.number, ...(parent === 0 ? {} : { p: parent }) }
+    }
     const { address } = this.system
     return { xstate$$type: 1, id: this.id, address, ...(this.number === 0 ? {} : { n: this.number }) }
   }
