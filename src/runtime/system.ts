@@ -503,6 +503,8 @@ export class ActorSystem {
   }
 
   private tellOutcome(address: Address, cell: number, effectId: string, event: XEvent, attempt: number): void {
+    // What fails while this process stops may fail for that: the next owner tries it again, or asks the receiver.
+    if (this.state !== 'started' && (event.type === 'xstate.promise.reject' || event.type === 'xstate.observable.error')) return
     const head: EnvelopeHead = { id: effectId === '' ? this.ids.next() : effectId, kind: 'outcome', to: address, cell }
     // The outcome of what has been started before goes into the log first: should its turn kill the process, it is known, and suspected.
     const how = effectId === '' ? 'new' : attempt > 1 ? 'again' : 'once'

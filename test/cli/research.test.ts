@@ -307,7 +307,7 @@ describe('a receiver that a test holds', () => {
     status = 201
     const again = await holdfast(['retry', 'r', '--by', 'bob'], { cwd })
     expect([again.code, last(again.lines)], again.stderr).toEqual([0, `Report: ${url}`])
-    expect((await holdfast(['show', 'r'], { cwd })).lines.join('\n')).toMatch(/^published again for bob at \d{4}-/m)
+    expect((await holdfast(['show', 'r'], { cwd })).lines.join('\n')).toMatch(/^tried again for bob at \d{4}-/m)
     expect(keys).toEqual([keys[0], keys[0], keys[0]])
     expect((await holdfast(['retry', 'r'], { cwd })).stderr).toContain('it is done')
   }, 60_000)

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { assign, enqueueActions, fromCallback, fromEventObservable, fromPromise, sendTo, setup, type AnyActorRef, type AnyStateMachine } from 'xstate'
 import { MemoryStore, MemoryDatabase } from '../../src/adapters/memory/index.js'
 import { RedisStore } from '../../src/adapters/redis/index.js'
-import { createActorSystem, createClient, durableChild, external, refTo, reply, repeatable, restartDurableChild, type ReplyToken, type Store } from '../../src/index.js'
+import { createActorSystem, createClient, durableChild, external, refTo, reply, repeatable, restartDurableChild, type ActorSystem, type ReplyToken, type Store } from '../../src/index.js'
 import { World } from '../../src/testing/index.js'
 import { aWorld, counter, RecordingLogger } from '../support/worlds.js'
 
@@ -227,6 +227,39 @@ describe('a clean stop', () => {
     expect((await world.system.actor(machine, 'a').snapshot())?.context.told).toBe(1)
     expect(await world.system.actor(machine, 'b').status()).toBe('failed')
     expect((await world.system.actor(machine, 'b').failure())?.snapshot?.value).toBe('paid')
+  })
+
+  test('is no failure of the effects that it cuts off', async () => {
+    let calls = 0
+    let system: ActorSystem
+    let goOn = (): void => {}
+    const machine = setup({ actors: { ask: repeatable(() => (++calls === 1 ? new Promise<void>((resolve) => (goOn = resolve)).then(() => system.actorAt('counter/c').send({ type: 'end' } as never)) : Promise.resolve(1)) as Promise<unknown>) } }).createMachine({
+      id: 'm',
+      initial: 'asking',
+      states: { asking: { invoke: { src: 'ask', onDone: 'done', onError: 'failed' } }, done: {}, failed: {} },
+    })
+    const database = new MemoryDatabase()
+    const { store, go } = held(new MemoryStore({ database }), 'commit')
+    system = createActorSystem({ store, machines: [machine, counter], shards: 1, suspectMax: Infinity })
+    await system.start()
+    const pump = setInterval(go, 1)
+    await system.actor(machine, 'a').start()
+    await system.settled()
+    clearInterval(pump)
+    // A commit is on its way while it stops.
+    const sent = system.actor(counter, 'c').send({ type: 'add', by: 1 })
+    await ticks()
+    const stopped = system.stop()
+    goOn()
+    await ticks()
+    const last = setInterval(go, 1)
+    await stopped
+    await sent
+    clearInterval(last)
+    const world = await aWorld({ machines: [machine, counter], shards: 1, connect: () => new MemoryStore({ database }) })
+    await world.settled()
+    expect(calls).toBe(2)
+    expect((await world.system.actor(machine, 'a').snapshot())?.value).toBe('done')
   })
 
   test('ends within its time although the store is dead, and rejects what waits', async () => {
