@@ -5,8 +5,8 @@
 
 export interface Side {
   readonly name: string
-  /** Does so much work and resolves when it is done; what it needs before is made in `ready`. */
-  readonly run: () => Promise<void> | void
+  /** Does so much work and resolves when it is done, with how long each unit took, ms, if that is what is asked. */
+  readonly run: () => Promise<readonly number[] | void> | void
 }
 
 export interface Pair {
@@ -33,9 +33,12 @@ export interface Result {
   readonly unit: string
 }
 
-/** @param pairs how often, after one that is not counted */
-export async function measure(pair: Pair, pairs: number): Promise<Result> {
-  const times: [number, number][] = []
+/**
+ * @param pairs how often, after one that is not counted
+ * @returns one result for the time of the whole, or, of runs that tell it of each unit, for its median and its 99th percentile
+ */
+export async function measure(pair: Pair, pairs: number): Promise<Result[]> {
+  const times: [Times, Times][] = []
   for (let i = 0; i <= pairs; i++) {
     const order = i % 2 === 0 ? ([pair.a, pair.b] as const) : ([pair.b, pair.a] as const)
     const first = await timeOf(order[0])
@@ -43,25 +46,41 @@ export async function measure(pair: Pair, pairs: number): Promise<Result> {
     if (i > 0) times.push(i % 2 === 0 ? [first, second] : [second, first])
   }
   await pair.end?.()
-  const ratios = times.map(([a, b]) => a / b).toSorted((x, y) => x - y)
-  return {
-    title: pair.title,
-    a: pair.a.name,
-    b: pair.b.name,
-    ratio: median(ratios),
-    from: ratios[0]!,
-    to: ratios.at(-1)!,
-    aMicros: (median(times.map(([a]) => a)) * 1_000) / pair.units,
-    bMicros: (median(times.map(([, b]) => b)) * 1_000) / pair.units,
-    unit: pair.unit,
+  const resultOf = (title: string, of: (times: Times) => number): Result => {
+    const ratios = times.map(([a, b]) => of(a) / of(b)).toSorted((x, y) => x - y)
+    return {
+      title,
+      a: pair.a.name,
+      b: pair.b.name,
+      ratio: median(ratios),
+      from: ratios[0]!,
+      to: ratios.at(-1)!,
+      aMicros: median(times.map(([a]) => of(a))) * 1_000,
+      bMicros: median(times.map(([, b]) => of(b))) * 1_000,
+      unit: pair.unit,
+    }
   }
+  if (!times[0]![0].each) return [resultOf(pair.title, ({ whole }) => whole / pair.units)]
+  return [resultOf(`${pair.title}, p50`, ({ each }) => percentile(each!, 0.5)), resultOf(`${pair.title}, p99`, ({ each }) => percentile(each!, 0.99))]
 }
 
-async function timeOf(side: Side): Promise<number> {
+interface Times {
+  /** ms */
+  readonly whole: number
+  /** Of each unit, ms. */
+  readonly each: readonly number[] | undefined
+}
+
+async function timeOf(side: Side): Promise<Times> {
   globalThis.gc?.()
   const started = performance.now()
-  await side.run()
-  return performance.now() - started
+  const each = await side.run()
+  return { whole: performance.now() - started, each: each ?? undefined }
+}
+
+function percentile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)]!
 }
 
 function median(values: readonly number[]): number {

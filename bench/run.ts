@@ -11,7 +11,7 @@ import { redisStore } from 'holdfast/redis'
 import { Redis } from 'ioredis'
 import { createActor } from 'xstate'
 import { RedisServer } from '../test/support/redis-server.js'
-import { counter, document, lump } from './machines.js'
+import { counter, desk, document, job, lump } from './machines.js'
 import { measure, table, type Pair, type Result } from './pair.js'
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { pairs: { type: 'string', default: '5' }, json: { type: 'boolean', default: false } } })
@@ -19,7 +19,7 @@ const { values, positionals } = parseArgs({ allowPositionals: true, options: { p
 let scratch = ''
 const systems: ActorSystem[] = []
 async function open(store: Store, options: { residentMax?: number } = {}): Promise<ActorSystem> {
-  const system = await createActorSystem({ store, machines: [counter, document, lump], shards: 1, freeze: false, ...options }).start()
+  const system = await createActorSystem({ store, machines: [counter, desk, document, job, lump], shards: 1, freeze: false, ...options }).start()
   systems.push(system)
   return system
 }
@@ -144,6 +144,52 @@ const benches: Readonly<Record<string, () => Promise<Pair | undefined>>> = {
       b: { name: 'resident', run: () => sendAtOnce(warm, 1) },
     }
   },
+  /** Whether a group that is asked for ten times what it may do harms another one. */
+  bulkhead: async () => {
+    const system = await open(lmdbStore(folder()))
+    const actor = system.actor(desk, 'd')
+    await actor.start({})
+    const waiting = new Map<string, () => void>()
+    actor.on('done', ({ id }) => waiting.get(id)?.())
+    let count = 0
+    const ask = async (group: 'one' | 'other'): Promise<number> => {
+      const id = `j${count++}`
+      const started = performance.now()
+      const done = new Promise<void>((resolve) => waiting.set(id, resolve))
+      await actor.send({ type: 'do', group, id })
+      await done
+      waiting.delete(id)
+      return performance.now() - started
+    }
+    /** Two at a time, one after the other. */
+    const calmly = async (): Promise<number[]> => {
+      const each: number[] = []
+      const line = async (): Promise<void> => {
+        for (let i = 0; i < 20; i++) each.push(await ask('other'))
+      }
+      await Promise.all([line(), line()])
+      return each
+    }
+    return {
+      title: 'A call of 50 ms in a group of four, while another group is asked for 40 at once, over and over, against alone',
+      units: 40,
+      unit: 'call',
+      a: {
+        name: 'beside an overload',
+        run: async () => {
+          let isOn = true
+          const flood = Array.from({ length: 40 }, async () => {
+            while (isOn) await ask('one')
+          })
+          const each = await calmly()
+          isOn = false
+          await Promise.all(flood)
+          return each
+        },
+      },
+      b: { name: 'alone', run: calmly },
+    }
+  },
   /** Takes up 10,000 actors that wait, and lets one of them go on; against making them anew with XState. */
   recovery: async () => {
     const database = new MemoryDatabase()
@@ -188,7 +234,7 @@ try {
   const results: Result[] = []
   for (const name of names) {
     const pair = await benches[name]!()
-    if (pair) results.push(await measure(pair, Number(values.pairs)))
+    if (pair) results.push(...(await measure(pair, Number(values.pairs))))
     else console.error(`${name}: left out, there is no redis-server on the PATH.`)
     await stopAll()
   }
