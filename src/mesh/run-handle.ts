@@ -249,9 +249,10 @@ export class RunHandle {
   private async decide(how: 'approve' | 'reject', given: DecisionOptions): Promise<Decision> {
     decisionOptions(`${how}: `, given)
     const { deadlineMs = 10_000, by, note } = given
+    // In this order: a decision that comes between the two is found.
+    const pending = await this.pending()
     const status = await this.status()
     if (!status) throw new ConfigError(`There is no run ${this.id}.`)
-    const pending = await this.pending()
     if (status.decision && (given.digest === undefined || given.digest === status.decision.digest)) return status.decision
     if (given.digest === undefined && pending.length > 1) throw new ConfigError(`Run ${this.id} asks for ${pending.length} decisions; give the digest of one: ${pending.map(({ address, digest }) => `${digest} (${address})`).join(', ')}.`)
     const wanted = given.digest === undefined ? pending[0] : pending.find(({ digest }) => digest === given.digest)

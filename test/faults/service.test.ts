@@ -1,29 +1,19 @@
 /** examples/service as its users run it: requests come in while it is killed, restarted and handed over. */
-import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { endExamples, startExample, type Example } from '../support/example.js'
 import { RedisServer } from '../support/redis-server.js'
 
-interface Service {
+interface Service extends Example {
   readonly url: string
-  readonly pid: number
-  readonly ended: Promise<number | null>
 }
 
-const started: ChildProcess[] = []
 async function start(place: string): Promise<Service> {
-  const child = spawn(process.execPath, ['scripts/run-ts.mjs', 'examples/service/server.ts', place], { env: { ...process.env, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] })
-  started.push(child)
-  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve))
-  for await (const line of createInterface({ input: child.stdout })) {
-    const [, url, pid] = /^(http:\S+) is served by process (\d+)$/.exec(line) ?? []
-    if (url) return { url, pid: Number(pid), ended }
-  }
-  throw new Error('the service has ended before it began')
+  const example = await startExample('service/server.ts', [place], /^(http:\S+) is served by process (\d+)$/)
+  return { ...example, url: example.said[1]! }
 }
 
 let folder: string
@@ -32,9 +22,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'holdfast-service-'))
   redis = await RedisServer.start()
 })
-afterEach(() => {
-  for (const child of started.splice(0)) child.kill()
-})
+afterEach(endExamples)
 afterAll(async () => {
   await redis.stop()
   await rm(folder, { recursive: true, force: true })
@@ -86,7 +74,7 @@ describe.each(['LMDB', 'Redis'] as const)('on %s', (name) => {
       for (;;) {
         const { body } = await clients.ask(`/runs/${id}`)
         if (body['state'] === 'done') return body
-        if (body['asks']) expect((await clients.ask(`/runs/${id}/decision`, { approved: true, by: `ann-${i}` })).body).toMatchObject({ approved: true, by: `ann-${i}` })
+        if (body['asks']) expect(await clients.ask(`/runs/${id}/decision`, { approved: true, by: `ann-${i}` })).toMatchObject({ status: 200, body: { approved: true, by: `ann-${i}` } })
         await sleep(50)
       }
     })
