@@ -87,6 +87,9 @@ export function modelFor(call: CallInput, attempts: readonly Attempt[]): string 
   return call.models[Math.min(Math.floor(known(attempts) / share), call.models.length - 1)]!
 }
 
+/** Attempts of one call that crashes may cut off, inclusive: they say nothing of the model, and the ledger pays for each. */
+const cutsMax = 100
+
 function known(attempts: readonly Attempt[]): number {
   return attempts.filter((attempt) => !attempt.unknown).length
 }
@@ -112,7 +115,7 @@ export const callMachine = setup({
   },
   guards: {
     succeeded: ({ context }) => context.last?.ok === true,
-    mayTryAgain: ({ context }) => context.last?.retryable === true && known(context.attempts) < context.call.attemptsMax && context.attempts.length - known(context.attempts) <= context.call.attemptsMax,
+    mayTryAgain: ({ context }) => context.last?.retryable === true && known(context.attempts) < context.call.attemptsMax && context.attempts.length - known(context.attempts) <= cutsMax,
   },
   delays: {
     deadline: ({ context }) => context.call.deadlineMs,

@@ -101,7 +101,9 @@ async function attempt(options: readonly string[], killAfterMs?: number): Promis
   let began = 0
   let timer: NodeJS.Timeout | undefined
   let summary: { state?: string; run?: string } = {}
+  let last = ''
   for await (const line of child.lines) {
+    last = line
     const told = JSON.parse(line) as { state: string; step?: string; run?: string }
     if (began === 0) {
       began = performance.now()
@@ -112,7 +114,7 @@ async function attempt(options: readonly string[], killAfterMs?: number): Promis
   }
   clearTimeout(timer)
   const { code, signal, stderr } = await child.exited
-  if (signal === undefined && code !== 0) throw new Error(`it ended with ${code}: ${stderr}`)
+  if (signal === undefined && code !== 0) throw new Error(`it ended with ${code}: ${stderr}${last}`)
   return { code, signal, state, summary, ms: performance.now() - began }
 }
 

@@ -155,7 +155,7 @@ class Model {
   attemptFailed(isKnown: boolean): void {
     if (isKnown) this.known++
     else this.cutOff++
-    if (this.known >= attemptsMax || this.cutOff > attemptsMax) this.fail('model')
+    if (this.known >= attemptsMax || this.cutOff > 100) this.fail('model')
     else {
       this.phase = 'backingOff'
       this.dueAt = this.now + 1_000

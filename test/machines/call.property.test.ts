@@ -24,7 +24,7 @@ class Model {
   end: { ok: boolean; reason?: string } | undefined
 
   get isExhausted(): boolean {
-    return this.known >= 4 || this.attempts - this.known > 4
+    return this.known >= 4 || this.attempts - this.known > 100
   }
   model(): string {
     return this.known < 2 ? 'x/a' : 'x/b'
@@ -169,4 +169,18 @@ test(`any sequence of answers, endings and waits leads where the model says (see
     ),
     { seed: firstSeed, numRuns: runs },
   )
+})
+
+test('a call that crashes cut off goes on: they are no failures of the model, up to a hundred of them', async () => {
+  const real = new Real()
+  for (let cut = 1; cut <= 101; cut++) {
+    real.child.send({ type: 'ledger.reserved' })
+    await real.settle()
+    expect(real.started, `cut ${cut}`).toHaveLength(cut)
+    real.finish({ ok: false, cost: null, error: { kind: 'unknown', message: 'the process died' }, retryable: true })
+    await real.settle()
+    if (cut <= 100) real.child.send({ type: 'xstate.after.backoff.call.open.backingOff' } as never)
+    await real.settle()
+  }
+  expect(real.output).toMatchObject({ ok: false, reason: 'failed' })
 })
