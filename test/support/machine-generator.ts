@@ -503,11 +503,11 @@ class Generator {
     ]
     rolls.push(
       ...rolls,
-      () => (this.use('send in an action'), 'nudge'),
       () => (this.use('append'), append(({ context }: Any) => ({ stream: 'notes', value: { k, n: context.n } }))),
       () => (this.use('append shared'), append(({ context }: Any) => ({ stream: 'trace', value: { k, n: context.n }, shared: true }))),
     )
-    if (!child) return rolls
+    // What an action sends its own actor and what a child tells it come in no order.
+    if (!child) return [...rolls, () => (this.use('send in an action'), 'nudge')]
     const { machine, key } = child
     const id = `w${k % 2}`
     const start = (): Any => (this.use('durableChild'), durableChild(({ context }: Any) => ({ machine, id, input: { n: context.n % 2 } })))
