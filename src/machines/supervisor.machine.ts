@@ -234,7 +234,7 @@ const isGone = { guard: 'isGone', actions: 'startAnew', description: 'There is n
 const isOver = { guard: 'isNoRestart', actions: ['forget', 'reportEnd', 'admitNext'], description: 'It has ended for good: the next one may begin.' } as const
 const isTooMuch = { guard: 'isTooIntense', target: '#supervisor.stopping', actions: ['noteEscalation', 'forget', 'leaveAll'], description: 'Too many restarts within the period: the fault lies deeper.' } as const
 const beginsAgainAlone = { guard: 'isAlone', actions: 'scheduleRestart', description: 'It begins again after a backoff.' } as const
-const beginsAgainInGroup = { target: '#supervisor.regrouping', actions: 'regroup', description: 'Others begin again with it.' } as const
+const beginsAgainInGroup = { target: '#supervisor.open.regrouping', actions: 'regroup', description: 'Others begin again with it.' } as const
 
 export const supervisorMachine = setup({
   types: {
@@ -418,75 +418,19 @@ export const supervisorMachine = setup({
   },
   output: ({ context }) => ({ escalated: context.escalation !== null, id: context.escalation?.id ?? null, message: context.escalation?.message ?? null }),
   entry: 'requestAll',
-  initial: 'supervising',
+  initial: 'open',
   on: {
     'supervisor.*': { description: 'What a supervisor below tells of its children.' },
   },
   states: {
-    supervising: {
-      description: 'Children come, work and go.',
+    open: {
+      description: 'Children are wanted.',
+      initial: 'supervising',
       on: {
-        'child.request': [
-          { guard: 'isInvalid', actions: 'refuseInvalid', description: 'No address could hold its names, or nobody may send its event.' },
-          { guard: 'isKnown', actions: 'refuseKnown', description: 'An id is given once.' },
-          { guard: 'hasRoom', actions: ['admit', 'command'], description: 'There is room: it starts.' },
-          { guard: 'mayWait', actions: 'queue', description: 'The bulkhead is full: it waits.' },
-          { actions: 'refuseOverflow', description: 'No room to wait either: refused, with the reason.' },
-        ],
         'child.started': [
           { guard: 'isUnknown', description: 'Not one of ours any more.' },
           { actions: ['noteStart', 'reportStart'], description: 'It has begun, or begun again.' },
         ],
-        'child.stopped': [isStale, { guard: 'isLeaving', actions: ['forget', 'reportEnd', 'admitNext'], description: 'It was to end.' }, isGone, isOver, isTooMuch, beginsAgainAlone, beginsAgainInGroup],
-        'child.failed': [isStale, { guard: 'isLeaving', actions: 'insist', description: 'It failed while it was ending.' }, isOver, isTooMuch, beginsAgainAlone, beginsAgainInGroup],
-        'child.yield': { guard: 'isWorking', actions: ['yieldPlace', 'admitNext'] },
-        'restart.due': { guard: 'isBackingOff', actions: ['restart', 'admitNext'] },
-        'shutdown.due': { guard: 'isTold', actions: 'insist', description: 'It has not ended by itself in its time.' },
-        'child.dismiss': [
-          { guard: 'isWaiting', actions: ['forget', 'reportDismissal'], description: 'It had not begun.' },
-          { guard: 'isKnown', actions: 'dismiss', description: 'It is told to end, and says so itself.' },
-        ],
-        'supervisor.restarting': [
-          { guard: 'isTreeTooIntense', target: 'stopping', actions: ['noteEscalation', 'leaveAll'], description: 'Too many restarts in the whole tree.' },
-          { actions: 'noteBelow' },
-        ],
-        halt: { target: 'stopping', actions: 'leaveAll' },
-      },
-    },
-    regrouping: {
-      description: 'A group of children is stopped, one after the other, and begins again together.',
-      initial: 'halting',
-      on: {
-        'child.request': [
-          { guard: 'isInvalid', actions: 'refuseInvalid', description: 'No address could hold its names, or nobody may send its event.' },
-          { guard: 'isKnown', actions: 'refuseKnown', description: 'An id is given once.' },
-          { guard: 'mayWait', actions: 'queue', description: 'It waits until the group has begun again.' },
-          { actions: 'refuseOverflow', description: 'No room to wait.' },
-        ],
-        'child.started': [
-          { guard: 'isUnknown', description: 'Not one of ours any more.' },
-          { actions: ['noteStart', 'reportStart'] },
-        ],
-        'child.stopped': [
-          isStale,
-          { guard: 'isEnding', actions: 'noteHalted', description: 'The next one of the group is told.' },
-          { guard: 'isLeaving', actions: ['forget', 'reportEnd', 'tellNextOfGroup'], description: 'It was to end, and does not come back.' },
-          { guard: 'isHalted', description: 'It had ended by itself before it was told.' },
-          isGone,
-          isOver,
-          isTooMuch,
-          beginsAgainInGroup,
-        ],
-        'child.failed': [
-          isStale,
-          { guard: 'isTold', actions: 'insist', description: 'It failed while it was ending.' },
-          { guard: 'isEnding', actions: 'noteHalted', description: 'It has ended before it was told.' },
-          { guard: 'isHalted', description: 'It had ended already.' },
-          isOver,
-          isTooMuch,
-          beginsAgainInGroup,
-        ],
-        'child.yield': { guard: 'isWorking', actions: 'yieldPlace' },
         'shutdown.due': { guard: 'isTold', actions: 'insist', description: 'It has not ended by itself in its time.' },
         'child.dismiss': [
           { guard: 'isWaiting', actions: ['forget', 'reportDismissal'], description: 'It had not begun.' },
@@ -499,13 +443,63 @@ export const supervisorMachine = setup({
         halt: { target: 'stopping', actions: 'leaveAll' },
       },
       states: {
-        halting: {
-          description: 'They are stopped, the last started first.',
-          always: { guard: 'isGroupHalted', target: 'backingOff' },
+        supervising: {
+          description: 'Children come, work and go.',
+          on: {
+            'child.request': [
+              { guard: 'isInvalid', actions: 'refuseInvalid', description: 'No address could hold its names, or nobody may send its event.' },
+              { guard: 'isKnown', actions: 'refuseKnown', description: 'An id is given once.' },
+              { guard: 'hasRoom', actions: ['admit', 'command'], description: 'There is room: it starts.' },
+              { guard: 'mayWait', actions: 'queue', description: 'The bulkhead is full: it waits.' },
+              { actions: 'refuseOverflow', description: 'No room to wait either: refused, with the reason.' },
+            ],
+            'child.stopped': [isStale, { guard: 'isLeaving', actions: ['forget', 'reportEnd', 'admitNext'], description: 'It was to end.' }, isGone, isOver, isTooMuch, beginsAgainAlone, beginsAgainInGroup],
+            'child.failed': [isStale, { guard: 'isLeaving', actions: 'insist', description: 'It failed while it was ending.' }, isOver, isTooMuch, beginsAgainAlone, beginsAgainInGroup],
+            'child.yield': { guard: 'isWorking', actions: ['yieldPlace', 'admitNext'] },
+            'restart.due': { guard: 'isBackingOff', actions: ['restart', 'admitNext'] },
+          },
         },
-        backingOff: {
-          description: 'All have ended; they wait a while.',
-          after: { groupDelay: { target: '#supervisor.supervising', actions: ['restartGroup', 'admitNext'] } },
+        regrouping: {
+          description: 'A group of children is stopped, one after the other, and begins again together.',
+          initial: 'halting',
+          on: {
+            'child.request': [
+              { guard: 'isInvalid', actions: 'refuseInvalid', description: 'No address could hold its names, or nobody may send its event.' },
+              { guard: 'isKnown', actions: 'refuseKnown', description: 'An id is given once.' },
+              { guard: 'mayWait', actions: 'queue', description: 'It waits until the group has begun again.' },
+              { actions: 'refuseOverflow', description: 'No room to wait.' },
+            ],
+            'child.stopped': [
+              isStale,
+              { guard: 'isEnding', actions: 'noteHalted', description: 'The next one of the group is told.' },
+              { guard: 'isLeaving', actions: ['forget', 'reportEnd', 'tellNextOfGroup'], description: 'It was to end, and does not come back.' },
+              { guard: 'isHalted', description: 'It had ended by itself before it was told.' },
+              isGone,
+              isOver,
+              isTooMuch,
+              beginsAgainInGroup,
+            ],
+            'child.failed': [
+              isStale,
+              { guard: 'isTold', actions: 'insist', description: 'It failed while it was ending.' },
+              { guard: 'isEnding', actions: 'noteHalted', description: 'It has ended before it was told.' },
+              { guard: 'isHalted', description: 'It had ended already.' },
+              isOver,
+              isTooMuch,
+              beginsAgainInGroup,
+            ],
+            'child.yield': { guard: 'isWorking', actions: 'yieldPlace' },
+          },
+          states: {
+            halting: {
+              description: 'They are stopped, the last started first.',
+              always: { guard: 'isGroupHalted', target: 'backingOff' },
+            },
+            backingOff: {
+              description: 'All have ended; they wait a while.',
+              after: { groupDelay: { target: '#supervisor.open.supervising', actions: ['restartGroup', 'admitNext'] } },
+            },
+          },
         },
       },
     },

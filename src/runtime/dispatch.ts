@@ -15,6 +15,7 @@ import { isJsonEqual } from './json.js'
 import type { NearTimers } from './near-timers.js'
 import { deadStream, encodeStreamEntry, ownStream, sharedStream } from './streams.js'
 import { DurableRecord, formatVersion, type RecordInput, type RecordMeta, type TurnResult } from './record.js'
+import { Pace } from './pace.js'
 import type { Resident } from './residents.js'
 import { knowsEvent, type MachineDefinition } from './machines.js'
 import type { XEvent } from './xstate/insides.js'
@@ -543,22 +544,6 @@ export class Dispatcher {
     }
     const token = { id: envelope.id, ...(envelope.replyTo.client ? {} : { to: envelope.replyTo }) }
     return { ...envelope.body, replyToken: token }
-  }
-}
-
-/** So many a second; what is beyond gets the next free instant, ms from now. */
-class Pace {
-  private readonly perSecond: number
-  /** When those of the last second were let through, and those to come will be, oldest first. */
-  private times: number[] = []
-  constructor(perSecond: number) {
-    this.perSecond = perSecond
-  }
-  take(now: number): number {
-    this.times = this.times.filter((at) => at > now - 1_000)
-    const at = this.times.length < this.perSecond ? now : this.times[this.times.length - this.perSecond]! + 1_000
-    this.times.push(at)
-    return at - now
   }
 }
 

@@ -1,5 +1,8 @@
 /** The runtime's bounds, with their defaults. Every one is an option of `createActorSystem`. */
 import { ConfigError } from '../errors.js'
+import { checkId } from './identity.js'
+import { silentLogger } from './ports/logger.js'
+import type { ActorSystemOptions } from './system.js'
 
 export interface RuntimeOptions {
   /** Turns of one commit, inclusive. Default 128: beyond it latency grows and throughput does not. */
@@ -48,7 +51,7 @@ const defaults: Omit<RuntimeOptions, 'freeze'> = {
   confirmDelayMs: 50,
 }
 
-export const runtimeOptionNames: readonly string[] = [...Object.keys(defaults), 'freeze']
+const runtimeOptionNames: readonly string[] = [...Object.keys(defaults), 'freeze']
 
 /** Takes what is its own of the options given. */
 export function resolveOptions(given: object, production: boolean): RuntimeOptions {
@@ -60,4 +63,25 @@ export function resolveOptions(given: object, production: boolean): RuntimeOptio
     if (!whole && !(name === 'suspectMax' && value === Infinity)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
   }
   return options
+}
+
+// ── A system as a whole ──
+
+/** Beside those of the runtime. */
+const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node']
+
+/** @throws ConfigError for what no system can be made of */
+export function checkSystemOptions(options: ActorSystemOptions): void {
+  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, limits = {}, logger = silentLogger } = (options ?? {}) as Partial<ActorSystemOptions>
+  const names = [...ownOptionNames, ...runtimeOptionNames]
+  const unknown = Object.keys(options ?? {}).find((name) => !names.includes(name))
+  if (unknown !== undefined) throw new ConfigError(`${unknown}: there is no such option (there are: ${names.join(', ')}).`)
+  if (typeof store?.open !== 'function') throw new ConfigError(`store: expected a store such as lmdbStore('./data'), got ${store === undefined ? 'none' : typeof store}.`)
+  if (!Array.isArray(machines)) throw new ConfigError(`machines: expected an array of machines, got ${typeof machines}.`)
+  checkId('namespace', namespace)
+  if (!(Number.isSafeInteger(shards) && shards >= 1 && shards <= 1_024)) throw new ConfigError(`shards: expected 1 to 1024, got ${shards}.`)
+  for (const [name, value] of Object.entries({ backlogMax, ...limits })) {
+    if (!(Number.isSafeInteger(value) && value >= 1)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
+  }
+  for (const level of ['error', 'warn', 'info', 'debug', 'trace'] as const) if (typeof logger[level] !== 'function') throw new ConfigError(`logger: expected one with the method ${level}, as pino has.`)
 }

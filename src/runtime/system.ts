@@ -14,7 +14,7 @@ import { ownIdRetentionMs, type Gateway } from './gateway.js'
 import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
 import { MachineRegistry, type MachineOptions } from './machines.js'
-import { resolveOptions, runtimeOptionNames, type RuntimeOptions } from './options.js'
+import { checkSystemOptions, resolveOptions, type RuntimeOptions } from './options.js'
 import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
@@ -80,7 +80,7 @@ export class ActorSystem {
   private cancelStandby: (() => void) | undefined
 
   constructor(options: ActorSystemOptions) {
-    checkOptions(options)
+    checkSystemOptions(options)
     this.options = options
     this.runtime = resolveOptions(options, process.env['NODE_ENV'] === 'production')
     this.registry = new MachineRegistry(options.machines)
@@ -546,22 +546,4 @@ export class ActorSystem {
     const appended = await this.accept(head.to, entry, how === 'again')
     if (appended === 'full') throw new MailboxFullError(head.to, this.storeGateway!.backlogMax)
   }
-}
-
-/** Beside those of the runtime. */
-const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node']
-
-function checkOptions(options: ActorSystemOptions): void {
-  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, limits = {}, logger = silentLogger } = (options ?? {}) as Partial<ActorSystemOptions>
-  const names = [...ownOptionNames, ...runtimeOptionNames]
-  const unknown = Object.keys(options ?? {}).find((name) => !names.includes(name))
-  if (unknown !== undefined) throw new ConfigError(`${unknown}: there is no such option (there are: ${names.join(', ')}).`)
-  if (typeof store?.open !== 'function') throw new ConfigError(`store: expected a store such as lmdbStore('./data'), got ${store === undefined ? 'none' : typeof store}.`)
-  if (!Array.isArray(machines)) throw new ConfigError(`machines: expected an array of machines, got ${typeof machines}.`)
-  checkId('namespace', namespace)
-  if (!(Number.isSafeInteger(shards) && shards >= 1 && shards <= 1_024)) throw new ConfigError(`shards: expected 1 to 1024, got ${shards}.`)
-  for (const [name, value] of Object.entries({ backlogMax, ...limits })) {
-    if (!(Number.isSafeInteger(value) && value >= 1)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
-  }
-  for (const level of ['error', 'warn', 'info', 'debug', 'trace'] as const) if (typeof logger[level] !== 'function') throw new ConfigError(`logger: expected one with the method ${level}, as pino has.`)
 }

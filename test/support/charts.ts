@@ -101,7 +101,7 @@ const supervisor: Chart = {
       ...(strategy === 'one_for_all' ? [child('n'), child('d'), child('no id'), fact('child.started', 'n'), fact('child.stopped', 'n', { reason: 'done', output: { escalated: true, id: 'x', message: 'below' } }), fact('child.stopped', 'n', { reason: 'stopped' }), event('child.dismiss', { id: 'd' })] : []),
       ...(strategy === 'rest_for_one' ? [] : [event('supervisor.restarting', { id: 'x', at: 10, message: 'below', delayMs: 1 })]),
       event('supervisor.ended', { id: 'x', at: 10, reason: 'done' }),
-      ...(JSON.stringify(value).includes('regrouping') ? [after('groupDelay', 'supervisor.regrouping.backingOff')] : []),
+      ...(JSON.stringify(value).includes('regrouping') ? [after('groupDelay', 'supervisor.open.regrouping.backingOff')] : []),
       event('halt'),
     ]
   },
