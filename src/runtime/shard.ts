@@ -20,10 +20,11 @@ import { Acts } from './acts.js'
 import { Appender } from './appender.js'
 import { Batch, type Own } from './batch.js'
 import type { RuntimeContext } from './context.js'
-import { Dispatcher, addressOfTimer, type Message } from './dispatch.js'
+import { Dispatcher, addressOfTimer } from './dispatch.js'
 import { newEntry, type Envelope, type Parked } from './envelope.js'
 import { Ending, type Sight } from './gateway.js'
 import { shardOf, type Address } from './identity.js'
+import { InputQueue, type Input } from './input-queue.js'
 import { Lanes, type Verdict } from './lanes.js'
 import { NamespaceClock } from './namespace-clock.js'
 import { NearTimers } from './near-timers.js'
@@ -32,18 +33,6 @@ import type { Appended, Lease, NewEntry, NodeIdentity, ShardState } from './port
 import { recover } from './recovery.js'
 import { Residents, type Resident } from './residents.js'
 import { Suspects } from './suspects.js'
-
-/** Something to be handled, in the order of the queue. */
-interface Input {
-  readonly address: Address
-  /** Namespace time of its arrival, ms. */
-  readonly at: number
-  readonly message: Message
-  /** Set for what never passed the log. */
-  readonly own?: Own
-  /** It comes from the actor's parked messages. */
-  readonly parked?: true
-}
 
 /** Timers kept in memory, those that fire first; up to twice as many between two sweeps. */
 const timersMax = 10_000
@@ -71,10 +60,7 @@ export class Shard {
   private readonly onLost: (shard: Shard, why: string) => void
   private lease: Lease
   private lanes: Lanes
-  private queue: Input[] = []
-  private head = 0
-  /** How many of them never passed the log, by actor. */
-  private readonly own = new Map<Address, number>()
+  private readonly queue = new InputQueue()
   /** The last entry of the log that this process knows of. */
   private knownTail: number
   private readPosition: number
@@ -172,15 +158,8 @@ export class Shard {
     this.cancelClearing?.()
     this.relay.stop()
     const stopped = new StoppedError('The actor system')
-    for (const input of this.queue.slice(this.head)) input.own?.reject(stopped)
-    this.clearQueue()
+    for (const { reject } of this.queue.clear()) reject(stopped)
     this.appender.stop(stopped)
-  }
-
-  private clearQueue(): void {
-    this.queue = []
-    this.head = 0
-    this.own.clear()
   }
 
   private endReading(): void {
@@ -214,9 +193,7 @@ export class Shard {
     if (this.state === 'stopped') return Promise.reject(new StoppedError('The actor system'))
     // An id that may come twice is checked where it is remembered: in the store, before the turn.
     if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.appender.append(entry)
-    const waiting = this.own.get(to) ?? 0
-    if (waiting >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
-    this.own.set(to, waiting + 1)
+    if (this.queue.ownOf(to) >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
     return new Promise((resolve, reject) => {
       this.queue.push({
         address: to,
@@ -229,7 +206,7 @@ export class Shard {
   }
 
   private get nothingUnread(): boolean {
-    return this.appender.isIdle && !this.lanes.appending && this.lanes.position >= this.knownTail && (this.head === this.queue.length || this.queue.at(-1)!.own !== undefined)
+    return this.appender.isIdle && !this.lanes.appending && this.lanes.position >= this.knownTail && (this.queue.last === undefined || this.queue.last.own !== undefined)
   }
 
   private knows(seq: number): void {
@@ -251,7 +228,7 @@ export class Shard {
           this.knows(entry.seq)
         }
         if (entries.length > 0) this.wake()
-        if (this.queue.length - this.head >= readAheadMax) await new Promise<void>((resolve) => (this.resumeReading = resolve))
+        if (this.queue.length >= readAheadMax) await new Promise<void>((resolve) => (this.resumeReading = resolve))
       } catch (error) {
         if (signal.aborted) return
         this.context.logger.error({ shard: this.number, error: (error as Error).message }, 'the log cannot be read; trying again')
@@ -328,11 +305,7 @@ export class Shard {
   private missing(): Address[] {
     const { batchTurnsMax } = this.context.options
     const missing = new Set<Address>()
-    const end = Math.min(this.queue.length, this.head + batchTurnsMax)
-    for (let i = this.head; i < end; i++) {
-      const { address } = this.queue[i]!
-      if (!this.residents.get(address)) missing.add(address)
-    }
+    for (const address of this.queue.addresses(batchTurnsMax)) if (!this.residents.get(address)) missing.add(address)
     for (const member of this.timers.dueBy(this.clock.now(), batchTurnsMax)) {
       const address = addressOfTimer(member)
       if (!this.residents.get(address)) missing.add(address)
@@ -356,7 +329,7 @@ export class Shard {
     const { batchTurnsMax, batchCharsMax } = this.context.options
     const at = this.clock.now()
     const firstTimer = this.timers.peek()
-    if (this.head === this.queue.length && !(firstTimer && firstTimer.dueAt <= at)) return undefined
+    if (this.queue.length === 0 && !(firstTimer && firstTimer.dueAt <= at)) return undefined
     const inline = this.nothingUnread
     const batch = this.newBatch()
     const { dispatcher } = this
@@ -364,7 +337,7 @@ export class Shard {
     let produced = 0
     for (let inputs = 0; inputs < batchTurnsMax && batch.chars < batchCharsMax && !batch.isFull; inputs++) {
       const timer = this.timers.peek()
-      const input = this.queue[this.head]
+      const input = this.queue.first
       if (timer && timer.dueAt <= at && (!input || input.at >= timer.dueAt)) {
         const resident = this.residents.get(addressOfTimer(timer.member))
         if (!resident) break
@@ -450,7 +423,7 @@ export class Shard {
   /** What an input may have left to do for its actor. */
   private afterInput(batch: Batch, resident: Resident): void {
     this.residents.touch(resident)
-    if (resident.draining === 'inLine' && !this.queue.some((input, i) => i >= this.head && input.parked && input.address === resident.address)) resident.draining = false
+    if (resident.draining === 'inLine' && !this.queue.hasParked(resident.address)) resident.draining = false
     // The parked list must be read as it is after this batch: before, it still holds what this batch has taken off it.
     if (this.mayDrain(resident)) batch.after.push(() => this.drain(resident.address))
   }
@@ -471,21 +444,10 @@ export class Shard {
   }
 
   private take(): void {
-    const { own, address } = this.queue[this.head]!
-    if (own) {
-      const left = this.own.get(address)! - 1
-      if (left > 0) this.own.set(address, left)
-      else this.own.delete(address)
-    }
-    this.head++
-    if (this.head === this.queue.length || this.head > 4_096) {
-      this.queue.splice(0, this.head)
-      this.head = 0
-    }
-    if (this.resumeReading && this.queue.length - this.head < readAheadMax / 2) {
-      this.resumeReading()
-      this.resumeReading = undefined
-    }
+    this.queue.take()
+    if (!this.resumeReading || this.queue.length >= readAheadMax / 2) return
+    this.resumeReading()
+    this.resumeReading = undefined
   }
 
   /** Sends a batch on its way; what it asked for happens when it is acknowledged. */
@@ -531,8 +493,7 @@ export class Shard {
   private async reset(own: readonly Own[]): Promise<void> {
     this.state = 'resetting'
     this.endReading()
-    const waiting = [...own, ...this.queue.slice(this.head).flatMap((input) => (input.own ? [input.own] : []))]
-    this.clearQueue()
+    const waiting = [...own, ...this.queue.clear()]
     this.timers.clear()
     this.residents.clear()
     this.dispatcher.beginAgain()
@@ -642,7 +603,7 @@ export class Shard {
     return (
       this.state === 'stopped' ||
       (this.state === 'running' &&
-        this.head === this.queue.length &&
+        this.queue.length === 0 &&
         !this.pumping &&
         !this.scheduled &&
         this.lanes.isIdle &&
