@@ -5,7 +5,7 @@ import { checkEvent, type ReplyTo } from './envelope.js'
 import { messageId, post, type Gateway, type SendOptions, type Sight } from './gateway.js'
 import type { Address, MessageId } from './identity.js'
 import { decodeJson, isJsonEqual } from './json.js'
-import type { Failure } from './record.js'
+import type { Failure } from './stored-record.js'
 import type { XMachineSnapshot } from './xstate/insides.js'
 
 export interface WaitOptions {

@@ -10,7 +10,8 @@ import type { MachineDefinition } from './machines.js'
 import type { IdSource } from './ports/ids.js'
 import type { Clock } from './ports/clock.js'
 import type { Appended, NewEntry } from './ports/store.js'
-import type { DurableRecord, Failure, RecordStatus } from './record.js'
+import type { DurableRecord } from './record.js'
+import type { Failure, RecordStatus } from './stored-record.js'
 import type { XEvent, XMachineSnapshot } from './xstate/insides.js'
 
 /** An actor as it stands after its last commit. */

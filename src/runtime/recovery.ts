@@ -6,7 +6,7 @@ import type { RuntimeContext } from './context.js'
 import { effectIdOf, type StoredEffect } from './effects.js'
 import type { Address } from './identity.js'
 import type { Recovery } from './ports/store.js'
-import type { StoredAction } from './record.js'
+import type { StoredAction } from './stored-record.js'
 import type { Shard } from './shard.js'
 
 /** Records read, and effects counted, at once. */

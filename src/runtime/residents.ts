@@ -7,7 +7,8 @@ import type { RuntimeContext } from './context.js'
 import type { Parked } from './envelope.js'
 import { machineOf, type Address } from './identity.js'
 import type { StoredRecord } from './ports/store.js'
-import { DurableRecord, readMeta } from './record.js'
+import { DurableRecord } from './record.js'
+import { readMeta } from './stored-record.js'
 
 /** Why an actor cannot take messages; they are parked for it. */
 export type Block = Pick<Parked, 'reason' | 'detail'>

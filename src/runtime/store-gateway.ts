@@ -9,7 +9,8 @@ import type { Clock } from './ports/clock.js'
 import type { IdSource } from './ports/ids.js'
 import type { Logger } from './ports/logger.js'
 import type { Appended, NewEntry, Store, StoredRecord, StoreInfo } from './ports/store.js'
-import { DurableRecord, readMeta, readStatus, type RecordHost } from './record.js'
+import { DurableRecord, type RecordHost } from './record.js'
+import { readMeta, readStatus } from './stored-record.js'
 
 export interface StoreGatewayOptions extends RecordHost {
   readonly store: Store

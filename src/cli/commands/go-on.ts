@@ -2,11 +2,26 @@
 import { userInfo } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RunHandle, RunStatus } from '../../mesh/run-handle.js'
-import type { Command } from '../command.js'
+import type { Command, Given } from '../command.js'
 import { UsageError, exitCodes, type ExitCode } from '../exit.js'
 import { follow } from '../follow.js'
 import { existingRun, openSession } from '../session.js'
+import type { Terminal } from '../terminal.js'
 import { interruptible } from './interruptible.js'
+
+/** Says something to a run, and goes on with it as far as it goes. */
+async function goOn(given: Given, terminal: Terminal, say: (run: RunHandle, status: RunStatus) => Promise<void>): Promise<ExitCode> {
+  const session = await openSession(given, terminal, 'owner')
+  return interruptible(session, terminal, async (signal) => {
+    const { run, status } = await existingRun(session, given.positionals[0]!)
+    await say(run, status)
+    return follow(session, run, terminal, { json: given.flags['json']!, unattended: given.strings['approve-as'] }, signal)
+  })
+}
+
+function whoOf(given: Given): string {
+  return given.strings['by'] ?? userInfo().username
+}
 
 export const resume: Command = {
   name: 'resume',
@@ -18,14 +33,10 @@ export const resume: Command = {
     redrive: { type: 'boolean', help: 'try again what was set aside because the process had died over it twenty times' },
   },
   examples: [['holdfast resume r-1a2b3c4d', 'from where it was when its process ended, however that happened']],
-  async run(given, terminal): Promise<ExitCode> {
-    const session = await openSession(given, terminal, 'owner')
-    return interruptible(session, terminal, async (signal) => {
-      const { run } = await existingRun(session, given.positionals[0]!)
+  run: (given, terminal) =>
+    goOn(given, terminal, async (run) => {
       if (given.flags['redrive']) await run.redrive()
-      return follow(session, run, terminal, { json: given.flags['json']!, unattended: given.strings['approve-as'] }, signal)
-    })
-  },
+    }),
 }
 
 export const resolve: Command = {
@@ -42,13 +53,9 @@ export const resolve: Command = {
   async run(given, terminal): Promise<ExitCode> {
     const { happened, 'not-happened': not } = given.flags
     if (happened === not) throw new UsageError('holdfast resolve needs either --happened or --not-happened.', 'resolve')
-    const session = await openSession(given, terminal, 'owner')
-    return interruptible(session, terminal, async (signal) => {
-      const { run, status } = await existingRun(session, given.positionals[0]!)
-      const { resolution } = status
-      await run.resolve({ happened: happened!, by: given.strings['by'] ?? userInfo().username })
+    return goOn(given, terminal, async (run, { resolution }) => {
+      await run.resolve({ happened: happened!, by: whoOf(given) })
       await taken(run, (now) => now.resolution?.at !== resolution?.at)
-      return follow(session, run, terminal, { json: given.flags['json']!, unattended: undefined }, signal)
     })
   },
 }
@@ -60,15 +67,11 @@ export const retry: Command = {
   takes: [1, 1],
   options: { by: { type: 'string', value: '<name>', help: 'who wants it. Default: the name of the user' } },
   examples: [['holdfast retry r-1a2b3c4d', 'the receiver is up again']],
-  async run(given, terminal): Promise<ExitCode> {
-    const session = await openSession(given, terminal, 'owner')
-    return interruptible(session, terminal, async (signal) => {
-      const { run, status } = await existingRun(session, given.positionals[0]!)
-      await run.retry({ by: given.strings['by'] ?? userInfo().username })
-      await taken(run, (now) => now.retry?.at !== status.retry?.at)
-      return follow(session, run, terminal, { json: given.flags['json']!, unattended: undefined }, signal)
-    })
-  },
+  run: (given, terminal) =>
+    goOn(given, terminal, async (run, { retry: before }) => {
+      await run.retry({ by: whoOf(given) })
+      await taken(run, (now) => now.retry?.at !== before?.at)
+    }),
 }
 
 /** What was said is durable; until it is also taken, the run would be taken for what it was. Waits 10 s at most: whoever runs it may be busy. */
@@ -88,12 +91,7 @@ export const cancel: Command = {
   options: { by: { type: 'string', value: '<name>', help: 'who wants it. Default: the name of the user' } },
   examples: [['holdfast cancel r-1a2b3c4d', '']],
   async run(given, terminal): Promise<ExitCode> {
-    const session = await openSession(given, terminal, 'owner')
-    return interruptible(session, terminal, async (signal) => {
-      const { run } = await existingRun(session, given.positionals[0]!)
-      await run.cancel(given.strings['by'] ?? userInfo().username)
-      const code = await follow(session, run, terminal, { json: given.flags['json']!, unattended: undefined }, signal)
-      return code === exitCodes.failed ? exitCodes.ok : code
-    })
+    const code = await goOn(given, terminal, (run) => run.cancel(whoOf(given)))
+    return code === exitCodes.failed ? exitCodes.ok : code
   },
 }

@@ -1,0 +1,192 @@
+/**
+ * A record as it is stored: a small hash of named fields, so that a turn writes only what it changed.
+ *
+ * | field | holds |
+ * |---|---|
+ * | `m` | format, machine, version, structural hash, incarnation, parent: written at the start and at a restart |
+ * | `z` | turns so far, number of fields, next child number, status, when it ended: written by every turn |
+ * | `s<n>` | cell n without its context: id, parent, src, status, value, history, children, input, output |
+ * | `c<n>:<key>` | one key of the context of machine n: its place among the keys, a space, and its value |
+ * | `t<key>` | one timer |
+ * | `n` | how often each invoke has been entered, for idempotency keys |
+ * | `k` | of a run: the external actions asked for, with a digest of their arguments |
+ * | `f` | why the record failed |
+ *
+ * Every field carries a checksum over address, name and value; the number of fields stands in `z`.
+ */
+import { crc32 } from 'node:zlib'
+import { SnapshotError, toStoredError, type StoredError } from '../errors.js'
+import type { Belonging } from './envelope.js'
+import type { Address } from './identity.js'
+import { hasParallel, type LogicKind, type XEvent, type XMachineSnapshot, type XSnapshot } from './xstate/insides.js'
+import { isCell, type Cell } from './xstate/refs.js'
+
+/** Number of the stored format. A higher one in the store is refused; a lower one is read by the reader kept for it. */
+export const formatVersion = 1
+
+/** Fields of a stored record, by name. */
+export type StoredFields = ReadonlyMap<string, string>
+/** Fields to write; undefined deletes. */
+export type FieldChanges = Map<string, string | undefined>
+
+export type RecordStatus = 'active' | 'done' | 'stopped' | 'failed'
+
+/** What `m` holds. */
+export interface RecordMeta {
+  readonly format: number
+  readonly machine: string
+  readonly version: string
+  readonly hash: string
+  /** Differs at every start and restart; part of effect ids. */
+  readonly incarnation: number
+  /** The same for the parent: free of what a crash changes. */
+  readonly generation: number
+  /** The supervisor that is told how this actor ends. */
+  readonly parent?: Address
+  /** The child inside the parent's record that started it; absent: the parent's root. */
+  readonly parentCell?: number
+  /** The input it was started with, to restart from and to tell a repeated start from a conflicting one. */
+  readonly input?: unknown
+  readonly startedAt: number
+  /** What it belongs to; everything it sends and starts belongs to it, too. */
+  readonly belongs?: Belonging
+}
+
+/** Why a record failed; its last good snapshot is the record itself. */
+export interface Failure {
+  readonly error: StoredError
+  /** The event being handled, as evidence. */
+  readonly event: unknown
+  /** Namespace time, ms. */
+  readonly at: number
+}
+
+/** A named action, as kept until it is confirmed. */
+export interface StoredAction {
+  readonly address: string
+  readonly cell: number
+  /** Of a child, which may be gone when its action runs again: what it and its parents run, from the root's child down, and its context. */
+  readonly src?: readonly string[]
+  readonly context?: Record<string, unknown>
+  readonly name: string
+  readonly params?: unknown
+  readonly event: XEvent
+}
+
+export interface StoredCell {
+  readonly id: string
+  readonly parent?: number
+  readonly src?: string
+  readonly systemId?: string
+  readonly sync?: true
+  readonly kind: LogicKind
+  readonly status: XSnapshot['status']
+  readonly value?: unknown
+  readonly history?: Record<string, { readonly id: string }[]>
+  /** Active states in XState's order, which decides between transitions of parallel regions; only where there are any. */
+  readonly nodes?: readonly string[]
+  readonly children?: Record<string, number>
+  readonly context?: unknown
+  readonly input?: unknown
+  readonly output?: unknown
+  readonly error?: unknown
+  readonly entry?: number
+}
+
+export interface StoredTimer {
+  readonly due: number
+  readonly order: string
+  readonly event: XEvent
+  readonly source: number
+  readonly target: number | { readonly address: string; readonly n?: number }
+}
+
+// ── Checksums ──
+
+export function addressSumOf(address: Address): number {
+  return crc32(address)
+}
+
+export function seal(addressSum: number, name: string, value: string): string {
+  return crc32(value, crc32(name, addressSum)).toString(16).padStart(8, '0') + value
+}
+
+/** The meta of a stored record, checked. */
+export function readMeta(address: Address, stored: StoredFields): RecordMeta {
+  const meta = stored.get('m')
+  if (meta === undefined) throw new SnapshotError(address, 'corrupted', 'field m is missing')
+  const parsed = JSON.parse(unseal(address, addressSumOf(address), 'm', meta)) as RecordMeta
+  if (parsed.format > formatVersion) {
+    throw new SnapshotError(address, 'newer-format', `it has format ${parsed.format}, this version of holdfast reads up to ${formatVersion}. Upgrade holdfast.`)
+  }
+  return parsed
+}
+
+/** Turns, status and failure of a stored record, for those who only look. */
+export function readStatus(address: Address, stored: StoredFields): { readonly turns: number; readonly status: RecordStatus; readonly failure: Failure | undefined } {
+  const sum = addressSumOf(address)
+  const tail = stored.get('z')
+  if (tail === undefined) throw new SnapshotError(address, 'corrupted', 'field z is missing')
+  const [turns, , , status] = unseal(address, sum, 'z', tail).split(' ')
+  const failure = stored.get('f')
+  return {
+    turns: Number(turns),
+    status: status as RecordStatus,
+    failure: failure === undefined ? undefined : (JSON.parse(unseal(address, sum, 'f', failure)) as Failure),
+  }
+}
+
+/** Checks every field and their number, and takes the checksums off. */
+export function unsealAll(address: Address, stored: StoredFields): StoredFields {
+  const sum = addressSumOf(address)
+  const values = new Map<string, string>()
+  for (const [name, value] of stored) values.set(name, unseal(address, sum, name, value))
+  const count = Number(values.get('z')?.split(' ')[1])
+  if (count !== values.size) throw new SnapshotError(address, 'corrupted', `it has ${values.size} fields where it should have ${count}`)
+  return values
+}
+
+function unseal(address: Address, addressSum: number, name: string, sealed: string): string {
+  const value = sealed.slice(8)
+  if (crc32(value, crc32(name, addressSum)) !== Number.parseInt(sealed.slice(0, 8), 16)) {
+    throw new SnapshotError(address, 'corrupted', `the checksum of field ${name} is wrong`)
+  }
+  return value
+}
+
+// ── Cells ──
+
+export function toStoredCell(cell: Cell): StoredCell {
+  const snapshot = cell._snapshot
+  const common = {
+    id: cell.id,
+    ...(cell.number === 0 ? {} : { parent: cell._parent!.number, src: cell.src as string }),
+    ...(cell.systemId === undefined ? {} : { systemId: cell.systemId }),
+    ...(cell._syncSnapshot ? { sync: true as const } : {}),
+    kind: cell.kind,
+    status: snapshot.status,
+    output: snapshot.output,
+    error: snapshot.error instanceof Error ? toStoredError(snapshot.error) : snapshot.error,
+    ...(cell.entry === 0 ? {} : { entry: cell.entry }),
+  }
+  if (cell.kind !== 'machine') return { ...common, context: snapshot.context, input: snapshot.input }
+  const { value, historyValue, children, machine, _nodes } = snapshot as XMachineSnapshot
+  const history = Object.entries(historyValue ?? {})
+  const numbers = Object.entries(children ?? {}).filter(([, child]) => isCell(child))
+  return {
+    ...common,
+    value,
+    ...(hasParallel(machine) ? { nodes: _nodes.map((node) => node.id) } : {}),
+    ...(history.length ? { history: Object.fromEntries(history.map(([id, nodes]) => [id, nodes.map((node) => ({ id: node.id }))])) } : {}),
+    ...(numbers.length ? { children: Object.fromEntries(numbers.map(([id, child]) => [id, child.number])) } : {}),
+  }
+}
+
+export function eraseCell(cell: Cell, fields: FieldChanges): void {
+  const { saved } = cell
+  if (!saved) return
+  fields.set(`s${cell.number}`, undefined)
+  if (cell.kind !== 'machine') return
+  const context = (saved as XMachineSnapshot).context
+  for (const key in context) if (context[key] !== undefined) fields.set(`c${cell.number}:${key}`, undefined)
+}
