@@ -66,13 +66,16 @@ describe('a reader', () => {
     const environment = environmentOf(store)
     const { watcher } = environment
     const listen = watcher.listen.bind(watcher)
+    let appended: Promise<unknown> = Promise.resolve()
     watcher.listen = (head, listener) => {
-      void other.append(1, [entry('between')])
+      appended = other.append(1, [entry('between')])
       for (const until = performance.now() + 5_000; environment.read((reader) => decodeHead(reader.get(head)).tail) === 0 && performance.now() < until; );
       return listen(head, listener)
     }
     // Nobody writes any more, so nothing else would wake it.
     expect((await store.read(1, 0, 10, never)).map((e) => e.text)).toEqual(['between'])
+    // Its answer may come after what it appended.
+    await appended
   })
 
   test('is woken where the operating system does not tell of changes', async () => {
