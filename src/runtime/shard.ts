@@ -209,6 +209,11 @@ export class Shard {
     return this.appender.isIdle && !this.lanes.appending && this.lanes.position >= this.knownTail && (this.queue.last === undefined || this.queue.last.own !== undefined)
   }
 
+  /** Whether the batch has handled all that was in line: what it makes itself for this shard may then be handled with it (S4). */
+  private nothingUnreadBehind(batch: Batch): boolean {
+    return this.queue.length === 0 && this.appender.isIdle && !this.lanes.appending && batch.position >= this.knownTail
+  }
+
   private knows(seq: number): void {
     if (seq > this.knownTail) this.knownTail = seq
   }
@@ -330,7 +335,6 @@ export class Shard {
     const at = this.clock.now()
     const firstTimer = this.timers.peek()
     if (this.queue.length === 0 && !(firstTimer && firstTimer.dueAt <= at)) return undefined
-    const inline = this.nothingUnread
     const batch = this.newBatch()
     const { dispatcher } = this
     dispatcher.produced = []
@@ -363,7 +367,7 @@ export class Shard {
         if (seq !== undefined) batch.position = seq
         this.afterInput(batch, resident)
         if (suspicion !== 'clear') break
-      } else if (inline && produced < dispatcher.produced.length) {
+      } else if (produced < dispatcher.produced.length && this.nothingUnreadBehind(batch)) {
         const { message } = dispatcher.produced[produced]!
         const resident = this.residents.get(message.envelope.to)
         if (!resident) break
