@@ -2,13 +2,14 @@
  * The turns that become one commit. Per record everything is folded: the last writer of a name wins, and what was set
  * and taken back within the batch stays gone.
  */
+import type { Outgoing } from './envelope.js'
 import type { Address } from './identity.js'
 import { actsMax } from './record.js'
 import type { Appended, Commit, Lease, LogAppend, NewEntry, OutboxEntry, Part, Reply } from './ports/store.js'
 
 /** A message of this process that skipped the log: how to append it after all, and whom to tell. */
 export interface Own {
-  readonly entry: NewEntry
+  readonly entry: Outgoing
   resolve(appended: Appended): void
   reject(error: Error): void
 }
@@ -65,9 +66,12 @@ export class Batch {
   readonly own: Own[] = []
   /** Run in order once the commit is acknowledged. */
   readonly after: (() => void)[] = []
+  /** What the order of every timer begins with that this batch sets. */
+  readonly order: string
 
   constructor(number: number, position: number, at: number) {
     this.number = number
+    this.order = `${number.toString(36).padStart(10, '0')}.`
     this.position = position
     this.at = at
   }
@@ -77,6 +81,11 @@ export class Batch {
   /** Outbox numbers grow with every entry of the source shard: by commit, then by place in it. */
   nextOutbox(): number {
     return this.number * outboxMax + this.outboxCount++
+  }
+
+  /** Orders the timers of its next turn among all of the shard. */
+  get nextOrder(): string {
+    return `${this.order}${String(this.turns).padStart(6, '0')}.`
   }
 
   /** No room for the messages of another turn. */

@@ -1,9 +1,8 @@
 /** What the parts of a shard's owner share: the ports, the bounds, and the system they work for. */
 import type { HoldfastError } from '../errors.js'
 import type { Effects } from './effects.js'
-import type { Envelope } from './envelope.js'
 import type { Address, MessageId } from './identity.js'
-import type { JsonLimits } from './json.js'
+import type { JsonLimits, StoredRef } from './json.js'
 import type { MachineRegistry } from './machines.js'
 import type { RuntimeOptions } from './options.js'
 import type { Clock } from './ports/clock.js'
@@ -29,7 +28,8 @@ export interface RuntimeContext extends RecordHost {
   readonly options: RuntimeOptions
   readonly effects: Effects
   readonly listeners: Listeners
-  decode(text: string): Envelope
+  /** What a reference in a message stands for. */
+  revive(ref: StoredRef): unknown
   /** Sends an actor's own message about a throw after the commit. */
   tellFault(address: Address, cell: number, error: unknown, id: string): void
   readonly counters: Counters

@@ -9,7 +9,7 @@ import { ASK, type Command } from '../protocol.js'
 import type { Batch, PartBuilder } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import { effectIdOf, type StoredEffect } from './effects.js'
-import { about, encodeEnvelope, newEntry, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Parked, type ReplyTo } from './envelope.js'
+import { Message, Outgoing, about, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Parked, type ReplyTo } from './envelope.js'
 import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
 import { isJsonEqual } from './json.js'
 import type { NearTimers } from './near-timers.js'
@@ -21,14 +21,6 @@ import type { Resident } from './residents.js'
 import { knowsEvent, type MachineDefinition } from './machines.js'
 import type { XEvent } from './xstate/insides.js'
 import type { Cell } from './xstate/refs.js'
-
-/** A message as it comes to be handled. */
-export interface Message {
-  readonly envelope: Envelope
-  readonly text: string
-  /** Sequence number, if it stands in the log. */
-  readonly seq: number | undefined
-}
 
 /** Carries out what turns asked for, after their commit. */
 export interface ActRunner {
@@ -55,7 +47,7 @@ export class Dispatcher {
   private readonly acts: ActRunner
   private readonly pace: Pace
   /** Messages to this shard that the batch being built has made, with the parts that made them. */
-  produced: { readonly part: PartBuilder; readonly message: Message }[] = []
+  produced: { readonly part: PartBuilder; readonly outgoing: Outgoing }[] = []
   /** Records that a commit stumbled over, and how: their next turn fails them instead. */
   readonly refusals = new Map<Address, string>()
   /** Those of which that turn is on its way to the store. */
@@ -230,7 +222,8 @@ export class Dispatcher {
       this.restart(batch, resident, record, from, message)
       return
     }
-    const member = `${batch.number.toString(36).padStart(10, '0')}.${String(batch.turns++).padStart(6, '0')}.|${record.address}|${restartKey}${from}:${record.turns}`
+    const member = `${batch.nextOrder}|${record.address}|${restartKey}${from}:${record.turns}`
+    batch.turns++
     batch.part(record.address).setTimer(member, batch.at + delayMs)
     this.timers.add({ member, dueAt: batch.at + delayMs })
     batch.after.push(() => this.context.logger.warn({ ...about(record.address, record.meta.belongs), delayMs }, 'too many children are restarted at once: this one waits'))
@@ -309,8 +302,8 @@ export class Dispatcher {
   // ── Turns ──
 
   private turn(batch: Batch, resident: Resident, record: DurableRecord, input: RecordInput, message: Message | undefined): void {
-    const order = `${batch.number.toString(36).padStart(10, '0')}.${String(batch.turns).padStart(6, '0')}.`
-    const original = message && message.envelope.body !== undefined && message.envelope.kind !== 'fact' ? () => bodyOf(message.text) : undefined
+    const order = (): string => batch.nextOrder
+    const original = message && message.envelope.body !== undefined && message.envelope.kind !== 'fact' ? () => message.body : undefined
     const { address } = record
     const refusal = this.failing.has(address) ? undefined : this.refusals.get(address)
     const result =
@@ -345,7 +338,8 @@ export class Dispatcher {
     }
     for (const timer of result.timersCancelled) {
       const member = `${timer.order}|${address}|${timer.key}`
-      part.cancelTimer(member)
+      if (timer.order.startsWith(batch.order)) part.timers.delete(member)
+      else part.cancelTimer(member)
       this.timers.remove(member)
     }
     for (const timer of result.timersSet) {
@@ -389,7 +383,7 @@ export class Dispatcher {
 
   private ended(batch: Batch, part: PartBuilder, record: DurableRecord, how: 'done' | 'stopped' | 'failed', message: Message | undefined): void {
     const at = batch.at + this.context.options.endedRetentionMs
-    const member = `${batch.number.toString(36).padStart(10, '0')}.${String(batch.turns).padStart(6, '0')}.|${record.address}|${expiryKey}`
+    const member = `${batch.nextOrder}|${record.address}|${expiryKey}`
     part.setTimer(member, at)
     this.timers.add({ member, dueAt: at })
     if (how === 'failed') {
@@ -471,11 +465,11 @@ export class Dispatcher {
   // ── Where messages go ──
 
   private send(batch: Batch, part: PartBuilder, head: EnvelopeHead, body: string | undefined): void {
-    const text = encodeEnvelope(head, body)
+    const outgoing = Outgoing.own(head, body)
     const to = shardOf(head.to, this.context.shards)
-    batch.chars += text.length
-    if (to === this.shard) this.produced.push({ part, message: { envelope: this.context.decode(text), text, seq: undefined } })
-    else part.outbox.push({ number: batch.nextOutbox(), to, entry: newEntry(head, text) })
+    batch.chars += body?.length ?? 0
+    if (to === this.shard) this.produced.push({ part, outgoing })
+    else part.outbox.push({ number: batch.nextOutbox(), to, entry: outgoing })
   }
 
   /** Answers a question: another actor's effect by message, a client through the store. */
@@ -504,7 +498,7 @@ export class Dispatcher {
     if (message.envelope.kind === 'outcome') part.endEffect(message.envelope.id)
     part.park.push(JSON.stringify({ reason, detail, at: batch.at, text: message.text } satisfies Parked))
     batch.turns++
-    batch.chars += message.text.length
+    batch.chars += message.size
     batch.after.push(() => {
       resident.pins--
       this.context.counters.parked++
@@ -520,7 +514,7 @@ export class Dispatcher {
       max: this.context.options.deadLettersMax,
     })
     batch.turns++
-    batch.chars += message.text.length
+    batch.chars += message.size
     if (envelope.replyTo) this.answer(batch, part, envelope.replyTo, envelope.id, { error: toStoredError({ name: error.name, code: error.code, message: error.message }) })
     batch.after.push(() => {
       this.context.counters.deadLetters++
@@ -559,11 +553,6 @@ function fromCellOf({ number }: Cell): { readonly fromCell?: number } {
 
 function isQuestion(cell: Cell | undefined): boolean {
   return cell !== undefined && ASK in cell.logic
-}
-
-/** The body as it stands in an envelope's text: always last, and no head holds a quote that could imitate it. */
-function bodyOf(text: string): string {
-  return text.slice(text.indexOf(',"body":') + 8, -1)
 }
 
 export function addressOfTimer(member: string): Address {

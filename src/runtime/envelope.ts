@@ -1,6 +1,7 @@
 /**
- * A message in its envelope: what the runtime, never the sender's payload, says about it. Written as JSON once, by the
- * side that sends; everything that later reads or parks it keeps that text.
+ * A message in its envelope: what the runtime, never the sender's payload, says about it. The body is written as JSON once,
+ * by the side that sends, and everything that later reads or parks it keeps that text; the whole is written when it leaves
+ * the process.
  */
 import { InvalidEventError, type StoredError } from '../errors.js'
 import { decodeJson, type StoredRef } from './json.js'
@@ -73,22 +74,84 @@ export function checkEvent(event: unknown): asserts event is XEvent {
   }
 }
 
+/** A message on its way: as it goes into a log, or to an actor of this process without being written at all. */
+export class Outgoing implements NewEntry {
+  readonly head: EnvelopeHead
+  /** Encoded. */
+  readonly body: string | undefined
+  readonly rememberUntil: number | undefined
+  readonly always: true | undefined
+  private whole: string | undefined
+
+  constructor(head: EnvelopeHead, body: string | undefined, rememberUntil?: number, always?: true) {
+    this.head = head
+    this.body = body
+    this.rememberUntil = rememberUntil
+    this.always = always
+  }
+
+  /** Of the runtime itself: what is no event nobody could ask to send again, so it is taken even where a mailbox is full. */
+  static own(head: EnvelopeHead, body: string | undefined): Outgoing {
+    return new Outgoing(head, body, undefined, head.kind === 'event' || head.kind === 'emission' ? undefined : true)
+  }
+
+  get id(): MessageId {
+    return this.head.id
+  }
+  get to(): Address {
+    return this.head.to
+  }
+  get text(): string {
+    return (this.whole ??= encodeEnvelope(this.head, this.body))
+  }
+}
+
+/** A message as it comes to be handled. */
+export class Message {
+  readonly envelope: Envelope
+  /** Sequence number, if it stands in the log. */
+  readonly seq: number | undefined
+  private readonly source: { readonly text: string; readonly body?: string | undefined }
+
+  private constructor(envelope: Envelope, source: Message['source'], seq: number | undefined) {
+    this.envelope = envelope
+    this.source = source
+    this.seq = seq
+  }
+
+  /** Written by this process, and read as any other process would read it. */
+  static sent(outgoing: Outgoing, revive: (ref: StoredRef) => unknown): Message {
+    const { head, body } = outgoing
+    return new Message((body === undefined ? head : { ...head, body: decodeJson(body, revive) }) as Envelope, outgoing, undefined)
+  }
+
+  static read(text: string, revive: (ref: StoredRef) => unknown, seq?: number): Message {
+    return new Message(decodeJson(text, revive) as Envelope, { text }, seq)
+  }
+
+  /** Nothing but an envelope: there is no text to keep. */
+  static bare(envelope: Envelope): Message {
+    return new Message(envelope, { text: '' }, undefined)
+  }
+
+  /** The whole, encoded. */
+  get text(): string {
+    return this.source.text
+  }
+  /** The body, encoded: it stands last, and no head holds a quote that could imitate it. */
+  get body(): string {
+    return this.source.body ?? this.source.text.slice(this.source.text.indexOf(',"body":') + 8, -1)
+  }
+  /** About how long the text is, in UTF-16 units. */
+  get size(): number {
+    return this.source.body?.length ?? this.source.text.length
+  }
+}
+
 /** Joins a head and an already encoded body. */
-export function encodeEnvelope(head: EnvelopeHead, body: string | undefined): string {
+function encodeEnvelope(head: EnvelopeHead, body: string | undefined): string {
   const text = JSON.stringify(head)
   return body === undefined ? text : `${text.slice(0, -1)},"body":${body}}`
-}
-
-/**
- * An envelope as it goes into a log. What is no event comes from the runtime itself, which nobody could ask to send it
- * again: it is taken even where a mailbox is full.
- */
-export function newEntry(head: EnvelopeHead, text: string): NewEntry {
-  return { id: head.id, to: head.to, text, ...(head.kind === 'event' || head.kind === 'emission' ? {} : { always: true }) }
-}
-
-export function decodeEnvelope(text: string, revive: (ref: StoredRef) => unknown): Envelope {
-  return decodeJson(text, revive) as Envelope
 }
 
 /** Why a message was set aside. */

@@ -3,13 +3,13 @@
  * messages; the owner hears of every turn in order, a client of the latest state.
  */
 import { InvalidIdError, MailboxFullError, type SnapshotError } from '../errors.js'
-import { encodeEnvelope, type EnvelopeHead } from './envelope.js'
+import { Outgoing, type EnvelopeHead } from './envelope.js'
 import { checkId, type Address, type MessageId } from './identity.js'
 import { encodeJson, type JsonLimits } from './json.js'
 import type { MachineDefinition } from './machines.js'
 import type { IdSource } from './ports/ids.js'
 import type { Clock } from './ports/clock.js'
-import type { Appended, NewEntry } from './ports/store.js'
+import type { Appended } from './ports/store.js'
 import type { DurableRecord } from './record.js'
 import type { Failure, RecordStatus } from './stored-record.js'
 import type { XEvent, XMachineSnapshot } from './xstate/insides.js'
@@ -40,7 +40,7 @@ export interface Gateway {
   /** The machine new actors of that name run, if it is registered here. */
   definitionOf(address: Address): MachineDefinition | undefined
   /** Resolves when the message is durable. `mayRepeat`: its id was given and may have been used before. */
-  accept(to: Address, entry: NewEntry, mayRepeat: boolean): Promise<Appended>
+  accept(message: Outgoing, mayRepeat: boolean): Promise<Appended>
   /** The actor's committed state, or undefined if it does not exist. */
   look(address: Address): Promise<Sight | undefined>
   /** A record read from the store, for those who want all of it. */
@@ -89,12 +89,10 @@ function traceOf({ trace }: SendOptions): Pick<EnvelopeHead, 'trace'> {
 export async function post(gateway: Gateway, head: Omit<EnvelopeHead, 'id'> & { readonly id?: MessageId }, body: unknown, options: SendOptions = {}): Promise<void> {
   const given = options.id === undefined ? undefined : messageId(head.to, options.id)
   const id = given ?? head.id ?? gateway.ids.next()
-  const text = encodeEnvelope(
-    { ...head, id, ...belonging(options), ...traceOf(options) } as EnvelopeHead,
-    body === undefined ? undefined : encodeJson(body, head.kind === 'event' ? `event "${(body as XEvent).type}"` : `${head.kind} of ${head.to}`, gateway.limits),
-  )
+  const text = body === undefined ? undefined : encodeJson(body, head.kind === 'event' ? `event "${(body as XEvent).type}"` : `${head.kind} of ${head.to}`, gateway.limits)
   const retentionMs = given === undefined ? Math.min(gateway.idRetentionMs, ownIdRetentionMs) : gateway.idRetentionMs
-  const appended = await gateway.accept(head.to, { id, to: head.to, text, rememberUntil: gateway.now(head.to) + retentionMs }, given !== undefined)
+  const message = new Outgoing({ ...head, id, ...belonging(options), ...traceOf(options) } as EnvelopeHead, text, gateway.now(head.to) + retentionMs)
+  const appended = await gateway.accept(message, given !== undefined)
   if (appended === 'full') throw new MailboxFullError(head.to, gateway.backlogMax)
 }
 

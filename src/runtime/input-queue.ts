@@ -1,6 +1,6 @@
 /** What a shard has to handle, in its order: entries read from the log, messages that skip it, and parked ones put back in line. */
 import type { Own } from './batch.js'
-import type { Message } from './dispatch.js'
+import type { Message } from './envelope.js'
 import type { Address } from './identity.js'
 
 export interface Input {

@@ -60,13 +60,7 @@ export function currentlyEncoding(): object | undefined {
 export function encodeJson(value: unknown, where: string, limits: JsonLimits, within?: object): string {
   const verdict = examine(value, 0, limits)
   if (verdict === BAD) explain(value, where, 0, limits)
-  encodingWithin = within ?? nowhere
-  let text: string
-  try {
-    text = JSON.stringify(verdict === ESCAPE ? escape(value) : value)
-  } finally {
-    encodingWithin = undefined
-  }
+  const text = typeof value === 'object' ? write(verdict === ESCAPE ? escape(value) : value, within) : JSON.stringify(value)
   if (text.length * 3 > limits.payloadBytesMax) {
     const bytes = Buffer.byteLength(text)
     if (bytes > limits.payloadBytesMax) {
@@ -74,6 +68,15 @@ export function encodeJson(value: unknown, where: string, limits: JsonLimits, wi
     }
   }
   return text
+}
+
+function write(value: unknown, within: object | undefined): string {
+  encodingWithin = within ?? nowhere
+  try {
+    return JSON.stringify(value)
+  } finally {
+    encodingWithin = undefined
+  }
 }
 
 /** Checks a value as {@link encodeJson} would, without writing it. */

@@ -8,6 +8,9 @@ export interface NearTimer {
   readonly dueAt: number
 }
 
+/** So many cancelled entries are not worth a sweep. */
+const deadMin = 256
+
 export class NearTimers {
   private readonly heap: NearTimer[] = []
   private readonly live = new Map<string, NearTimer>()
@@ -22,6 +25,7 @@ export class NearTimers {
   add(timer: NearTimer): void {
     if (timer.dueAt > this.horizon || this.live.has(timer.member)) return
     this.live.set(timer.member, timer)
+    if (this.heap.length > 2 * this.live.size + deadMin) this.sweep()
     this.heap.push(timer)
     this.up(this.heap.length - 1)
   }
@@ -69,6 +73,16 @@ export class NearTimers {
   clear(): void {
     this.heap.length = 0
     this.live.clear()
+  }
+
+  /** Cancelled entries that never come to the top would stay for as long as the one above them waits. */
+  private sweep(): void {
+    const kept = this.heap.filter((timer) => this.live.get(timer.member) === timer)
+    this.heap.length = 0
+    for (const timer of kept) {
+      this.heap.push(timer)
+      this.up(this.heap.length - 1)
+    }
   }
 
   private dropTop(): void {

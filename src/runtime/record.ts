@@ -33,6 +33,9 @@ export type RecordInput =
   | { readonly kind: 'fault'; readonly cell: number; readonly error: unknown }
   | { readonly kind: 'stop' }
 
+const none: readonly never[] = []
+const noFields: FieldChanges = new Map()
+
 /** What one turn leaves behind. */
 export interface TurnResult {
   /** False when the input found nothing to do, like a stale timer or outcome: then nothing else is set. */
@@ -55,6 +58,27 @@ export interface TurnResult {
   readonly dropped: number
   /** Set when the turn ended the record. */
   readonly ended: Exclude<RecordStatus, 'active'> | undefined
+}
+
+/** Of a turn that found nothing to do, until it is filled in. */
+class Result implements TurnResult {
+  changed = false
+  fields: FieldChanges = noFields
+  timersSet: readonly Timer[] = none
+  timersCancelled: readonly Timer[] = none
+  effects: TurnResult['effects'] = none
+  encoded: readonly (string | undefined)[] = none
+  acts: readonly Act[] = none
+  inspections: readonly Inspection[] = none
+  touched: readonly Cell[] = none
+  turn: number
+  snapshot: XMachineSnapshot
+  dropped = 0
+  ended: TurnResult['ended'] = undefined
+  constructor(turn: number, snapshot: XMachineSnapshot) {
+    this.turn = turn
+    this.snapshot = snapshot
+  }
 }
 
 /** The event of a turn as it was before the turn. */
@@ -129,10 +153,10 @@ export class DurableRecord implements TreeHost {
    * then says so and holds nothing of the failed turn.
    *
    * @param at now, by the namespace clock, ms
-   * @param order prefix that orders the timers of this turn among all of the shard
+   * @param order gives the prefix that orders the timers of this turn among all of the shard
    * @param original the event as it came, encoded: an assign may mutate the event, and evidence must not change
    */
-  run(input: RecordInput, at: number, order: string, inspecting: boolean, original?: () => string): TurnResult {
+  run(input: RecordInput, at: number, order: () => string, inspecting: boolean, original?: () => string): TurnResult {
     const turn = new Turn(at, order, inspecting)
     let changed = true
     const thrown = this.tree.run(turn, () => {
@@ -186,14 +210,14 @@ export class DurableRecord implements TreeHost {
     this.status = 'failed'
     this.endedAt = at
     this.failure = { error: toStoredError(error), event, at }
-    const fields: FieldChanges = new Map([['f', JSON.stringify(this.failure)]])
-    return {
-      ...this.finish(fields),
-      timersCancelled: [...this.tree.timers.values()],
-      effects,
-      acts: effects.map(({ cell }) => ({ type: '@xstate.stop', cell })),
-      ended: 'failed',
-    }
+    const fields: FieldChanges = new Map()
+    this.put(fields, 'f', JSON.stringify(this.failure))
+    const result = this.finish(fields)
+    result.timersCancelled = [...this.tree.timers.values()]
+    result.effects = effects
+    result.acts = effects.map(({ cell }) => ({ type: '@xstate.stop', cell }))
+    result.ended = 'failed'
+    return result
   }
 
   /** Takes a failed record up again from its last good snapshot: its timers count on, its effects run again. */
@@ -206,24 +230,27 @@ export class DurableRecord implements TreeHost {
     this.meta = { ...this.meta, incarnation, generation: this.turns + 1 }
     this.introduced = false
     const effects = this.runningEffects().map((cell) => ({ cell, running: true, again: true as const }))
-    return {
-      ...this.finish(fields),
-      timersSet: [...this.tree.timers.values()],
-      effects,
-      acts: effects.map(({ cell }) => ({ type: '@xstate.start', cell, again: true })),
-    }
+    const result = this.finish(fields)
+    result.timersSet = [...this.tree.timers.values()]
+    result.effects = effects
+    result.acts = effects.map(({ cell }) => ({ type: '@xstate.start', cell, again: true }))
+    return result
   }
 
   /** Ends a failed record for good. */
   giveUp(at: number): TurnResult {
     this.status = 'stopped'
     this.endedAt = at
-    return { ...this.finish(new Map()), ended: 'stopped' }
+    const result = this.finish(new Map())
+    result.ended = 'stopped'
+    return result
   }
 
   /** Says once more that it has ended; what was to happen to it later is stale then. */
   endAgain(): TurnResult {
-    return { ...this.finish(new Map()), ended: this.status as Exclude<RecordStatus, 'active'> }
+    const result = this.finish(new Map())
+    result.ended = this.status as Exclude<RecordStatus, 'active'>
+    return result
   }
 
   /**
@@ -252,7 +279,11 @@ export class DurableRecord implements TreeHost {
 
   private encodeTurn(turn: Turn, changed: boolean, original: Original | undefined): TurnResult {
     const { tree } = this
-    if (!changed) return { ...this.nothing(), dropped: turn.dropped }
+    if (!changed) {
+      const result = new Result(this.turns, this.snapshot)
+      result.dropped = turn.dropped
+      return result
+    }
     const fields: FieldChanges = new Map()
     const effects: { cell: Cell; running: boolean }[] = []
     let encoded: (string | undefined)[] | undefined
@@ -285,75 +316,62 @@ export class DurableRecord implements TreeHost {
       if (tree.cells.get(cell.number) === cell && !turn.cells.includes(cell)) this.encodeCell(cell, fields)
     }
     const timersSet: Timer[] = []
-    for (const timer of turn.timers.values()) {
-      if (!timer) continue
-      timersSet.push(timer)
-      fields.set(`t${timer.key}`, this.encodeTimer(timer))
+    const timersCancelled: Timer[] = []
+    for (const [key, before] of firstByKey(turn.timerUndo)) {
+      const timer = tree.timers.get(key)
+      if (timer) {
+        timersSet.push(timer)
+        this.put(fields, `t${key}`, this.encodeTimer(timer))
+      }
+      if (!before) continue
+      timersCancelled.push(before)
+      if (!timer) fields.set(`t${key}`, undefined)
     }
 
     // Nothing below throws.
-    const timersCancelled: Timer[] = []
-    for (const [key, timer] of firstByKey(turn.timerUndo)) {
-      if (!timer) continue
-      timersCancelled.push(timer)
-      if (!tree.timers.has(key)) fields.set(`t${key}`, undefined)
-    }
     for (const cell of turn.removed) eraseCell(cell, fields)
     for (const cell of turn.cells) this.markSaved(cell)
     for (const cell of turn.created) this.markSaved(cell)
     if (entries !== this.entries) {
       this.entries = entries
-      fields.set('n', JSON.stringify(entries))
+      this.put(fields, 'n', JSON.stringify(entries))
     }
     if (asked !== this.asked) {
       this.asked = asked
-      fields.set('k', JSON.stringify(asked))
+      this.put(fields, 'k', JSON.stringify(asked))
     }
     const { status } = this.snapshot
     if (status === 'done' || status === 'stopped') {
       this.status = status
       this.endedAt = turn.at
     }
-    return {
-      ...this.finish(fields),
-      timersSet,
-      timersCancelled,
-      effects,
-      encoded: encoded ?? none,
-      acts: turn.acts,
-      inspections: turn.inspections,
-      touched: turn.cells,
-      dropped: turn.dropped,
-      ended: this.status === 'active' ? undefined : this.status,
-    }
+    const result = this.finish(fields)
+    result.timersSet = timersSet
+    result.timersCancelled = timersCancelled
+    result.effects = effects
+    if (encoded) result.encoded = encoded
+    result.acts = turn.acts
+    result.inspections = turn.inspections
+    result.touched = turn.cells
+    result.dropped = turn.dropped
+    result.ended = this.status === 'active' ? undefined : this.status
+    return result
   }
 
-  /** Counts the turn, adds what every turn writes, and seals the fields. */
-  private finish(fields: FieldChanges): TurnResult {
+  /** Counts the turn and adds what every turn writes. */
+  private finish(fields: FieldChanges): Result {
     this.turns++
-    if (!this.introduced) fields.set('m', encodeJson(this.meta, 'the input', noJsonLimits))
+    if (!this.introduced) this.put(fields, 'm', encodeJson(this.meta, 'the input', noJsonLimits))
     this.introduced = true
-    fields.set('z', `${this.turns} ${this.countFields()} ${this.tree.nextNumber} ${this.status} ${this.endedAt}`)
-    for (const [name, value] of fields) if (value !== undefined) fields.set(name, seal(this.addressSum, name, value))
-    return { ...this.nothing(), changed: true, fields }
+    this.put(fields, 'z', `${this.turns} ${this.countFields()} ${this.tree.nextNumber} ${this.status} ${this.endedAt}`)
+    const result = new Result(this.turns, this.snapshot)
+    result.changed = true
+    result.fields = fields
+    return result
   }
 
-  private nothing(): TurnResult {
-    return {
-      changed: false,
-      fields: new Map(),
-      timersSet: none,
-      timersCancelled: none,
-      effects: none,
-      encoded: none,
-      acts: none,
-      inspections: none,
-      touched: none,
-      turn: this.turns,
-      snapshot: this.snapshot,
-      dropped: 0,
-      ended: undefined,
-    }
+  private put(fields: FieldChanges, name: string, value: string): void {
+    fields.set(name, seal(this.addressSum, name, value))
   }
 
   /** Every field the record has: a stored record with another number has lost some. */
@@ -364,10 +382,7 @@ export class DurableRecord implements TreeHost {
     if (this.failure) count++
     for (const cell of this.tree.cells.values()) {
       if (!cell.saved) continue
-      count++
-      if (cell.kind !== 'machine') continue
-      const context = (cell.saved as XMachineSnapshot).context
-      for (const key in context) if (context[key] !== undefined) count++
+      count += 1 + cell.keys
     }
     return count
   }
@@ -448,30 +463,37 @@ export class DurableRecord implements TreeHost {
       this.encodeContext(cell, now as XMachineSnapshot, saved as XMachineSnapshot | undefined, fields)
       if (saved && sameHead(now as XMachineSnapshot, saved as XMachineSnapshot)) return
     }
-    fields.set(`s${cell.number}`, encodeJson(toStoredCell(cell), cell.number === 0 ? 'the snapshot' : `the snapshot of "${cell.id}"`, this.host.limits, this.tree))
+    this.put(fields, `s${cell.number}`, encodeJson(toStoredCell(cell), cell.number === 0 ? 'the snapshot' : `the snapshot of "${cell.id}"`, this.host.limits, this.tree))
   }
 
   private encodeContext(cell: Cell, now: XMachineSnapshot, saved: XMachineSnapshot | undefined, fields: FieldChanges): void {
     const { context } = now
     const before = saved?.context
     if (context === before) return
-    const where = cell.number === 0 ? 'context' : `context of "${cell.id}"`
-    // Once a key goes, the places of later ones change.
-    let moved = false
-    for (const key in before) {
-      if (before[key] === undefined || context[key] !== undefined) continue
-      fields.set(`c${cell.number}:${key}`, undefined)
-      moved = true
-    }
     let place = 0
+    let kept = 0
     for (const key in context) {
       const value = context[key]
       if (value === undefined) continue
-      const at = place++
-      if (!moved && before && value === before[key]) continue
-      if (!safeKey(key)) checkJson({ [key]: value }, where, this.host.limits)
-      fields.set(`c${cell.number}:${key}`, `${at} ${encodeJson(value, `${where}.${key}`, this.host.limits, this.tree)}`)
+      const old = before?.[key]
+      if (old !== undefined) kept++
+      if (value !== old) this.encodeKey(cell, key, place, value, fields)
+      place++
     }
+    if (before && kept < cell.keys) this.encodeMoved(cell, context, before, fields)
+  }
+
+  /** Once a key goes, the places of later ones change. */
+  private encodeMoved(cell: Cell, context: XMachineSnapshot['context'], before: XMachineSnapshot['context'], fields: FieldChanges): void {
+    for (const key in before) if (before[key] !== undefined && context[key] === undefined) fields.set(`c${cell.number}:${key}`, undefined)
+    let place = 0
+    for (const key in context) if (context[key] !== undefined) this.encodeKey(cell, key, place++, context[key], fields)
+  }
+
+  private encodeKey(cell: Cell, key: string, place: number, value: unknown, fields: FieldChanges): void {
+    const where = cell.number === 0 ? 'context' : `context of "${cell.id}"`
+    if (!safeKey(key)) checkJson({ [key]: value }, where, this.host.limits)
+    this.put(fields, `c${cell.number}:${key}`, `${place} ${encodeJson(value, `${where}.${key}`, this.host.limits, this.tree)}`)
   }
 
   private encodeTimer(timer: Timer): string {
@@ -487,6 +509,10 @@ export class DurableRecord implements TreeHost {
   }
 
   private markSaved(cell: Cell): void {
+    if (cell.kind === 'machine') {
+      const { context } = cell._snapshot as XMachineSnapshot
+      if (context !== (cell.saved as XMachineSnapshot | undefined)?.context) cell.keys = keysOf(context)
+    }
     cell.saved = cell._snapshot
     if (this.host.freeze && cell.kind === 'machine') freeze((cell._snapshot as XMachineSnapshot).context)
   }
@@ -603,7 +629,6 @@ export class DurableRecord implements TreeHost {
   }
 }
 
-const none: readonly never[] = []
 /** Actions, effects and messages of one turn, inclusive. */
 export const actsMax = 8_192
 
@@ -629,6 +654,13 @@ export function actionNameOf(cell: Cell): string {
 
 function isExternal(cell: Cell): boolean {
   return (cell.logic as { [EFFECT]?: EffectDeclaration })[EFFECT]?.kind === 'external'
+}
+
+/** Keys of a context that are stored: undefined counts as absent. */
+function keysOf(context: XMachineSnapshot['context']): number {
+  let count = 0
+  for (const key in context) if (context[key] !== undefined) count++
+  return count
 }
 
 function safeKey(key: string): boolean {

@@ -21,7 +21,7 @@ import { Appender } from './appender.js'
 import { Batch, type Own } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import { Dispatcher, addressOfTimer } from './dispatch.js'
-import { newEntry, type Envelope, type Parked } from './envelope.js'
+import { Message, type Outgoing, type Parked } from './envelope.js'
 import { Ending, type Sight } from './gateway.js'
 import { shardOf, type Address } from './identity.js'
 import { InputQueue, type Input } from './input-queue.js'
@@ -29,7 +29,7 @@ import { Lanes, type Verdict } from './lanes.js'
 import { NamespaceClock } from './namespace-clock.js'
 import { NearTimers } from './near-timers.js'
 import { OutboxRelay } from './outbox-relay.js'
-import type { Appended, Lease, NewEntry, NodeIdentity, ShardState } from './ports/store.js'
+import type { Appended, Lease, NodeIdentity, ShardState } from './ports/store.js'
 import { recover } from './recovery.js'
 import { Residents, type Resident } from './residents.js'
 import { Suspects } from './suspects.js'
@@ -189,7 +189,8 @@ export class Shard {
   // ── Sending ──
 
   /** Accepts a message: with the commit of the turn it causes if nothing stands before it (S4), else through the log. */
-  send(to: Address, entry: NewEntry, mayRepeat: boolean): Promise<Appended> {
+  send(entry: Outgoing, mayRepeat: boolean): Promise<Appended> {
+    const { to } = entry
     if (this.state === 'stopped') return Promise.reject(new StoppedError('The actor system'))
     // An id that may come twice is checked where it is remembered: in the store, before the turn.
     if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.appender.append(entry)
@@ -198,7 +199,7 @@ export class Shard {
       this.queue.push({
         address: to,
         at: this.clock.now(),
-        message: { envelope: this.context.decode(entry.text), text: entry.text, seq: undefined },
+        message: Message.sent(entry, this.context.revive),
         own: { entry, resolve, reject },
       })
       this.wake()
@@ -227,8 +228,8 @@ export class Shard {
         const entries = await this.context.store.read(this.number, this.readPosition, readAheadMax, signal)
         if (signal.aborted) return
         for (const entry of entries) {
-          const envelope = this.context.decode(entry.text)
-          this.queue.push({ address: envelope.to, at: entry.at, message: { envelope, text: entry.text, seq: entry.seq } })
+          const message = Message.read(entry.text, this.context.revive, entry.seq)
+          this.queue.push({ address: message.envelope.to, at: entry.at, message })
           this.readPosition = entry.seq
           this.knows(entry.seq)
         }
@@ -264,9 +265,9 @@ export class Shard {
     for (const text of texts) {
       const parked = JSON.parse(text) as Parked
       // A quarantine without a message leaves only its reason.
-      const envelope: Envelope = parked.text === '' ? { id: 'quarantine', kind: 'stop', to: address } : this.context.decode(parked.text)
-      if (atStart) this.suspects.unparked(envelope.id)
-      this.queue.push({ address, at: this.clock.now(), parked: true, message: { envelope, text: parked.text, seq: undefined } })
+      const message = parked.text === '' ? Message.bare({ id: 'quarantine', kind: 'stop', to: address }) : Message.read(parked.text, this.context.revive)
+      if (atStart) this.suspects.unparked(message.envelope.id)
+      this.queue.push({ address, at: this.clock.now(), parked: true, message })
     }
     this.wake()
   }
@@ -368,17 +369,15 @@ export class Shard {
         this.afterInput(batch, resident)
         if (suspicion !== 'clear') break
       } else if (produced < dispatcher.produced.length && this.nothingUnreadBehind(batch)) {
-        const { message } = dispatcher.produced[produced]!
-        const resident = this.residents.get(message.envelope.to)
+        const { outgoing } = dispatcher.produced[produced]!
+        const resident = this.residents.get(outgoing.to)
         if (!resident) break
         produced++
-        if (!this.guarded(batch, resident, () => dispatcher.message(batch, resident, message))) return undefined
+        if (!this.guarded(batch, resident, () => dispatcher.message(batch, resident, Message.sent(outgoing, this.context.revive)))) return undefined
         this.afterInput(batch, resident)
       } else break
     }
-    for (const { part, message } of dispatcher.produced.splice(produced)) {
-      part.entries.push(newEntry(message.envelope, message.text))
-    }
+    for (const { part, outgoing } of dispatcher.produced.splice(produced)) part.entries.push(outgoing)
     dispatcher.produced = []
     return batch.isEmpty && batch.position === this.lanes.position ? undefined : batch
   }

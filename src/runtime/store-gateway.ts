@@ -2,13 +2,14 @@
 import { SnapshotError } from '../errors.js'
 import { Appender } from './appender.js'
 import { Beginnings, Ending, type Gateway, type Sight } from './gateway.js'
+import type { Outgoing } from './envelope.js'
 import { machineOf, shardOf, type Address, type MessageId } from './identity.js'
 import type { JsonLimits } from './json.js'
 import type { MachineDefinition, MachineRegistry } from './machines.js'
 import type { Clock } from './ports/clock.js'
 import type { IdSource } from './ports/ids.js'
 import type { Logger } from './ports/logger.js'
-import type { Appended, NewEntry, Store, StoredRecord, StoreInfo } from './ports/store.js'
+import type { Appended, Store, StoredRecord, StoreInfo } from './ports/store.js'
 import { DurableRecord, type RecordHost } from './record.js'
 import { readMeta, readStatus } from './stored-record.js'
 
@@ -69,12 +70,12 @@ export class StoreGateway implements Gateway {
     return this.options.registry.newest(machineOf(address))
   }
 
-  accept(to: Address, entry: NewEntry): Promise<Appended> {
+  accept(message: Outgoing): Promise<Appended> {
     if (this.stopped) return Promise.reject(this.stopped)
-    const shard = this.shardOf(to)
+    const shard = this.shardOf(message.to)
     let appender = this.appenders.get(shard)
     if (!appender) this.appenders.set(shard, (appender = new Appender(this.options, shard)))
-    return appender.append(entry)
+    return appender.append(message)
   }
 
   async look(address: Address): Promise<Sight | undefined> {

@@ -9,7 +9,7 @@ import { actingMessageId, noteSent } from './acts.js'
 import { ActorHandle } from './actor.js'
 import { newCounters, type Counters, type RuntimeContext } from './context.js'
 import { Effects } from './effects.js'
-import { checkEvent, decodeEnvelope, encodeEnvelope, type DeadLetter, type Parked, type EnvelopeHead } from './envelope.js'
+import { Outgoing, checkEvent, type DeadLetter, type Parked, type EnvelopeHead } from './envelope.js'
 import { ownIdRetentionMs, type Gateway } from './gateway.js'
 import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
@@ -18,7 +18,7 @@ import { checkSystemOptions, resolveOptions, type RuntimeOptions } from './optio
 import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
-import type { Appended, FindQuery, Holder, NewEntry, NodeIdentity, ShardState, Store, StoreInfo } from './ports/store.js'
+import type { Appended, FindQuery, Holder, NodeIdentity, ShardState, Store, StoreInfo } from './ports/store.js'
 import { Shard } from './shard.js'
 import { StreamDrain, type DrainHandler } from './stream-drain.js'
 import { deadStream, decodeStreamEntry, ownStream, sharedStream, type StreamRecord } from './streams.js'
@@ -398,7 +398,7 @@ export class ActorSystem {
       effects: this.effects,
       listeners: this.subscriptions,
       counters: this.counters,
-      decode: (text) => decodeEnvelope(text, (ref) => remote(ref.address!, ref.n)),
+      revive: (ref) => remote(ref.address!, ref.n),
       remote,
       sendLater: (record, cell, event) => this.sendLater(record.address, cell.number === 0 ? undefined : cell.number, event),
       tellFault: (address, cell, error, id) => this.tellFault(address, cell, error, id),
@@ -467,11 +467,11 @@ export class ActorSystem {
       ending: (address) => shardFor(address)?.ending ?? store.ending(),
       now: (address) => shardFor(address)?.clock.now() ?? store.now(),
       definitionOf: (address) => store.definitionOf(address),
-      accept: async (to, entry, mayRepeat) => {
+      accept: async (message, mayRepeat) => {
         if (this.state !== 'started') throw new StoppedError('The actor system')
-        const appended = await this.accept(to, entry, mayRepeat)
-        const refused = this.subscriptions.takeRefusal(entry.id)
-        if (refused?.code === 'ACTOR_NOT_STARTED') store.beginnings.forget(to)
+        const appended = await this.accept(message, mayRepeat)
+        const refused = this.subscriptions.takeRefusal(message.id)
+        if (refused?.code === 'ACTOR_NOT_STARTED') store.beginnings.forget(message.to)
         if (refused && (refused.code === 'ACTOR_EXISTS' || refused.code === 'ACTOR_NOT_STARTED')) throw refused
         return appended
       },
@@ -487,10 +487,10 @@ export class ActorSystem {
     }
   }
 
-  private accept(to: Address, entry: NewEntry, mayRepeat: boolean): Promise<Appended> {
-    const shard = this.shards.get(shardOf(to, this.info!.shards))
-    if (!shard) return this.storeGateway!.accept(to, entry)
-    return shard.send(to, entry, mayRepeat)
+  private accept(message: Outgoing, mayRepeat: boolean): Promise<Appended> {
+    const shard = this.shards.get(shardOf(message.to, this.info!.shards))
+    if (!shard) return this.storeGateway!.accept(message)
+    return shard.send(message, mayRepeat)
   }
 
   // ── Messages of the runtime itself ──
@@ -528,22 +528,20 @@ export class ActorSystem {
    * @param how new: under an id that nobody else knows. once: under one that a later process may use. again: under one that an earlier process may have used
    */
   private tell(head: EnvelopeHead, body: unknown, what: string, how: 'new' | 'once' | 'again' = 'new'): void {
-    const text = encodeEnvelope(head, encodeJson(body, what, this.limits))
-    const accepted = this.accepted(head, text, how)
+    const accepted = this.accepted(head, encodeJson(body, what, this.limits), how)
     noteSent(accepted)
     accepted.catch((error: unknown) => {
       if (!isHoldfastError(error) || error.code !== 'STOPPED') this.logger.error({ actor: head.to, message: head.id, error: (error as Error).message }, 'a message was not accepted')
     })
   }
 
-  private async accepted(head: EnvelopeHead, text: string, how: 'new' | 'once' | 'again'): Promise<void> {
+  private async accepted(head: EnvelopeHead, body: string, how: 'new' | 'once' | 'again'): Promise<void> {
     if (this.state === 'stopped') throw new StoppedError('The actor system')
     const now = this.shards.get(shardOf(head.to, this.info!.shards))?.clock.now() ?? this.storeGateway!.now()
     const { idRetentionMs } = this.runtime
     const rememberUntil = now + (how === 'new' ? Math.min(ownIdRetentionMs, idRetentionMs) : idRetentionMs)
     // One that bears the id of its turn or effect is one of a bounded number, and must not be lost.
-    const entry: NewEntry = { id: head.id, to: head.to, text, rememberUntil, ...(how === 'new' ? {} : { always: true }) }
-    const appended = await this.accept(head.to, entry, how === 'again')
+    const appended = await this.accept(new Outgoing(head, body, rememberUntil, how === 'new' ? undefined : true), how === 'again')
     if (appended === 'full') throw new MailboxFullError(head.to, this.storeGateway!.backlogMax)
   }
 }

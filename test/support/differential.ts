@@ -53,7 +53,8 @@ export class RecordDriver implements RecordHost {
   run(input: RecordInput): void {
     if (this.record.status !== 'active') return
     now.side = this.side
-    const result = this.record.run(input, this.at, `${String(this.turns++).padStart(8, '0')}.`, true)
+    const order = `${String(this.turns++).padStart(8, '0')}.`
+    const result = this.record.run(input, this.at, () => order, true)
     this.inspected.push(...result.inspections.map((event) => inspectionLine(event as never)))
     for (const [name, value] of result.fields) {
       if (value === undefined) this.fields.delete(name)

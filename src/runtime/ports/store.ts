@@ -94,9 +94,9 @@ export interface NewEntry {
   /** The envelope, encoded. */
   readonly text: string
   /** Namespace time until which a repeat of the id is recognised; absent: the id is not remembered. */
-  readonly rememberUntil?: number
+  readonly rememberUntil?: number | undefined
   /** It is taken however full backlog and log are: outcomes and facts, which nobody could send again. */
-  readonly always?: true
+  readonly always?: true | undefined
 }
 
 export interface Entry {

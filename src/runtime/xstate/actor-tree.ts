@@ -515,7 +515,7 @@ export class ActorTree {
     }
     const turn = this.turn!
     const ordinal = turn.timerCount++
-    const order = `${turn.order}${String(ordinal).padStart(4, '0')}`
+    const order = `${turn.order()}${String(ordinal).padStart(4, '0')}`
     const key = `${source.number}:${id ?? `~${order}`}`
     this.setTimer(key, {
       key,
@@ -531,7 +531,6 @@ export class ActorTree {
     const before = this.timers.get(key)
     if (!before && !timer) return
     this.turn!.timerUndo.push([key, before])
-    this.turn!.timers.set(key, timer)
     if (timer) this.timers.set(key, timer)
     else this.timers.delete(key)
   }
@@ -589,6 +588,7 @@ export class ActorTree {
       send: sendTo.bind(undefined, actor),
       _syncSnapshot: actor._syncSnapshot === true,
       saved: undefined,
+      keys: 0,
       _observers: undefined,
       _queue: undefined,
       _flushing: false,

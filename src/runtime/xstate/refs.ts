@@ -73,6 +73,8 @@ export class Cell {
   _syncSnapshot: boolean
   /** The snapshot last written to the store; what differs from it by reference is written next. */
   saved: XSnapshot | undefined
+  /** How many keys of its context are stored. */
+  keys: number
   _observers: Set<Observer> | undefined
   _queue: XEvent[] | undefined
   _flushing: boolean
@@ -99,6 +101,7 @@ export class Cell {
     this._processingStatus = NOT_STARTED
     this._syncSnapshot = false
     this.saved = undefined
+    this.keys = 0
     this._observers = undefined
     this._queue = undefined
     this._flushing = false

@@ -50,13 +50,11 @@ export class TurnAbort {
 /** One turn in progress, and, once it has ended, what it asked for. */
 export class Turn {
   readonly acts: Act[] = []
-  /** Timers set (or, as undefined, cancelled) by this turn. */
-  readonly timers = new Map<string, Timer | undefined>()
   readonly inspections: Inspection[] = []
   /** Now, by the namespace clock: what delays count from. */
   readonly at: number
-  /** Prefix of {@link Timer.order} for the timers of this turn. */
-  readonly order: string
+  /** Prefix of {@link Timer.order} for the timers of this turn; asked for only if it sets any. */
+  readonly order: () => string
   readonly inspecting: boolean
   /** Cells touched, with what they were before. */
   readonly cells: Cell[] = []
@@ -72,7 +70,7 @@ export class Turn {
   timerCount = 0
   /** Events that reached an actor which had stopped. */
   dropped = 0
-  constructor(at: number, order: string, inspecting: boolean) {
+  constructor(at: number, order: () => string, inspecting: boolean) {
     this.at = at
     this.order = order
     this.inspecting = inspecting
