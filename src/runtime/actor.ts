@@ -66,7 +66,8 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   async send(event: EventFromLogic<M>, options?: SendOptions): Promise<void> {
     checkEvent(event)
     checkDeadline(options?.deadlineMs)
-    await this.within(this.posted(event, {}, options), options?.deadlineMs, `The acknowledgement of "${event.type}" to ${this.address}`)
+    const posted = this.posted(event, {}, options)
+    return options?.deadlineMs === undefined ? posted : this.within(posted, options.deadlineMs, `The acknowledgement of "${event.type}" to ${this.address}`)
   }
 
   /**
@@ -82,8 +83,8 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     const id = options.id === undefined ? this.gateway.ids.next() : messageId(this.address, options.id)
     let stop = (): void => {}
     const answered = new Promise<string>((resolve) => (stop = this.gateway.onReply(this.address, id, resolve)))
-    const asked = this.posted(event, { id, replyTo: { client: true }, deadlineAt: this.gateway.now(this.address) + deadlineMs }, options)
     try {
+      const asked = this.posted(event, { id, replyTo: { client: true }, deadlineAt: this.gateway.now(this.address) + deadlineMs }, options)
       const text = await this.within(asked.then(() => answered), deadlineMs, `An answer of ${this.address} to "${event.type}"`)
       const answer = decodeJson(text) as { value: T } | { error: { code?: string; message: string } }
       if ('error' in answer) throw this.errorOf(answer.error)
@@ -109,13 +110,14 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     const needsInput = gateway.definitionOf(address)?.needsInput === true
     const send = (): Promise<void> => post(gateway, { kind: 'event', to: address, ...head }, event, options)
     if (beginnings.isOpen(address, needsInput)) return send()
-    return beginnings.inLine(address, async () => {
+    const inLine = beginnings.inLine(address, async () => {
       if (needsInput && !beginnings.isKnown(address)) {
         if (!(await gateway.look(address))) throw new ActorNotStartedError(address)
         beginnings.knows(address)
       }
       return { sent: send() }
     })
+    return gateway.ending(address).race(inLine)
   }
 
   /**

@@ -79,6 +79,7 @@ export class Outgoing implements NewEntry {
   readonly head: EnvelopeHead
   /** Encoded. */
   readonly body: string | undefined
+  /** As long as a repeat of its append must be recognised. */
   readonly rememberUntil: number | undefined
   readonly always: true | undefined
   private whole: string | undefined

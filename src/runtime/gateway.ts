@@ -2,7 +2,7 @@
  * How handles reach actors: through the shards this process owns, or only through the store. Both accept the same
  * messages; the owner hears of every turn in order, a client of the latest state.
  */
-import { InvalidIdError, MailboxFullError, type SnapshotError } from '../errors.js'
+import { InvalidIdError, MailboxFullError, type HoldfastError, type SnapshotError } from '../errors.js'
 import { Outgoing, type EnvelopeHead } from './envelope.js'
 import { checkId, type Address, type MessageId } from './identity.js'
 import { encodeJson, type JsonLimits } from './json.js'
@@ -39,8 +39,10 @@ export interface Gateway {
   now(address: Address): number
   /** The machine new actors of that name run, if it is registered here. */
   definitionOf(address: Address): MachineDefinition | undefined
-  /** Resolves when the message is durable. `mayRepeat`: its id was given and may have been used before. */
+  /** Resolves when the message is durable, and rejects when this process can tell no more. `mayRepeat`: its id was given and may have been used before. */
   accept(message: Outgoing, mayRepeat: boolean): Promise<Appended>
+  /** Why a message that was accepted came to nothing, where its sender is to hear of it. */
+  refusal(message: Outgoing): HoldfastError | undefined
   /** The actor's committed state, or undefined if it does not exist. */
   look(address: Address): Promise<Sight | undefined>
   /** A record read from the store, for those who want all of it. */
@@ -85,15 +87,22 @@ function traceOf({ trace }: SendOptions): Pick<EnvelopeHead, 'trace'> {
   throw new InvalidIdError('trace', trace, 'use a W3C traceparent: 00-<32 hex digits>-<16 hex digits>-01')
 }
 
-/** Sends one message; resolves when it is durable. */
-export async function post(gateway: Gateway, head: Omit<EnvelopeHead, 'id'> & { readonly id?: MessageId }, body: unknown, options: SendOptions = {}): Promise<void> {
+/**
+ * Sends one message; resolves when it is durable, and rejects when this process can tell no more of it.
+ *
+ * @throws InvalidIdError, NonJsonError, LimitError at once
+ */
+export function post(gateway: Gateway, head: Omit<EnvelopeHead, 'id'> & { readonly id?: MessageId }, body: unknown, options: SendOptions = {}): Promise<void> {
   const given = options.id === undefined ? undefined : messageId(head.to, options.id)
   const id = given ?? head.id ?? gateway.ids.next()
   const text = body === undefined ? undefined : encodeJson(body, head.kind === 'event' ? `event "${(body as XEvent).type}"` : `${head.kind} of ${head.to}`, gateway.limits)
   const retentionMs = given === undefined ? Math.min(gateway.idRetentionMs, ownIdRetentionMs) : gateway.idRetentionMs
   const message = new Outgoing({ ...head, id, ...belonging(options), ...traceOf(options) } as EnvelopeHead, text, gateway.now(head.to) + retentionMs)
-  const appended = await gateway.accept(message, given !== undefined)
-  if (appended === 'full') throw new MailboxFullError(head.to, gateway.backlogMax)
+  return gateway.accept(message, given !== undefined).then((appended) => {
+    const refusal = gateway.refusal(message)
+    if (refusal) throw refusal
+    if (appended === 'full') throw new MailboxFullError(message.to, gateway.backlogMax)
+  })
 }
 
 const knownMax = 10_000

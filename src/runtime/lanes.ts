@@ -3,7 +3,7 @@
  * lost is asked for again with the same commit, which the store answers without writing twice; a commit that is not
  * accepted takes all later ones with it (S2).
  */
-import type { Batch } from './batch.js'
+import type { Batch, Own } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import type { Lease, ShardState } from './ports/store.js'
 
@@ -55,6 +55,11 @@ export class Lanes {
   /** Whether a commit on its way appends to the shard's own log. */
   get appending(): boolean {
     return this.inFlight.some((batch) => [...batch.parts.values()].some((part) => part.entries.length > 0))
+  }
+
+  /** What skipped the log with the commits on their way. */
+  own(): Own[] {
+    return this.inFlight.flatMap((batch) => batch.own)
   }
 
   /** Resolves when the commit is acknowledged; with undefined if it was dropped. */

@@ -33,6 +33,7 @@ export interface MachineDefinition {
 export class MachineRegistry {
   /** name → version → definition, in the order of registration; the last one is started. */
   private readonly byName = new Map<string, Map<string, MachineDefinition>>()
+  private readonly newestByName = new Map<string, MachineDefinition>()
   private readonly byMachine = new Map<AnyStateMachine, MachineDefinition>()
 
   constructor(machines: readonly (AnyStateMachine | MachineOptions)[]) {
@@ -65,6 +66,7 @@ export class MachineRegistry {
       throw new ConfigError(`machines: ${name} version ${version} is registered twice with different machines. Give one of them another version.`)
     }
     versions.set(version, definition)
+    this.newestByName.set(name, [...versions.values()].at(-1)!)
     this.byName.set(name, versions)
     this.byMachine.set(options.machine, definition)
   }
@@ -76,8 +78,7 @@ export class MachineRegistry {
 
   /** What a new actor of that name runs: the version registered last. */
   newest(name: string): MachineDefinition | undefined {
-    const versions = this.byName.get(name)
-    return versions && [...versions.values()].at(-1)
+    return this.newestByName.get(name)
   }
 
   /** The machine that can read what was stored by it: of the same version and structure. Else why there is none. */

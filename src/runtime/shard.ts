@@ -64,6 +64,8 @@ export class Shard {
   /** The last entry of the log that this process knows of. */
   private knownTail: number
   private readPosition: number
+  /** What never passed the log, of commits that were not accepted, until it is appended. */
+  private readonly waiting: Own[] = []
   private confirmed: string[] = []
   private cancelTimer: (() => void) | undefined
   private cancelFlush: (() => void) | undefined
@@ -147,6 +149,7 @@ export class Shard {
   giveUp(why: Error): void {
     this.abandon()
     this.stopEffects()
+    for (const { reject } of this.lanes.own()) reject(why)
     this.ending.end(why)
   }
 
@@ -158,7 +161,7 @@ export class Shard {
     this.cancelClearing?.()
     this.relay.stop()
     const stopped = new StoppedError('The actor system')
-    for (const { reject } of this.queue.clear()) reject(stopped)
+    for (const { reject } of [...this.queue.clear(), ...this.waiting.splice(0)]) reject(stopped)
     this.appender.stop(stopped)
   }
 
@@ -193,7 +196,7 @@ export class Shard {
     const { to } = entry
     if (this.state === 'stopped') return Promise.reject(new StoppedError('The actor system'))
     // An id that may come twice is checked where it is remembered: in the store, before the turn.
-    if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.appender.append(entry)
+    if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.ending.race(this.appender.append(entry))
     if (this.queue.ownOf(to) >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
     return new Promise((resolve, reject) => {
       this.queue.push({
@@ -406,7 +409,9 @@ export class Shard {
   private handle(batch: Batch, resident: Resident, input: Input): void {
     if (input.own) {
       batch.own.push(input.own)
-      if (input.own.entry.rememberUntil !== undefined) batch.accepted.push({ id: input.own.entry.id, until: input.own.entry.rememberUntil })
+      // Nobody else has the id of an event. That of an effect stands for its outcome.
+      const { id, always, rememberUntil } = input.own.entry
+      if (always && rememberUntil !== undefined) batch.accepted.push({ id, until: rememberUntil })
     }
     if (!input.parked) {
       this.dispatcher.message(batch, resident, input.message)
@@ -492,19 +497,20 @@ export class Shard {
     void this.reset(own)
   }
 
-  /** Forgets everything in memory and begins again from the store, under a new epoch. */
+  /** Forgets everything in memory and begins again from the store, under a new epoch. Commits that were dropped were not written: none follows one that was not accepted. */
   private async reset(own: readonly Own[]): Promise<void> {
     this.state = 'resetting'
     this.endReading()
-    const waiting = [...own, ...this.queue.clear()]
+    this.waiting.push(...own, ...this.queue.clear())
     this.timers.clear()
     this.residents.clear()
     this.dispatcher.beginAgain()
     for (;;) {
       try {
         const claim = await this.context.store.claim(this.number, this.node)
+        if ((this.state as string) === 'stopped') return
         if ('heldBy' in claim) {
-          for (const { reject } of waiting) reject(new StoppedError('The owner of the shard'))
+          for (const { reject } of this.waiting) reject(new StoppedError('The owner of the shard'))
           this.lost(`node ${claim.heldBy.node} owns it`)
           return
         }
@@ -513,8 +519,8 @@ export class Shard {
         this.knownTail = claim.state.tail
         this.readPosition = claim.state.position
         this.reading = new AbortController()
-        // What never passed the log does so now; its id tells if the commit had been accepted after all.
-        for (const { entry, resolve, reject } of waiting.splice(0)) this.appender.append(entry).then(resolve, reject)
+        // What never passed the log does so now.
+        for (const { entry, resolve, reject } of this.waiting.splice(0)) this.appender.append(entry).then(resolve, reject)
         this.state = 'starting'
         await this.start({ ...claim.state, clean: true })
         return

@@ -75,8 +75,10 @@ export class StoreGateway implements Gateway {
     const shard = this.shardOf(message.to)
     let appender = this.appenders.get(shard)
     if (!appender) this.appenders.set(shard, (appender = new Appender(this.options, shard)))
-    return appender.append(message)
+    return this.end.race(appender.append(message))
   }
+
+  refusal(): undefined {}
 
   async look(address: Address): Promise<Sight | undefined> {
     const stored = await this.load(address)

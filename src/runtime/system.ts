@@ -467,13 +467,11 @@ export class ActorSystem {
       ending: (address) => shardFor(address)?.ending ?? store.ending(),
       now: (address) => shardFor(address)?.clock.now() ?? store.now(),
       definitionOf: (address) => store.definitionOf(address),
-      accept: async (message, mayRepeat) => {
-        if (this.state !== 'started') throw new StoppedError('The actor system')
-        const appended = await this.accept(message, mayRepeat)
-        const refused = this.subscriptions.takeRefusal(message.id)
-        if (refused?.code === 'ACTOR_NOT_STARTED') store.beginnings.forget(message.to)
-        if (refused && (refused.code === 'ACTOR_EXISTS' || refused.code === 'ACTOR_NOT_STARTED')) throw refused
-        return appended
+      accept: (message, mayRepeat) => (this.state === 'started' ? this.accept(message, mayRepeat) : Promise.reject(new StoppedError('The actor system'))),
+      refusal: ({ id, to }) => {
+        const refused = this.subscriptions.takeRefusal(id)
+        if (refused?.code === 'ACTOR_NOT_STARTED') store.beginnings.forget(to)
+        return refused?.code === 'ACTOR_EXISTS' || refused?.code === 'ACTOR_NOT_STARTED' ? refused : undefined
       },
       look: async (address) => shardFor(address)?.look(address) ?? store.look(address),
       read: (address) => store.read(address),
