@@ -5,7 +5,7 @@ import { silentLogger } from './ports/logger.js'
 import type { ActorSystemOptions } from './system.js'
 
 export interface RuntimeOptions {
-  /** Turns of one commit, inclusive. Default 128: beyond it latency grows and throughput does not. */
+  /** Messages and timers taken up by one commit, inclusive; with what their turns send within the shard it has at most four times as many turns. Default 128: beyond it latency grows and throughput does not. */
   readonly batchTurnsMax: number
   /** Size of one commit in UTF-16 units, after which no further turn is added. Default 262,144. */
   readonly batchCharsMax: number

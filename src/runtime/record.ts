@@ -143,7 +143,7 @@ export class DurableRecord implements TreeHost {
   }
 
   runningEffects(): Cell[] {
-    return [...this.tree.cells.values()].filter((cell) => isEffectKind(cell.kind) && cell._snapshot.status === 'active')
+    return this.tree.cells.values().filter((cell) => isEffectKind(cell.kind) && cell._snapshot.status === 'active')
   }
 
   // ── Turns ──
@@ -213,7 +213,7 @@ export class DurableRecord implements TreeHost {
     const fields: FieldChanges = new Map()
     this.put(fields, 'f', JSON.stringify(this.failure))
     const result = this.finish(fields)
-    result.timersCancelled = [...this.tree.timers.values()]
+    result.timersCancelled = this.tree.timers.values()
     result.effects = effects
     result.acts = effects.map(({ cell }) => ({ type: '@xstate.stop', cell }))
     result.ended = 'failed'
@@ -231,7 +231,7 @@ export class DurableRecord implements TreeHost {
     this.introduced = false
     const effects = this.runningEffects().map((cell) => ({ cell, running: true, again: true as const }))
     const result = this.finish(fields)
-    result.timersSet = [...this.tree.timers.values()]
+    result.timersSet = this.tree.timers.values()
     result.effects = effects
     result.acts = effects.map(({ cell }) => ({ type: '@xstate.start', cell, again: true }))
     return result
@@ -267,7 +267,7 @@ export class DurableRecord implements TreeHost {
   }
 
   private fieldNames(): string[] {
-    const names = ['m', 'z', 'n', 'f', ...[...this.tree.timers.keys()].map((key) => `t${key}`)]
+    const names = ['m', 'z', 'n', 'f', ...this.tree.timers.keys().map((key) => `t${key}`)]
     for (const cell of this.tree.cells.values()) {
       names.push(`s${cell.number}`)
       if (cell.kind === 'machine' && cell.saved) names.push(...Object.keys((cell.saved as XMachineSnapshot).context).map((key) => `c${cell.number}:${key}`))

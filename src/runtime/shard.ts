@@ -40,6 +40,8 @@ const timersMax = 10_000
 const readAheadMax = 1_024
 /** Parked messages put back in line at once. */
 const drainMax = 128
+/** Turns of one commit may be so many times those that begin it: what they ask each other is best answered before it is written. */
+const chainFactor = 4
 /** For reads that do not wait. */
 const atOnce = AbortSignal.abort()
 
@@ -343,13 +345,14 @@ export class Shard {
     const { dispatcher } = this
     dispatcher.produced = []
     let produced = 0
-    for (let inputs = 0; inputs < batchTurnsMax && batch.chars < batchCharsMax && !batch.isFull; inputs++) {
-      const timer = this.timers.peek()
-      const input = this.queue.first
+    for (let inputs = 0; inputs < chainFactor * batchTurnsMax && batch.chars < batchCharsMax && !batch.isFull; inputs++) {
+      const mayTake = inputs - produced < batchTurnsMax
+      const timer = mayTake ? this.timers.peek() : undefined
+      const input = mayTake ? this.queue.first : undefined
       if (timer && timer.dueAt <= at && (!input || input.at >= timer.dueAt)) {
         const resident = this.residents.get(addressOfTimer(timer.member))
         if (!resident) break
-        const suspicion = this.suspects.judge(batch, `t${timer.member}`, timer.dueAt <= this.suspects.timersThrough, inputs, this.lanes.isIdle)
+        const suspicion = timer.dueAt <= this.suspects.timersThrough ? this.suspects.judge(batch, `t${timer.member}`, inputs, this.lanes.isIdle) : 'clear'
         if (suspicion === 'wait') break
         if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `timer ${timer.member}`, this.context.options.suspectMax)
         // A blocked actor's timers stay in the store for whoever can run it.
@@ -361,9 +364,8 @@ export class Shard {
         const resident = this.residents.get(input.address)
         if (!resident) break
         const { seq, envelope } = input.message
-        const suspicion = input.parked
-          ? this.suspects.judge(batch, `p${input.address}@${envelope.id}`, this.suspects.isUnparked(envelope.id), inputs, this.lanes.isIdle)
-          : this.suspects.judge(batch, `m${seq}`, seq !== undefined && seq <= this.suspects.entriesThrough, inputs, this.lanes.isIdle)
+        const isSuspicious = input.parked ? this.suspects.isUnparked(envelope.id) : seq !== undefined && seq <= this.suspects.entriesThrough
+        const suspicion = isSuspicious ? this.suspects.judge(batch, input.parked ? `p${input.address}@${envelope.id}` : `m${seq}`, inputs, this.lanes.isIdle) : 'clear'
         if (suspicion === 'wait') break
         this.take()
         if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `${envelope.kind} ${envelope.id}`, this.context.options.suspectMax, input.message, input.parked === true)

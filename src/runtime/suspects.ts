@@ -70,8 +70,7 @@ export class Suspects {
     batch.suspects.set(id, attempts)
   }
 
-  judge(batch: Batch, id: string, suspicious: boolean, inputs: number, lanesIdle: boolean): Suspicion {
-    if (!suspicious) return 'clear'
+  judge(batch: Batch, id: string, inputs: number, lanesIdle: boolean): Suspicion {
     if (inputs > 0 || !lanesIdle) return 'wait'
     if (!this.counted.has(id)) {
       if (this.isGuilty(id)) {

@@ -19,6 +19,7 @@
 import { DeadlineError, TurnError, toStoredError } from '../../errors.js'
 import { ASK, COMMAND, type Ask } from '../../protocol.js'
 import { REF, type StoredRef } from '../json.js'
+import { SmallMap } from '../small-map.js'
 import {
   isEffectKind,
   isMachine,
@@ -34,7 +35,7 @@ import {
   type XSnapshot,
 } from './insides.js'
 import { Cell, NOT_STARTED, RUNNING, RemoteRef, STOPPED, sendTo, type Deferred } from './refs.js'
-import { TurnAbort, type Inspection, type Timer, type Turn } from './turn.js'
+import { TurnAbort, withOne, type Inspection, type Timer, type Turn } from './turn.js'
 
 /** What the outside gives a tree: how to send when no turn is in progress, and who the record is. */
 export interface TreeHost {
@@ -46,11 +47,12 @@ export interface TreeHost {
 
 /** The actors of one record: a root and the children XState made inside it. It is also their XState `system`. */
 export class ActorTree {
-  readonly cells = new Map<number, Cell>()
-  readonly timers = new Map<string, Timer>()
+  readonly cells = new SmallMap<number, Cell>()
+  readonly timers = new SmallMap<string, Timer>()
   readonly root: Cell
   nextNumber = 1
-  private systemIds: Map<string, Cell> = new Map()
+  /** Replaced, never changed, by a turn that changes it. */
+  private systemIds: ReadonlyMap<string, Cell> = noSystemIds
   private turn: Turn | undefined
   private readonly host: TreeHost
 
@@ -222,11 +224,11 @@ export class ActorTree {
 
   /** A question to another actor is a message of this turn, with its deadline among the record's timers. */
   private startEffect(cell: Cell): void {
-    const { acts } = this.turn!
-    acts.push({ type: '@xstate.start', cell })
+    const turn = this.turn!
+    turn.act({ type: '@xstate.start', cell })
     const asked = (cell.logic as { [ASK]?: (args: { input: unknown }) => Ask })[ASK]?.({ input: cell._snapshot.input })
     if (!asked) return
-    acts.push({ type: '@xstate.ask', cell, to: asked.to, event: asked.event })
+    turn.act({ type: '@xstate.ask', cell, to: asked.to, event: asked.event })
     const late = new DeadlineError(`An answer of ${asked.to} to "${asked.event.type}"`, asked.deadlineMs)
     this.schedule(cell, cell, { type: 'xstate.promise.reject', data: { name: late.name, code: late.code, message: late.message } }, asked.deadlineMs, 'deadline')
   }
@@ -237,7 +239,7 @@ export class ActorTree {
       this.turn!.dropped++
       return
     }
-    ;(cell._queue ??= []).push(event)
+    cell._queue = withOne(cell._queue, event)
     if (cell._open) this.flush(cell)
   }
 
@@ -278,11 +280,11 @@ export class ActorTree {
   private transition(cell: Cell, event: XEvent, scope: Scope): XSnapshot {
     if (isEffectKind(cell.kind)) {
       if (event.type === 'xstate.stop') {
-        this.turn!.acts.push({ type: '@xstate.stop', cell })
+        this.turn!.act({ type: '@xstate.stop', cell })
         return { ...cell._snapshot, status: 'stopped', error: undefined, input: undefined }
       }
       if (cell.kind === 'callback') {
-        this.turn!.acts.push({ type: '@xstate.receive', cell, event })
+        this.turn!.act({ type: '@xstate.receive', cell, event })
         return cell._snapshot
       }
     }
@@ -397,7 +399,7 @@ export class ActorTree {
 
   private forget(cell: Cell): void {
     if (!this.cells.delete(cell.number)) return
-    this.turn!.removed.push(cell)
+    this.turn!.remove(cell)
     if (cell.kind !== 'machine') return
     for (const child of Object.values((cell._snapshot as XMachineSnapshot).children ?? {})) {
       if (child instanceof Cell) this.forget(child)
@@ -409,7 +411,7 @@ export class ActorTree {
   /** `actorScope.actionExecutor` */
   executeAction(cell: Cell, action: XAction): void {
     if (cell._processingStatus === RUNNING) this.perform(cell, action)
-    else (cell._deferred ??= []).push({ run: 'execute', action })
+    else cell._deferred = withOne(cell._deferred, { run: 'execute', action })
   }
 
   private perform(cell: Cell, action: XAction): void {
@@ -439,7 +441,7 @@ export class ActorTree {
       }
       case 'xstate.log': {
         const { value, label } = action.params as { value: unknown; label?: string }
-        this.turn!.acts.push({ type: '@xstate.log', cell, label, value })
+        this.turn!.act({ type: '@xstate.log', cell, label, value })
         return
       }
       default: {
@@ -447,14 +449,14 @@ export class ActorTree {
         if (!exec) return
         const evaluate = exec[COMMAND]
         if (evaluate) {
-          this.turn!.acts.push({ type: 'command', cell, command: evaluate(action.info, action.params), event: action.info.event })
+          this.turn!.act({ type: 'command', cell, command: evaluate(action.info, action.params), event: action.info.event })
         } else {
-          this.turn!.acts.push({ type: '@xstate.action', cell, name: action.type, params: action.params, info: action.info, exec })
+          this.turn!.act({ type: '@xstate.action', cell, name: action.type, params: action.params, info: action.info, exec })
         }
         return
       }
     }
-    ;(cell._deferred ??= []).push({ run: 'finish', action })
+    cell._deferred = withOne(cell._deferred, { run: 'finish', action })
   }
 
   private runDeferred(cell: Cell, deferred: Deferred): void {
@@ -491,7 +493,7 @@ export class ActorTree {
         this.stopChildOf(cell, action.params as Cell)
         return
       case 'xstate.emit':
-        this.turn!.acts.push({ type: '@xstate.emit', cell, event: (action.params as { event: XEvent }).event })
+        this.turn!.act({ type: '@xstate.emit', cell, event: (action.params as { event: XEvent }).event })
     }
   }
 
@@ -530,7 +532,7 @@ export class ActorTree {
   private setTimer(key: string, timer: Timer | undefined): void {
     const before = this.timers.get(key)
     if (!before && !timer) return
-    this.turn!.timerUndo.push([key, before])
+    this.turn!.undoTimer([key, before])
     if (timer) this.timers.set(key, timer)
     else this.timers.delete(key)
   }
@@ -540,13 +542,11 @@ export class ActorTree {
     const turn = this.turn!
     // Turns touch few cells; a scan beats a Set.
     if (turn.cells.includes(cell)) return
-    turn.cells.push(cell)
-    turn.before.push(cell._snapshot)
-    turn.statusBefore.push(cell._processingStatus)
+    turn.touch(cell)
   }
 
   private inspect(event: { readonly type: Inspection['type']; readonly actorRef: Cell; readonly [key: string]: unknown }): void {
-    if (this.turn!.inspecting) this.turn!.inspections.push({ ...event, rootId: this.root.sessionId })
+    if (this.turn!.inspecting) this.turn!.inspect({ ...event, rootId: this.root.sessionId })
   }
 
   // ── XState's system, as its code calls it ──
@@ -597,7 +597,7 @@ export class ActorTree {
       entry: 0,
     } satisfies Partial<Cell> & { [REF]: true })
     this.cells.set(number, actor)
-    this.turn!.created.push(actor)
+    this.turn!.create(actor)
   }
 
   _register(): void {}
@@ -606,20 +606,19 @@ export class ActorTree {
     const existing = this.systemIds.get(systemId)
     if (existing === cell) return
     if (existing) throw new Error(`Actor with system ID '${systemId}' already exists.`)
-    this.writeSystemIds().set(systemId, cell)
+    this.changeSystemIds((ids) => ids.set(systemId, cell))
   }
 
   _unregister(cell: Cell): void {
     if (cell.systemId === undefined || this.systemIds.get(cell.systemId) !== cell) return
-    this.writeSystemIds().delete(cell.systemId)
+    this.changeSystemIds((ids) => ids.delete(cell.systemId!))
   }
 
-  private writeSystemIds(): Map<string, Cell> {
-    if (this.turn && !this.turn.systemIdsBefore) {
-      this.turn.systemIdsBefore = this.systemIds
-      this.systemIds = new Map(this.systemIds)
-    }
-    return this.systemIds
+  private changeSystemIds(change: (ids: Map<string, Cell>) => void): void {
+    if (this.turn) this.turn.systemIdsBefore ??= this.systemIds
+    const ids = new Map(this.systemIds)
+    change(ids)
+    this.systemIds = ids
   }
 
   get(systemId: string): Cell | undefined {
@@ -632,9 +631,9 @@ export class ActorTree {
 
   _relay(source: Cell | undefined, target: Cell | RemoteRef, event: XEvent): void {
     if (target instanceof RemoteRef) {
-      this.turn!.acts.push({ type: '@xstate.sendTo', cell: source, to: target, event })
+      this.turn!.act({ type: '@xstate.sendTo', cell: source, to: target, event })
     } else if (target.system !== this) {
-      this.turn!.acts.push({ type: '@xstate.sendTo', cell: source, to: this.remoteTo(target), event })
+      this.turn!.act({ type: '@xstate.sendTo', cell: source, to: this.remoteTo(target), event })
     } else {
       this.inspect({ type: '@xstate.event', sourceRef: source, actorRef: target, event })
       target._send(event)
@@ -669,7 +668,7 @@ export class ActorTree {
     cell._open = stored.running
     if (stored.systemId !== undefined) {
       cell.systemId = stored.systemId
-      if (stored.running) this.systemIds.set(stored.systemId, cell)
+      if (stored.running) this._set(stored.systemId, cell)
     }
     return cell
   }
@@ -726,10 +725,10 @@ class Scope {
     this.system.executeAction(this.self, { type: 'xstate.log', params: { label: labelled ? args[0] : undefined, value: args[labelled ? 1 : 0] } } as XAction)
   }
   readonly defer = (run: () => void): void => {
-    ;(this.self._deferred ??= []).push(run)
+    this.self._deferred = withOne(this.self._deferred, run)
   }
   readonly emit = (event: XEvent): void => {
-    ;(this.self._deferred ??= []).push({ run: 'finish', action: { type: 'xstate.emit', params: { event } } as unknown as XAction })
+    this.self._deferred = withOne(this.self._deferred, { run: 'finish', action: { type: 'xstate.emit', params: { event } } as unknown as XAction })
   }
   readonly stopChild = (child: Cell): void => {
     this.system.stopCell(child)
@@ -741,6 +740,8 @@ class Scope {
     this.system = cell.system
   }
 }
+
+const noSystemIds: ReadonlyMap<string, Cell> = new Map()
 
 const scopes: Scope[] = []
 let depth = 0

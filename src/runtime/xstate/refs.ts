@@ -65,7 +65,6 @@ export class Cell {
   system: ActorTree
   systemId: string | undefined
   ref: Cell
-  send: (event: XEvent) => void
   /** For the root of a durable child: a reference to the actor that started it. */
   _parent: Cell | undefined
   _snapshot: XSnapshot
@@ -95,7 +94,6 @@ export class Cell {
     this.system = tree
     this.systemId = undefined
     this.ref = this
-    this.send = sendTo.bind(undefined, this)
     this._parent = parent
     this._snapshot = { status: 'active' }
     this._processingStatus = NOT_STARTED
@@ -111,6 +109,10 @@ export class Cell {
     this.entry = 0
   }
 
+  /** Bound, as XState's is: it may be handed on by itself. */
+  get send(): (event: XEvent) => void {
+    return sendTo.bind(undefined, this)
+  }
   /** Called by XState's `Actor` constructor for a child, right after {@link ActorTree.adopt}. */
   _initState(): void {
     this._snapshot = this.system.initialSnapshot(this, this.options?.input)

@@ -47,24 +47,33 @@ export class TurnAbort {
   }
 }
 
+const none: never[] = []
+
+/** With one more. Most lists of a turn stay empty or have one element, and a list that is pushed to takes room for sixteen more. */
+export function withOne<T>(list: T[] | undefined, one: T): T[] {
+  if (list === undefined || list.length === 0) return [one]
+  list.push(one)
+  return list
+}
+
 /** One turn in progress, and, once it has ended, what it asked for. */
 export class Turn {
-  readonly acts: Act[] = []
-  readonly inspections: Inspection[] = []
+  acts: Act[] = none
+  inspections: Inspection[] = none
   /** Now, by the namespace clock: what delays count from. */
   readonly at: number
   /** Prefix of {@link Timer.order} for the timers of this turn; asked for only if it sets any. */
   readonly order: () => string
   readonly inspecting: boolean
   /** Cells touched, with what they were before. */
-  readonly cells: Cell[] = []
-  readonly before: XSnapshot[] = []
-  readonly statusBefore: ProcessingStatus[] = []
-  readonly created: Cell[] = []
-  readonly removed: Cell[] = []
+  cells: Cell[] = none
+  before: XSnapshot[] = none
+  statusBefore: ProcessingStatus[] = none
+  created: Cell[] = none
+  removed: Cell[] = none
   /** For each key changed, in order: what stood under it before. */
-  readonly timerUndo: (readonly [string, Timer | undefined])[] = []
-  systemIdsBefore: Map<string, Cell> | undefined
+  timerUndo: (readonly [string, Timer | undefined])[] = none
+  systemIdsBefore: ReadonlyMap<string, Cell> | undefined
   nextNumberBefore = 0
   macrosteps = 0
   timerCount = 0
@@ -75,5 +84,25 @@ export class Turn {
     this.order = order
     this.inspecting = inspecting
   }
-}
 
+  act(act: Act): void {
+    this.acts = withOne(this.acts, act)
+  }
+  inspect(inspection: Inspection): void {
+    this.inspections = withOne(this.inspections, inspection)
+  }
+  create(cell: Cell): void {
+    this.created = withOne(this.created, cell)
+  }
+  remove(cell: Cell): void {
+    this.removed = withOne(this.removed, cell)
+  }
+  undoTimer(change: readonly [string, Timer | undefined]): void {
+    this.timerUndo = withOne(this.timerUndo, change)
+  }
+  touch(cell: Cell): void {
+    this.cells = withOne(this.cells, cell)
+    this.before = withOne(this.before, cell._snapshot)
+    this.statusBefore = withOne(this.statusBefore, cell._processingStatus)
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * A map of a few entries, in a list: most records have one cell and a timer or two, and an empty `Map` alone takes more
+ * memory than they do. Beyond {@link listMax} entries it is a `Map`. Keeps the order of insertion; what is iterated is
+ * the entries as they were when the iteration began.
+ */
+export class SmallMap<K, V> {
+  /** Keys and values by turns, or a map. */
+  private entries: unknown[] | Map<K, V> = none
+
+  get size(): number {
+    return Array.isArray(this.entries) ? this.entries.length / 2 : this.entries.size
+  }
+
+  get(key: K): V | undefined {
+    const { entries } = this
+    if (!Array.isArray(entries)) return entries.get(key)
+    for (let i = 0; i < entries.length; i += 2) if (entries[i] === key) return entries[i + 1] as V
+    return undefined
+  }
+
+  has(key: K): boolean {
+    return this.get(key) !== undefined
+  }
+
+  set(key: K, value: V): void {
+    const { entries } = this
+    if (!Array.isArray(entries)) {
+      entries.set(key, value)
+      return
+    }
+    for (let i = 0; i < entries.length; i += 2) {
+      if (entries[i] !== key) continue
+      entries[i + 1] = value
+      return
+    }
+    if (entries.length < 2 * listMax) {
+      // A list that is pushed to takes room for sixteen more.
+      this.entries = [...entries, key, value]
+      return
+    }
+    const map = new Map<K, V>()
+    for (let i = 0; i < entries.length; i += 2) map.set(entries[i] as K, entries[i + 1] as V)
+    this.entries = map.set(key, value)
+  }
+
+  delete(key: K): boolean {
+    const { entries } = this
+    if (!Array.isArray(entries)) return entries.delete(key)
+    for (let i = 0; i < entries.length; i += 2) {
+      if (entries[i] !== key) continue
+      entries.splice(i, 2)
+      return true
+    }
+    return false
+  }
+
+  keys(): readonly K[] {
+    return Array.isArray(this.entries) ? (this.entries.filter((_, i) => i % 2 === 0) as K[]) : [...this.entries.keys()]
+  }
+
+  values(): readonly V[] {
+    return Array.isArray(this.entries) ? (this.entries.filter((_, i) => i % 2 === 1) as V[]) : [...this.entries.values()]
+  }
+}
+
+/** Never changed: the first entry replaces it. */
+const none: unknown[] = []
+
+/** From here on a list is searched more slowly than a map. */
+const listMax = 8
