@@ -363,10 +363,10 @@ export class Dispatcher {
           part.actions.set(actionIds[i]!, text)
           break
         case '@xstate.sendTo':
-          this.send(batch, part, { ...this.headFrom(record, i, act.to.address as Address, message), kind: 'event', ...(act.to.cell === undefined ? {} : { cell: act.to.cell }) }, text)
+          this.send(batch, part, this.headFrom(record, i, 'event', act.to.address as Address, message, act.to.cell), text)
           break
         case '@xstate.ask':
-          this.send(batch, part, { ...this.headFrom(record, i, act.to as Address, message), kind: 'event', replyTo: { to: address, cell: act.cell.number, effect: effectIdOf(record, act.cell) } }, text)
+          this.send(batch, part, { ...this.headFrom(record, i, 'event', act.to as Address, message), replyTo: { to: address, cell: act.cell.number, effect: effectIdOf(record, act.cell) } }, text)
           break
         case 'command':
           this.command(batch, part, record, act.cell, act.command, text, i, message)
@@ -423,17 +423,17 @@ export class Dispatcher {
     switch (command.type) {
       case 'child.start': {
         const body = `{"parent":"${address}"${cell.number === 0 ? '' : `,"parentCell":${cell.number}`}${text === undefined ? '' : `,"input":${text}`}}`
-        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), kind: 'start' }, body)
+        this.send(batch, part, this.headFrom(record, index, 'start', childAddress(address, command.machine, command.id), message), body)
         return
       }
       case 'child.stop':
-        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), ...fromCellOf(cell), kind: 'stop' }, undefined)
+        this.send(batch, part, { ...this.headFrom(record, index, 'stop', childAddress(address, command.machine, command.id), message), ...fromCellOf(cell) }, undefined)
         return
       case 'child.restart':
-        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), ...fromCellOf(cell), kind: 'restart' }, `{"from":"${command.from}"}`)
+        this.send(batch, part, { ...this.headFrom(record, index, 'restart', childAddress(address, command.machine, command.id), message), ...fromCellOf(cell) }, `{"from":"${command.from}"}`)
         return
       case 'child.send':
-        this.send(batch, part, { ...this.headFrom(record, index, childAddress(address, command.machine, command.id), message), kind: 'event' }, text)
+        this.send(batch, part, this.headFrom(record, index, 'event', childAddress(address, command.machine, command.id), message), text)
         return
       case 'reply': {
         const to = command.token ? (command.token.to ?? { client: true as const }) : message?.envelope.replyTo
@@ -450,16 +450,15 @@ export class Dispatcher {
     }
   }
 
-  private headFrom(record: DurableRecord, index: number, to: Address, cause: Message | undefined): Omit<EnvelopeHead, 'kind'> {
-    const belongs = record.meta.belongs ?? cause?.envelope.belongs
+  private headFrom(record: DurableRecord, index: number, kind: EnvelopeHead['kind'], to: Address, cause: Message | undefined, cell?: number): EnvelopeHead {
+    const { address, meta, turns } = record
+    const belongs = meta.belongs ?? cause?.envelope.belongs
     const trace = cause?.envelope.trace
-    return {
-      id: `${record.address}@${record.meta.incarnation}:${record.turns}/${index}`,
-      to,
-      from: record.address,
-      ...(belongs === undefined ? {} : { belongs }),
-      ...(trace === undefined ? {} : { trace }),
-    }
+    const head: { -readonly [K in keyof EnvelopeHead]: EnvelopeHead[K] } = { id: `${address}@${meta.incarnation}:${turns}/${index}`, to, from: address, kind }
+    if (cell !== undefined) head.cell = cell
+    if (belongs !== undefined) head.belongs = belongs
+    if (trace !== undefined) head.trace = trace
+    return head
   }
 
   // ── Where messages go ──

@@ -52,22 +52,26 @@ export function currentlyEncoding(): object | undefined {
 /**
  * Writes a value, after checking it.
  *
- * @param where how an error names the value, e.g. `context.items`
+ * @param where how an error names the value, e.g. `context.items`, or what says so once it is needed
  * @param within the record the value is stored in; absent: it leaves its record, and references in it are by address
  * @throws NonJsonError with the path of the offending value
  * @throws LimitError when it is too large, deep or wide
  */
-export function encodeJson(value: unknown, where: string, limits: JsonLimits, within?: object): string {
+export function encodeJson(value: unknown, where: string | (() => string), limits: JsonLimits, within?: object): string {
   const verdict = examine(value, 0, limits)
-  if (verdict === BAD) explain(value, where, 0, limits)
+  if (verdict === BAD) explain(value, nameOf(where), 0, limits)
   const text = typeof value === 'object' ? write(verdict === ESCAPE ? escape(value) : value, within) : JSON.stringify(value)
   if (text.length * 3 > limits.payloadBytesMax) {
     const bytes = Buffer.byteLength(text)
     if (bytes > limits.payloadBytesMax) {
-      throw new LimitError(`the size of ${where} in bytes`, limits.payloadBytesMax, bytes, 'Store the data elsewhere and keep a reference to it.')
+      throw new LimitError(`the size of ${nameOf(where)} in bytes`, limits.payloadBytesMax, bytes, 'Store the data elsewhere and keep a reference to it.')
     }
   }
   return text
+}
+
+function nameOf(where: string | (() => string)): string {
+  return typeof where === 'string' ? where : where()
 }
 
 function write(value: unknown, within: object | undefined): string {

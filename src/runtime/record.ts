@@ -17,7 +17,7 @@ import { addressSumOf, eraseCell, seal, toStoredCell, unsealAll, type Failure, t
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { isEffectKind, type XEvent, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
 import { RemoteRef, isCell, type Cell } from './xstate/refs.js'
-import { Turn, type Act, type Inspection, type Timer } from './xstate/turn.js'
+import { Turn, withOne, type Act, type Inspection, type Timer } from './xstate/turn.js'
 
 /** What a turn can be about. */
 export type RecordInput =
@@ -285,7 +285,7 @@ export class DurableRecord implements TreeHost {
       return result
     }
     const fields: FieldChanges = new Map()
-    const effects: { cell: Cell; running: boolean }[] = []
+    let effects: { cell: Cell; running: boolean }[] | undefined
     let encoded: (string | undefined)[] | undefined
     let { entries, asked } = this
 
@@ -299,9 +299,9 @@ export class DurableRecord implements TreeHost {
         act.cell.entry = (entries?.[path] ?? 0) + 1
         entries = { ...entries, [path]: act.cell.entry }
         if (isExternal(act.cell)) asked = this.ask(act.cell, asked)
-        effects.push({ cell: act.cell, running: true })
+        effects = withOne(effects, { cell: act.cell, running: true })
       } else if (act.type === '@xstate.stop') {
-        effects.push({ cell: act.cell, running: false })
+        effects = withOne(effects, { cell: act.cell, running: false })
       } else {
         const text = this.encodeAct(act, original)
         if (text !== undefined) (encoded ??= [])[i] = text
@@ -309,22 +309,22 @@ export class DurableRecord implements TreeHost {
     }
     for (const cell of turn.cells) {
       const { status } = cell._snapshot
-      if (isEffectKind(cell.kind) && (status === 'done' || status === 'error')) effects.push({ cell, running: false })
+      if (isEffectKind(cell.kind) && (status === 'done' || status === 'error')) effects = withOne(effects, { cell, running: false })
       if (tree.cells.get(cell.number) === cell) this.encodeCell(cell, fields)
     }
     for (const cell of turn.created) {
       if (tree.cells.get(cell.number) === cell && !turn.cells.includes(cell)) this.encodeCell(cell, fields)
     }
-    const timersSet: Timer[] = []
-    const timersCancelled: Timer[] = []
+    let timersSet: Timer[] | undefined
+    let timersCancelled: Timer[] | undefined
     for (const [key, before] of firstByKey(turn.timerUndo)) {
       const timer = tree.timers.get(key)
       if (timer) {
-        timersSet.push(timer)
+        timersSet = withOne(timersSet, timer)
         this.put(fields, `t${key}`, this.encodeTimer(timer))
       }
       if (!before) continue
-      timersCancelled.push(before)
+      timersCancelled = withOne(timersCancelled, before)
       if (!timer) fields.set(`t${key}`, undefined)
     }
 
@@ -346,9 +346,9 @@ export class DurableRecord implements TreeHost {
       this.endedAt = turn.at
     }
     const result = this.finish(fields)
-    result.timersSet = timersSet
-    result.timersCancelled = timersCancelled
-    result.effects = effects
+    if (timersSet) result.timersSet = timersSet
+    if (timersCancelled) result.timersCancelled = timersCancelled
+    if (effects) result.effects = effects
     if (encoded) result.encoded = encoded
     result.acts = turn.acts
     result.inspections = turn.inspections
@@ -491,9 +491,9 @@ export class DurableRecord implements TreeHost {
   }
 
   private encodeKey(cell: Cell, key: string, place: number, value: unknown, fields: FieldChanges): void {
-    const where = cell.number === 0 ? 'context' : `context of "${cell.id}"`
-    if (!safeKey(key)) checkJson({ [key]: value }, where, this.host.limits)
-    this.put(fields, `c${cell.number}:${key}`, `${place} ${encodeJson(value, `${where}.${key}`, this.host.limits, this.tree)}`)
+    const where = (): string => (cell.number === 0 ? 'context' : `context of "${cell.id}"`)
+    if (!safeKey(key)) checkJson({ [key]: value }, where(), this.host.limits)
+    this.put(fields, `c${cell.number}:${key}`, `${place} ${encodeJson(value, () => `${where()}.${key}`, this.host.limits, this.tree)}`)
   }
 
   private encodeTimer(timer: Timer): string {

@@ -55,12 +55,19 @@ export class SmallMap<K, V> {
   }
 
   keys(): readonly K[] {
-    return Array.isArray(this.entries) ? (this.entries.filter((_, i) => i % 2 === 0) as K[]) : [...this.entries.keys()]
+    return Array.isArray(this.entries) ? (everySecond(this.entries, 0) as K[]) : [...this.entries.keys()]
   }
 
   values(): readonly V[] {
-    return Array.isArray(this.entries) ? (this.entries.filter((_, i) => i % 2 === 1) as V[]) : [...this.entries.values()]
+    return Array.isArray(this.entries) ? (everySecond(this.entries, 1) as V[]) : [...this.entries.values()]
   }
+}
+
+function everySecond(entries: readonly unknown[], from: 0 | 1): unknown[] {
+  if (entries.length === 2) return [entries[from]]
+  const found: unknown[] = []
+  for (let i = from; i < entries.length; i += 2) found.push(entries[i])
+  return found
 }
 
 /** Never changed: the first entry replaces it. */

@@ -119,7 +119,7 @@ function sumOf(addressSum: number, name: string, value: string): number {
 }
 
 /** CRC-32 by its table (RFC 1952, section 8): for the short texts of which most fields are, quicker than a call out of JavaScript. */
-const sumTable = Uint32Array.from({ length: 256 }, (_, byte) => {
+const sumTable = Int32Array.from({ length: 256 }, (_, byte) => {
   let sum = byte
   for (let bit = 0; bit < 8; bit++) sum = sum & 1 ? (sum >>> 1) ^ 0xed_b8_83_20 : sum >>> 1
   return sum
