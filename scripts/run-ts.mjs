@@ -19,7 +19,7 @@ const out = resolve(folder, `${basename(file, '.ts')}-${process.pid}.mjs`)
 const build = await rolldown({ input: resolve(file), platform: 'node', external: /^[^./]/, logLevel: 'silent' })
 await build.write({ file: out, format: 'esm', sourcemap: 'inline', codeSplitting: false })
 await build.close()
-const child = spawn(process.execPath, ['--enable-source-maps', '--expose-gc', out, ...args], { stdio: 'inherit' })
+const child = spawn(process.execPath, ['--expose-gc', out, ...args], { stdio: 'inherit' })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
 child.on('exit', (code, signal) => {
   rmSync(out, { force: true })

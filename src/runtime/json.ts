@@ -91,7 +91,12 @@ export function checkJson(value: unknown, where: string, limits: JsonLimits): vo
 /** Reads what {@link encodeJson} wrote. References come back through `revive`; without it they stay as stored. */
 export function decodeJson(text: string, revive?: (ref: StoredRef) => unknown): unknown {
   const value: unknown = JSON.parse(text)
-  return text.includes(MARK) ? reviveIn(value, revive) : value
+  return holdsReference(text) ? reviveIn(value, revive) : value
+}
+
+/** Whether reading it is more than parsing: it holds a reference, or what looks like one. */
+export function holdsReference(text: string): boolean {
+  return text.includes(MARK)
 }
 
 const OK = 0

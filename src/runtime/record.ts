@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto'
 import { InvalidIdError, SnapshotError, TurnError, toStoredError } from '../errors.js'
 import { EFFECT, type Command, type EffectDeclaration } from '../protocol.js'
 import { checkEvent } from './envelope.js'
-import { canonicalJson, checkJson, decodeJson, encodeJson, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
+import { canonicalJson, checkJson, decodeJson, encodeJson, holdsReference, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
 import { checkId, childAddress, parseAddress, type Address } from './identity.js'
 import type { MachineDefinition } from './machines.js'
 import { addressSumOf, eraseCell, seal, toStoredCell, unsealAll, type Failure, type FieldChanges, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
@@ -526,13 +526,16 @@ export class DurableRecord implements TreeHost {
   }
 
   /**
-   * Reads a stored record. The caller has found the definition by {@link readMeta}.
+   * Reads a stored record.
    *
+   * @param meta as {@link readMeta} gave it, by which the caller has found the definition
    * @throws SnapshotError when a field is damaged or missing, or names what the machine does not have
    */
-  static decode(host: RecordHost, address: Address, stored: StoredFields, definition: MachineDefinition): DurableRecord {
+  static decode(host: RecordHost, address: Address, stored: StoredFields, meta: RecordMeta, definition: MachineDefinition): DurableRecord {
     const values = unsealAll(address, stored)
-    const record = new DurableRecord(host, address, definition, decodeJson(values.get('m')!, (ref) => host.remote(ref.address ?? ref.id, ref.n)) as RecordMeta)
+    const text = values.get('m')!
+    const revived = holdsReference(text) ? (decodeJson(text, (ref) => host.remote(ref.address ?? ref.id, ref.n)) as RecordMeta) : meta
+    const record = new DurableRecord(host, address, definition, revived)
     try {
       record.fill(values)
     } catch (error) {
@@ -559,22 +562,30 @@ export class DurableRecord implements TreeHost {
 
     // Cells first, parents before children, so that references find them; then what they hold.
     const revive = (ref: StoredRef): unknown => tree.revive(ref)
-    const heads: [number, string][] = []
+    const heads: { readonly number: number; readonly text: string; head: StoredCell }[] = []
     const contexts: { readonly cell: number; readonly key: string; readonly place: number; readonly text: string }[] = []
     const timers: [string, string][] = []
-    for (const [name, value] of values) {
-      if (name.startsWith('s')) heads.push([Number(name.slice(1)), value])
-      else if (name.startsWith('c')) {
-        const colon = name.indexOf(':')
-        const space = value.indexOf(' ')
-        contexts.push({ cell: Number(name.slice(1, colon)), key: name.slice(colon + 1), place: Number(value.slice(0, space)), text: value.slice(space + 1) })
-      } else if (name.startsWith('t')) timers.push([name.slice(1), value])
-    }
-    heads.sort((a, b) => a[0] - b[0])
-    contexts.sort((a, b) => a.place - b.place)
+    values.forEach((value, name) => {
+      switch (name[0]) {
+        case 's':
+          heads.push({ number: Number(name.slice(1)), text: value, head: JSON.parse(value) as StoredCell })
+          break
+        case 'c': {
+          const colon = name.indexOf(':')
+          const space = value.indexOf(' ')
+          contexts.push({ cell: Number(name.slice(1, colon)), key: name.slice(colon + 1), place: Number(value.slice(0, space)), text: value.slice(space + 1) })
+          break
+        }
+        case 't':
+          timers.push([name.slice(1), value])
+          break
+        default:
+      }
+    })
+    if (heads.length > 1) heads.sort((a, b) => a.number - b.number)
+    contexts.sort((a, b) => a.cell - b.cell || a.place - b.place)
     const running = this.status === 'active' || this.status === 'failed'
-    for (const [number, text] of heads) {
-      const head = JSON.parse(text) as StoredCell
+    for (const { number, head } of heads) {
       const cell = tree.restore({
         number,
         id: head.id,
@@ -586,9 +597,10 @@ export class DurableRecord implements TreeHost {
       })
       cell.entry = head.entry ?? 0
     }
-    for (const [number, text] of heads) {
+    let next = 0
+    for (const { number, text, head: unrevived } of heads) {
       const cell = tree.cells.get(number)!
-      const head = decodeJson(text, revive) as StoredCell
+      const head = holdsReference(text) ? (decodeJson(text, revive) as StoredCell) : unrevived
       if (cell.kind === 'machine') {
         const snapshot = tree.restoreSnapshot(cell, {
           status: head.status,
@@ -598,8 +610,12 @@ export class DurableRecord implements TreeHost {
           error: head.error,
         })
         if (head.nodes) snapshot._nodes = head.nodes.map((id) => snapshot.machine.getStateNodeById(`#${id}`))
-        for (const [id, child] of Object.entries(head.children ?? {})) snapshot.children[id] = tree.cells.get(child)!
+        for (const id in head.children) snapshot.children[id] = tree.cells.get(head.children[id]!)!
         cell._snapshot = snapshot
+        // One text is read more quickly than many.
+        let context = ''
+        for (; contexts[next]?.cell === number; next++) context += `${context && ','}${JSON.stringify(contexts[next]!.key)}:${contexts[next]!.text}`
+        if (context) snapshot.context = decodeJson(`{${context}}`, revive) as XMachineSnapshot['context']
       } else {
         cell._snapshot = {
           status: head.status,
@@ -610,10 +626,7 @@ export class DurableRecord implements TreeHost {
         }
       }
     }
-    for (const { cell, key, text } of contexts) {
-      const snapshot = tree.cells.get(cell)!._snapshot as XMachineSnapshot
-      snapshot.context[key] = decodeJson(text, revive)
-    }
+    if (next < contexts.length) throw new Error(`there is no child ${contexts[next]!.cell} for a context`)
     for (const cell of tree.cells.values()) if (heads.length > 0) this.markSaved(cell)
     for (const [key, text] of timers) {
       const timer = decodeJson(text, revive) as StoredTimer

@@ -73,9 +73,10 @@ export class Residents {
         if (!registry.newest(machineOf(address))) resident.blocked = { reason: 'unknown-machine', detail: `no machine "${machineOf(address)}" is registered` }
         return resident
       }
-      const definition = registry.reader(address, readMeta(address, stored.fields))
+      const meta = readMeta(address, stored.fields)
+      const definition = registry.reader(address, meta)
       if (definition instanceof SnapshotError) throw definition
-      resident.record = DurableRecord.decode(this.context, address, stored.fields, definition)
+      resident.record = DurableRecord.decode(this.context, address, stored.fields, meta, definition)
     } catch (error) {
       if (!(error instanceof SnapshotError)) throw error
       resident.blocked = { reason: error.reason, detail: error.message }

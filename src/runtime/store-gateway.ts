@@ -88,7 +88,7 @@ export class StoreGateway implements Gateway {
     const sight = { status, turns, failure, input: meta.input }
     const definition = this.options.registry.reader(address, meta)
     if (definition instanceof SnapshotError) return { ...sight, snapshot: undefined, unreadable: definition }
-    return { ...sight, snapshot: stored.fields.has('s0') ? DurableRecord.decode(this.options, address, stored.fields, definition).snapshot : undefined }
+    return { ...sight, snapshot: stored.fields.has('s0') ? DurableRecord.decode(this.options, address, stored.fields, meta, definition).snapshot : undefined }
   }
 
   private async load(address: Address): Promise<StoredRecord | undefined> {
@@ -102,7 +102,7 @@ export class StoreGateway implements Gateway {
     const meta = readMeta(address, stored.fields)
     const definition = this.options.registry.reader(address, meta)
     if (definition instanceof SnapshotError) throw definition
-    return DurableRecord.decode(this.options, address, stored.fields, definition)
+    return DurableRecord.decode(this.options, address, stored.fields, meta, definition)
   }
 
   watch(address: Address, onTurn: (sight: Sight) => void): () => void {

@@ -170,7 +170,7 @@ export function readStatus(address: Address, stored: StoredFields): { readonly t
 export function unsealAll(address: Address, stored: StoredFields): StoredFields {
   const sum = addressSumOf(address)
   const values = new Map<string, string>()
-  for (const [name, value] of stored) values.set(name, unseal(address, sum, name, value))
+  stored.forEach((value, name) => values.set(name, unseal(address, sum, name, value)))
   const count = Number(values.get('z')?.split(' ')[1])
   if (count !== values.size) throw new SnapshotError(address, 'corrupted', `it has ${values.size} fields where it should have ${count}`)
   return values
@@ -178,7 +178,7 @@ export function unsealAll(address: Address, stored: StoredFields): StoredFields 
 
 function unseal(address: Address, addressSum: number, name: string, sealed: string): string {
   const value = sealed.slice(8)
-  if (sumOf(addressSum, name, value) !== Number.parseInt(sealed.slice(0, 8), 16)) {
+  if (!sealed.startsWith(hex32(sumOf(addressSum, name, value)))) {
     throw new SnapshotError(address, 'corrupted', `the checksum of field ${name} is wrong`)
   }
   return value

@@ -6,7 +6,7 @@ import { defaultJsonLimits } from '../../src/runtime/json.js'
 import type { Address } from '../../src/runtime/identity.js'
 import { MachineRegistry, type MachineDefinition } from '../../src/runtime/machines.js'
 import { DurableRecord, type RecordHost, type RecordInput } from '../../src/runtime/record.js'
-import { formatVersion } from '../../src/runtime/stored-record.js'
+import { formatVersion, readMeta } from '../../src/runtime/stored-record.js'
 import type { XEvent } from '../../src/runtime/xstate/insides.js'
 import { RemoteRef, type Cell } from '../../src/runtime/xstate/refs.js'
 import { Side, now, pathOf } from './machine-generator.js'
@@ -125,7 +125,7 @@ export class RecordDriver implements RecordHost {
 
   /** Everything in memory thrown away and read back from the fields. */
   restore(): void {
-    if (this.record.status === 'active') this.record = DurableRecord.decode(this, address, this.fields, this.definition)
+    if (this.record.status === 'active') this.record = DurableRecord.decode(this, address, this.fields, readMeta(address, this.fields), this.definition)
   }
 
   nextDue(): number | undefined {

@@ -23,7 +23,7 @@ export interface XSnapshot {
 export interface XMachineSnapshot extends XSnapshot {
   readonly machine: XMachine
   readonly value: unknown
-  readonly context: Record<string, unknown>
+  context: Record<string, unknown>
   readonly children: Record<string, Cell>
   readonly historyValue: Record<string, readonly { readonly id: string }[]>
   _nodes: readonly XStateNode[]
