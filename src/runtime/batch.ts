@@ -58,6 +58,8 @@ export class Batch {
   /** Size so far, in UTF-16 units: an estimate that costs nothing. */
   chars = 0
   readonly parts = new Map<Address, PartBuilder>()
+  /** What leaves for other shards, of all parts, in the order of its numbers: its receiver drops what is below the highest it has seen. */
+  readonly outbox: OutboxEntry[] = []
   readonly accepted: { id: string; until: number }[] = []
   readonly confirmed: string[] = []
   readonly delivered: { to: number; through: number }[] = []
@@ -76,11 +78,11 @@ export class Batch {
     this.at = at
   }
 
-  private outboxCount = 0
-
-  /** Outbox numbers grow with every entry of the source shard: by commit, then by place in it. */
-  nextOutbox(): number {
-    return this.number * outboxMax + this.outboxCount++
+  /** Puts a message to another shard into the outbox. Numbers grow with every entry of the source shard: by commit, then by place in it. */
+  post(part: PartBuilder, to: number, entry: NewEntry): void {
+    const numbered = { number: this.number * outboxMax + this.outbox.length, to, entry }
+    part.outbox.push(numbered)
+    this.outbox.push(numbered)
   }
 
   /** Orders the timers of its next turn among all of the shard. */
@@ -90,7 +92,7 @@ export class Batch {
 
   /** No room for the messages of another turn. */
   get isFull(): boolean {
-    return this.outboxCount + actsMax > outboxMax
+    return this.outbox.length + actsMax > outboxMax
   }
 
   get isEmpty(): boolean {

@@ -468,7 +468,7 @@ export class Dispatcher {
     const to = shardOf(head.to, this.context.shards)
     batch.chars += body?.length ?? 0
     if (to === this.shard) this.produced.push({ part, outgoing })
-    else part.outbox.push({ number: batch.nextOutbox(), to, entry: outgoing })
+    else batch.post(part, to, outgoing)
   }
 
   /** Answers a question: another actor's effect by message, a client through the store. */

@@ -469,8 +469,8 @@ export class Shard {
     this.context.counters.commits++
     this.context.logger.trace({ shard: this.number, commit: batch.number, turns: batch.turns, records: batch.parts.size }, 'committed')
     for (const own of batch.own) own.resolve({ seq: 0 })
+    for (const entry of batch.outbox) this.relay.push(entry)
     for (const part of batch.parts.values()) {
-      for (const entry of part.outbox) this.relay.push(entry)
       for (const { stream } of part.logs) this.context.listeners.appended(this.number, stream, 1)
     }
     for (const run of batch.after) run()

@@ -407,3 +407,31 @@ test('a failed child is begun anew by its parent, though messages for it are par
   expect(await child.status()).toBe('active')
   expect((await child.snapshot())?.context).toMatchObject({ n: 3 })
 })
+
+/** Passes a token on to the next player, who is of another shard, so often as it says; keeps count of those that ended with it. */
+const player = setup({
+  types: { context: {} as { next: string; ended: number }, input: {} as { next: string }, events: {} as { type: 'token'; hops: number } },
+  guards: { hasFarther: ({ event }) => event.hops > 0 },
+  actions: {
+    pass: sendTo(
+      ({ context }) => refTo(context.next),
+      ({ event }) => ({ type: 'token' as const, hops: event.hops - 1 }),
+    ),
+    end: assign({ ended: ({ context }) => context.ended + 1 }),
+  },
+}).createMachine({
+  id: 'player',
+  context: ({ input }) => ({ next: input.next, ended: 0 }),
+  on: { token: [{ guard: 'hasFarther', actions: 'pass' }, { actions: 'end' }] },
+})
+
+test('of many messages between shards, several of each actor in one commit, none is lost', async () => {
+  const world = await aWorld({ machines: [player] })
+  const ids = Array.from({ length: 60 }, (_, i) => `p${i}`)
+  const players = ids.map((id) => world.system.actor(player, id))
+  await Promise.all(players.map((actor, i) => actor.start({ input: { next: `player/${ids[(i + 1) % ids.length]!}` } })))
+  await Promise.all(players.flatMap((actor) => [6, 7, 8].map((hops) => actor.send({ type: 'token', hops }))))
+  await world.settled()
+  const ended = await Promise.all(players.map(async (actor) => (await actor.snapshot())!.context.ended))
+  expect(ended).toEqual(ids.map(() => 3))
+})
