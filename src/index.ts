@@ -9,6 +9,7 @@ export { ActorHandle, type ActorFailure, type WaitOptions } from './runtime/acto
 export type { SendOptions } from './runtime/gateway.js'
 export { createClient, type Client, type ClientOptions } from './runtime/client.js'
 export type { MachineOptions } from './runtime/machines.js'
+export type { Inspect } from './runtime/inspection.js'
 export type { RuntimeOptions } from './runtime/options.js'
 export type { StreamRecord } from './runtime/streams.js'
 export type { DeadLetter, Parked } from './runtime/envelope.js'

@@ -48,7 +48,7 @@ export class Acts implements ActRunner {
 
   run(record: DurableRecord, result: TurnResult, actionIds: readonly (string | undefined)[] | undefined): void {
     const { effects, listeners } = this.context
-    if (result.inspections.length > 0) listeners.inspected(result.inspections)
+    if (result.inspection) listeners.inspected(record.tree.root, result.inspection)
     /** A throw ends the rest of its machine's actions, as it would have in one synchronous step. */
     let failed: Cell | undefined
     for (let i = 0; i < result.acts.length; i++) {

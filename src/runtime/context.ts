@@ -11,7 +11,8 @@ import type { Logger } from './ports/logger.js'
 import type { Store } from './ports/store.js'
 import type { DurableRecord, RecordHost, TurnResult } from './record.js'
 import type { XEvent } from './xstate/insides.js'
-import type { Inspection } from './xstate/turn.js'
+import type { Cell } from './xstate/refs.js'
+import type { TurnInspection } from './xstate/turn.js'
 
 export interface RuntimeContext extends RecordHost {
   readonly namespace: string
@@ -39,7 +40,7 @@ export interface RuntimeContext extends RecordHost {
 export interface Listeners {
   /** Whether anybody inspects: turns then record what XState's inspector would have seen. */
   readonly inspecting: boolean
-  inspected(events: readonly Inspection[]): void
+  inspected(root: Cell, inspection: TurnInspection): void
   turned(record: DurableRecord, result: TurnResult): void
   emitted(record: DurableRecord, event: XEvent): void
   logged(record: DurableRecord, label: string | undefined, value: unknown): void

@@ -182,7 +182,7 @@ export class Dispatcher {
       case 'fact': {
         const event = this.eventOf(envelope)
         if (envelope.cell === undefined) this.noticeUnknown(record, event.type)
-        this.turn(batch, resident, record, { kind: 'event', cell: envelope.cell ?? 0, event }, message)
+        this.turn(batch, resident, record, { kind: 'event', cell: envelope.cell ?? 0, event, from: envelope.from }, message)
         return
       }
       case 'outcome':

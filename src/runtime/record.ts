@@ -12,18 +12,19 @@ import { EFFECT, type Command, type EffectDeclaration } from '../protocol.js'
 import { checkEvent } from './envelope.js'
 import { canonicalJson, checkJson, decodeJson, encodeJson, holdsReference, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
 import { checkId, childAddress, parseAddress, type Address } from './identity.js'
+import { ofFailedTurn } from './inspection.js'
 import type { MachineDefinition } from './machines.js'
 import { addressSumOf, eraseCell, seal, toStoredCell, unsealAll, type Failure, type FieldChanges, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { isEffectKind, type XEvent, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
 import { RemoteRef, isCell, type Cell } from './xstate/refs.js'
-import { Turn, withOne, type Act, type Inspection, type Timer } from './xstate/turn.js'
+import { Turn, withOne, type Act, type Timer, type TurnInspection } from './xstate/turn.js'
 
 /** What a turn can be about. */
 export type RecordInput =
   /** The first turn; `event` is a first message that started the actor by itself. */
   | { readonly kind: 'start'; readonly input: unknown; readonly event?: XEvent }
-  | { readonly kind: 'event'; readonly cell: number; readonly event: XEvent }
+  | { readonly kind: 'event'; readonly cell: number; readonly event: XEvent; /** The actor that sent it. */ readonly from?: string | undefined }
   /** An effect tells its own cell: a promise settled, an observable went on. */
   | { readonly kind: 'outcome'; readonly cell: number; readonly event: XEvent }
   /** A callback or an event observable sends to its parent. */
@@ -48,7 +49,8 @@ export interface TurnResult {
   /** For each act, in its place: what it sends or commands, encoded; the rest of the acts have none. */
   readonly encoded: readonly (string | undefined)[]
   readonly acts: readonly Act[]
-  readonly inspections: readonly Inspection[]
+  /** Only if somebody inspects. Of a failed turn: how far it came. */
+  readonly inspection: TurnInspection | undefined
   readonly touched: readonly Cell[]
   /** The record's number of this turn. */
   readonly turn: number
@@ -69,7 +71,7 @@ class Result implements TurnResult {
   effects: TurnResult['effects'] = none
   encoded: readonly (string | undefined)[] = none
   acts: readonly Act[] = none
-  inspections: readonly Inspection[] = none
+  inspection: TurnInspection | undefined = undefined
   touched: readonly Cell[] = none
   turn: number
   snapshot: XMachineSnapshot
@@ -162,13 +164,19 @@ export class DurableRecord implements TreeHost {
     const thrown = this.tree.run(turn, () => {
       changed = this.dispatch(input)
     })
-    if (thrown) return this.fail(thrown.error, this.evidence(input, original), at)
+    if (thrown) return this.failTurn(turn, thrown.error, this.evidence(input, original))
     try {
       return this.encodeTurn(turn, changed, 'event' in input && original ? { event: input.event, text: original } : undefined)
     } catch (error) {
       this.tree.undo(turn)
-      return this.fail(error, this.evidence(input, original), at)
+      return this.failTurn(turn, error, this.evidence(input, original))
     }
+  }
+
+  private failTurn(turn: Turn, error: unknown, event: unknown): TurnResult {
+    const result = this.fail(error, event, turn.at)
+    result.inspection = ofFailedTurn(turn, this.tree.root, error)
+    return result
   }
 
   private evidence(input: RecordInput, original: (() => string) | undefined): unknown {
@@ -184,7 +192,7 @@ export class DurableRecord implements TreeHost {
         if (input.event) tree.receive(0, input.event)
         return true
       case 'event':
-        tree.receive(input.cell, input.event)
+        tree.receive(input.cell, input.event, input.from)
         return true
       case 'outcome':
         if (tree.cells.get(input.cell)?._snapshot.status !== 'active') return false
@@ -205,7 +213,7 @@ export class DurableRecord implements TreeHost {
   }
 
   /** Marks the record failed; its state stays the last good one, its timers and effects rest. */
-  fail(error: unknown, event: unknown, at: number): TurnResult {
+  fail(error: unknown, event: unknown, at: number): Result {
     const effects = this.runningEffects().map((cell) => ({ cell, running: false }))
     this.status = 'failed'
     this.endedAt = at
@@ -351,7 +359,7 @@ export class DurableRecord implements TreeHost {
     if (effects) result.effects = effects
     if (encoded) result.encoded = encoded
     result.acts = turn.acts
-    result.inspections = turn.inspections
+    result.inspection = turn.inspection
     result.touched = turn.cells
     result.dropped = turn.dropped
     result.ended = this.status === 'active' ? undefined : this.status

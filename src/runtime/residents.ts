@@ -51,6 +51,11 @@ export class Residents {
     return this.byAddress.get(address)
   }
 
+  /** Records that have no turn whose commit is under way. */
+  atRest(): DurableRecord[] {
+    return [...this.byAddress.values()].flatMap(({ record, pins }) => (record?.begun && pins === 0 ? [record] : []))
+  }
+
   /** Reads records into memory; those that are there stay as they are. */
   async load(addresses: readonly Address[]): Promise<void> {
     const missing = addresses.filter((address) => !this.byAddress.has(address))

@@ -4,10 +4,12 @@ import { about } from './envelope.js'
 import type { Listeners } from './context.js'
 import type { Sight } from './gateway.js'
 import type { Address, MessageId } from './identity.js'
+import { Inspectors } from './inspection.js'
 import type { Logger } from './ports/logger.js'
 import type { DurableRecord, TurnResult } from './record.js'
 import type { XEvent } from './xstate/insides.js'
-import type { Inspection } from './xstate/turn.js'
+import type { Cell } from './xstate/refs.js'
+import type { TurnInspection } from './xstate/turn.js'
 
 type Listener<T> = (value: T) => void
 
@@ -46,7 +48,7 @@ export class Subscriptions implements Listeners {
   private readonly turns: ByKey<Sight>
   private readonly emits: ByKey<XEvent>
   private readonly replies: ByKey<string>
-  private readonly inspectors: ByKey<Inspection>
+  readonly inspectors: Inspectors
   private readonly streams: ByKey<{ readonly shard: number; readonly count: number }>
   /** Why a message of this process became a dead letter, until its sender has asked. */
   private readonly refusals = new Map<MessageId, HoldfastError>()
@@ -57,7 +59,7 @@ export class Subscriptions implements Listeners {
     this.turns = new ByKey(logger)
     this.emits = new ByKey(logger)
     this.replies = new ByKey(logger)
-    this.inspectors = new ByKey(logger)
+    this.inspectors = new Inspectors(logger)
     this.streams = new ByKey(logger)
   }
 
@@ -73,15 +75,12 @@ export class Subscriptions implements Listeners {
   onAppended(stream: string, listener: Listener<{ readonly shard: number; readonly count: number }>): () => void {
     return this.streams.add(stream, listener)
   }
-  inspect(listener: Listener<Inspection>): () => void {
-    return this.inspectors.add('all', listener)
-  }
 
   get inspecting(): boolean {
-    return this.inspectors.has('all')
+    return this.inspectors.any
   }
-  inspected(events: readonly Inspection[]): void {
-    for (const event of events) this.inspectors.tell('all', event)
+  inspected(root: Cell, inspection: TurnInspection): void {
+    this.inspectors.tell(root, inspection)
   }
   turned(record: DurableRecord, result: TurnResult): void {
     if (this.turns.has(record.address)) {

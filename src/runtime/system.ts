@@ -13,6 +13,7 @@ import { Outgoing, checkEvent, type DeadLetter, type Parked, type EnvelopeHead }
 import { ownIdRetentionMs, type Gateway } from './gateway.js'
 import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
+import type { Inspect } from './inspection.js'
 import { MachineRegistry, type MachineOptions } from './machines.js'
 import { checkSystemOptions, resolveOptions, type RuntimeOptions } from './options.js'
 import { systemClock, type Clock } from './ports/clock.js'
@@ -26,7 +27,6 @@ import { StoreGateway } from './store-gateway.js'
 import { Subscriptions } from './subscriptions.js'
 import type { XEvent } from './xstate/insides.js'
 import { RemoteRef } from './xstate/refs.js'
-import type { Inspection } from './xstate/turn.js'
 
 export interface ActorSystemOptions extends Partial<RuntimeOptions> {
   readonly store: Store
@@ -45,6 +45,8 @@ export interface ActorSystemOptions extends Partial<RuntimeOptions> {
   readonly limits?: Partial<JsonLimits>
   readonly clock?: Clock
   readonly ids?: IdSource
+  /** Is told of every turn that this process runs, as {@link ActorSystem.inspect} says; `inspector.inspect` of `holdfast/inspect` or `@statelyai/inspect` fits. */
+  readonly inspect?: Inspect
   /** This process, as others see it. Default: an id of its own. */
   readonly node?: NodeIdentity
 }
@@ -90,6 +92,7 @@ export class ActorSystem {
     this.ids = options.ids ?? randomIds
     this.node = options.node ?? { id: this.ids.next() }
     this.subscriptions = new Subscriptions(this.logger)
+    if (options.inspect) this.inspect(options.inspect)
   }
 
   // ── Life ──
@@ -260,10 +263,14 @@ export class ActorSystem {
     return (found.flat() as Address[]).sort().slice(0, limit)
   }
 
-  /** XState's inspection events of every actor, after their commit. */
-  inspect(observer: ((event: Inspection) => void) | { next?(event: Inspection): void }): { unsubscribe(): void } {
-    const listener = typeof observer === 'function' ? observer : (event: Inspection) => observer.next?.(event)
-    return { unsubscribe: this.subscriptions.inspect(listener) }
+  /**
+   * Tells of every turn that this process runs, after its commit and in order, by XState's inspection events. Actors in
+   * memory are announced at once, others when they are read from the store. `actorRef.getSnapshot()` is the state after
+   * the turn that was told last. What the inspector throws harms nobody; what it does takes this process's time.
+   */
+  inspect(inspector: Inspect): { unsubscribe(): void } {
+    const atRest = [...this.shards.values()].flatMap(({ residents }) => residents.atRest().map(({ tree }) => tree.root))
+    return { unsubscribe: this.subscriptions.inspectors.add(inspector, atRest) }
   }
 
   /** Entries of an actor's own stream, see `append`; page on with `after`. */

@@ -55,7 +55,7 @@ export class RecordDriver implements RecordHost {
     now.side = this.side
     const order = `${String(this.turns++).padStart(8, '0')}.`
     const result = this.record.run(input, this.at, () => order, true)
-    this.inspected.push(...result.inspections.map((event) => inspectionLine(event as never)))
+    this.inspected.push(...(result.inspection?.events ?? []).map((event) => inspectionLine(event as never)))
     for (const [name, value] of result.fields) {
       if (value === undefined) this.fields.delete(name)
       else this.fields.set(name, value)

@@ -83,18 +83,27 @@ export class ActorTree {
       body()
       this.pruneCreated(turn)
     } catch (thrown) {
+      this.note(turn)
       this.undo(turn)
       return { error: thrown instanceof TurnAbort ? thrown.reason : thrown }
     } finally {
       this.turn = undefined
       depth = 0
     }
+    this.note(turn)
     if (this.root._snapshot.status === 'error') {
       const { error } = this.root._snapshot
       this.undo(turn)
       return { error }
     }
     return undefined
+  }
+
+  /** How the actors stand at the end of a turn that is inspected. */
+  private note({ inspection, removed }: Turn): void {
+    if (!inspection) return
+    for (const cell of this.cells.values()) inspection.after.set(cell, cell._snapshot)
+    for (const cell of removed) inspection.after.set(cell, cell._snapshot)
   }
 
   /** Puts back everything the turn changed (A1). */
@@ -122,15 +131,15 @@ export class ActorTree {
   begin(input: unknown): void {
     this.touch(this.root)
     this.root.options = { input }
-    this.inspect({ type: '@xstate.actor', actorRef: this.root })
+    this.turn!.inspection?.events.push({ type: '@xstate.actor', actorRef: this.root, rootId: this.root.sessionId })
     this.root._snapshot = this.initialSnapshot(this.root, input)
     this.startCell(this.root)
   }
 
-  /** An event from outside the record to one of its cells; nobody is told if the cell has gone. */
-  receive(number: number, event: XEvent): void {
+  /** An event from outside the record to one of its cells; nobody is told if the cell has gone. `from`: the actor that sent it, for those who inspect. */
+  receive(number: number, event: XEvent, from?: string): void {
     const cell = this.cells.get(number)
-    if (cell) this._relay(undefined, cell, event)
+    if (cell) this._relay(from === undefined || !this.turn!.inspection ? undefined : this.host.remote(from), cell, event)
     else this.turn!.dropped++
   }
 
@@ -199,7 +208,7 @@ export class ActorTree {
     if (cell.systemId) this._set(cell.systemId, cell)
     cell._processingStatus = RUNNING
     const event: XEvent = { type: 'xstate.init', input: cell.options?.input }
-    this.inspect({ type: '@xstate.event', sourceRef: cell === this.root ? undefined : cell._parent, actorRef: cell, event })
+    this.turn!.inspection?.events.push({ type: '@xstate.event', sourceRef: cell._parent, actorRef: cell, event, rootId: this.root.sessionId })
     switch (cell._snapshot.status) {
       case 'done':
         this.update(cell, cell._snapshot, event)
@@ -281,7 +290,7 @@ export class ActorTree {
     if (isEffectKind(cell.kind)) {
       if (event.type === 'xstate.stop') {
         this.turn!.act({ type: '@xstate.stop', cell })
-        return { ...cell._snapshot, status: 'stopped', error: undefined, input: undefined }
+        return { ...cell._snapshot, status: 'stopped', error: undefined, ...(cell.kind === 'callback' ? {} : { input: undefined }) }
       }
       if (cell.kind === 'callback') {
         this.turn!.act({ type: '@xstate.receive', cell, event })
@@ -324,7 +333,7 @@ export class ActorTree {
         break
       case 'stopped':
     }
-    this.inspect({ type: '@xstate.snapshot', actorRef: cell, event, snapshot })
+    this.turn!.inspection?.events.push({ type: '@xstate.snapshot', actorRef: cell, event, snapshot, rootId: this.root.sessionId })
   }
 
   /** `Actor._error`, and the descendants, which XState leaves running unreachable. */
@@ -415,9 +424,7 @@ export class ActorTree {
   }
 
   private perform(cell: Cell, action: XAction): void {
-    if (this.turn!.inspecting) {
-      this.inspect({ type: '@xstate.action', actorRef: cell, action: { type: action.type, params: action.params } })
-    }
+    this.turn!.inspection?.events.push({ type: '@xstate.action', actorRef: cell, action: { type: action.type, params: action.params }, rootId: this.root.sessionId })
     switch (action.type) {
       case 'xstate.raise':
         if (typeof (action.params as { delay?: unknown }).delay !== 'number') return
@@ -545,10 +552,6 @@ export class ActorTree {
     turn.touch(cell)
   }
 
-  private inspect(event: { readonly type: Inspection['type']; readonly actorRef: Cell; readonly [key: string]: unknown }): void {
-    if (this.turn!.inspecting) this.turn!.inspect({ ...event, rootId: this.root.sessionId })
-  }
-
   // ── XState's system, as its code calls it ──
 
   /** Called by XState's `Actor` constructor: the number a child would be called by if it has no id. */
@@ -559,7 +562,7 @@ export class ActorTree {
   /** Called by XState's `Actor` constructor before the child's first snapshot, and by `macrostep`. */
   _sendInspectionEvent(event: { readonly type: Inspection['type']; readonly actorRef: Cell; readonly [key: string]: unknown }): void {
     if (event.type === '@xstate.actor') this.adopt(event.actorRef)
-    this.inspect(event)
+    this.turn!.inspection?.events.push({ ...event, rootId: this.root.sessionId })
   }
 
   /** Makes a freshly constructed XState actor one of our cells. */
@@ -629,13 +632,13 @@ export class ActorTree {
     return Object.fromEntries(this.systemIds)
   }
 
-  _relay(source: Cell | undefined, target: Cell | RemoteRef, event: XEvent): void {
+  _relay(source: Cell | RemoteRef | undefined, target: Cell | RemoteRef, event: XEvent): void {
     if (target instanceof RemoteRef) {
-      this.turn!.act({ type: '@xstate.sendTo', cell: source, to: target, event })
+      this.turn!.act({ type: '@xstate.sendTo', to: target, event })
     } else if (target.system !== this) {
-      this.turn!.act({ type: '@xstate.sendTo', cell: source, to: this.remoteTo(target), event })
+      this.turn!.act({ type: '@xstate.sendTo', to: this.remoteTo(target), event })
     } else {
-      this.inspect({ type: '@xstate.event', sourceRef: source, actorRef: target, event })
+      this.turn!.inspection?.events.push({ type: '@xstate.event', sourceRef: source, actorRef: target, event, rootId: this.root.sessionId })
       target._send(event)
     }
   }

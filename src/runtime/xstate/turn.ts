@@ -11,7 +11,7 @@ export type Act =
   | { readonly type: '@xstate.start'; readonly cell: Cell; readonly again?: true }
   | { readonly type: '@xstate.stop'; readonly cell: Cell }
   | { readonly type: '@xstate.receive'; readonly cell: Cell; readonly event: XEvent }
-  | { readonly type: '@xstate.sendTo'; readonly cell: Cell | undefined; readonly to: RemoteRef; readonly event: XEvent }
+  | { readonly type: '@xstate.sendTo'; readonly to: RemoteRef; readonly event: XEvent }
   | { readonly type: '@xstate.emit'; readonly cell: Cell; readonly event: XEvent }
   | { readonly type: '@xstate.log'; readonly cell: Cell; readonly label: string | undefined; readonly value: unknown }
   | { readonly type: '@xstate.ask'; readonly cell: Cell; readonly to: string; readonly event: XEvent }
@@ -36,7 +36,14 @@ export interface Inspection {
   readonly type: '@xstate.actor' | '@xstate.event' | '@xstate.snapshot' | '@xstate.microstep' | '@xstate.action'
   readonly rootId: string
   readonly actorRef: Cell
+  readonly sourceRef?: Cell | RemoteRef | undefined
   readonly [key: string]: unknown
+}
+
+/** What XState's inspector would have seen of a turn, and how every actor of the record stood when it ended. */
+export interface TurnInspection {
+  readonly events: Inspection[]
+  readonly after: Map<Cell, XSnapshot>
 }
 
 /** Aborts the whole turn, past every error handler of the machine. */
@@ -59,12 +66,12 @@ export function withOne<T>(list: T[] | undefined, one: T): T[] {
 /** One turn in progress, and, once it has ended, what it asked for. */
 export class Turn {
   acts: Act[] = none
-  inspections: Inspection[] = none
   /** Now, by the namespace clock: what delays count from. */
   readonly at: number
   /** Prefix of {@link Timer.order} for the timers of this turn; asked for only if it sets any. */
   readonly order: () => string
-  readonly inspecting: boolean
+  /** Only if somebody inspects. */
+  readonly inspection: TurnInspection | undefined
   /** Cells touched, with what they were before. */
   cells: Cell[] = none
   before: XSnapshot[] = none
@@ -82,14 +89,11 @@ export class Turn {
   constructor(at: number, order: () => string, inspecting: boolean) {
     this.at = at
     this.order = order
-    this.inspecting = inspecting
+    this.inspection = inspecting ? { events: [], after: new Map() } : undefined
   }
 
   act(act: Act): void {
     this.acts = withOne(this.acts, act)
-  }
-  inspect(inspection: Inspection): void {
-    this.inspections = withOne(this.inspections, inspection)
   }
   create(cell: Cell): void {
     this.created = withOne(this.created, cell)
