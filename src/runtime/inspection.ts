@@ -12,7 +12,7 @@ import type { InspectionEvent, Observer } from 'xstate'
 import { isHoldfastError, toStoredError } from '../errors.js'
 import type { Logger } from './ports/logger.js'
 import type { XSnapshot } from './xstate/insides.js'
-import { RemoteRef, type Cell } from './xstate/refs.js'
+import { RemoteRef, isCell, type Cell } from './xstate/refs.js'
 import type { Inspection, Turn, TurnInspection } from './xstate/turn.js'
 
 /** As XState takes one. */
@@ -86,21 +86,21 @@ export class Inspectors {
 
   private viewOf(cell: Cell): View {
     let view = this.views.get(cell)
-    if (!view) this.views.set(cell, (view = viewOf(cell)))
-    return view
+    if (view) return view
+    const made = Object.create(cell) as View
+    this.views.set(cell, made)
+    made.told = { status: 'active' }
+    made.ref = made
+    made.getSnapshot = () => made.told
+    const { _parent: parent } = cell
+    // Of a durable child it is an actor elsewhere.
+    if (isCell(parent)) made._parent = this.viewOf(parent)
+    return made
   }
 }
 
 /** The actor itself, but for its snapshot (N1). */
 type View = Cell & { told: XSnapshot }
-
-function viewOf(cell: Cell): View {
-  const view = Object.create(cell) as View
-  view.told = { status: 'active' }
-  view.ref = view
-  view.getSnapshot = () => view.told
-  return view
-}
 
 /**
  * What is told of a turn that failed, of which nothing is committed but the failure. If the machine threw, XState would

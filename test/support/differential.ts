@@ -2,6 +2,7 @@
  * XState's own actor and our record of the same machine, driven in lock step and compared after every step.
  */
 import { SimulatedClock, createActor, type AnyActor, type AnyActorRef, type AnyStateMachine } from 'xstate'
+import { toStoredError } from '../../src/errors.js'
 import { defaultJsonLimits } from '../../src/runtime/json.js'
 import type { Address } from '../../src/runtime/identity.js'
 import { MachineRegistry, type MachineDefinition } from '../../src/runtime/machines.js'
@@ -9,6 +10,7 @@ import { DurableRecord, type RecordHost, type RecordInput } from '../../src/runt
 import { formatVersion, readMeta } from '../../src/runtime/stored-record.js'
 import type { XEvent } from '../../src/runtime/xstate/insides.js'
 import { RemoteRef, type Cell } from '../../src/runtime/xstate/refs.js'
+import type { TurnInspection } from '../../src/runtime/xstate/turn.js'
 import { Side, now, pathOf } from './machine-generator.js'
 
 /* oxlint-disable typescript/no-explicit-any */
@@ -24,6 +26,8 @@ export class RecordDriver implements RecordHost {
   readonly emitted: unknown[] = []
   readonly inspected: string[] = []
   readonly definition: MachineDefinition
+  /** Told of each turn, when it has ended. */
+  onInspection: ((root: Cell, inspection: TurnInspection) => void) | undefined
   record: DurableRecord
   /** The record as a store would hold it: changed only by what turns write. */
   readonly fields = new Map<string, string>()
@@ -56,6 +60,7 @@ export class RecordDriver implements RecordHost {
     const order = `${String(this.turns++).padStart(8, '0')}.`
     const result = this.record.run(input, this.at, () => order, true)
     this.inspected.push(...(result.inspection?.events ?? []).map((event) => inspectionLine(event as never)))
+    if (result.inspection) this.onInspection?.(this.record.tree.root, result.inspection)
     for (const [name, value] of result.fields) {
       if (value === undefined) this.fields.delete(name)
       else this.fields.set(name, value)
@@ -98,7 +103,7 @@ export class RecordDriver implements RecordHost {
         void create({ ...common, signal: new AbortController().signal })
         this.side.promises.set(pathOf(cell), {
           resolve: (data) => tell({ type: 'xstate.promise.resolve', data }),
-          reject: (error) => tell({ type: 'xstate.promise.reject', data: { name: 'Error', message: (error as Error).message } }),
+          reject: (error) => tell({ type: 'xstate.promise.reject', data: toStoredError(error) }),
         })
         break
       case 'callback':
@@ -114,7 +119,7 @@ export class RecordDriver implements RecordHost {
             cell.kind === 'observable' ?
               tell({ type: 'xstate.observable.next', data })
             : this.run({ kind: 'emission', cell: cell.number, event: data as XEvent }),
-          error: (error: Error) => tell({ type: 'xstate.observable.error', data: { name: 'Error', message: error.message } }),
+          error: (error: Error) => tell({ type: 'xstate.observable.error', data: toStoredError(error) }),
           complete: () => tell({ type: 'xstate.observable.complete' }),
         })
         dispose = () => subscription.unsubscribe()
@@ -152,13 +157,16 @@ export class NativeDriver {
   readonly clock = new SimulatedClock()
   readonly actor: AnyActor
 
-  constructor(machine: AnyStateMachine, input: unknown) {
+  constructor(machine: AnyStateMachine, input: unknown, inspect?: (event: Any) => void) {
     now.side = this.side
     this.actor = createActor(machine as Any, {
       id: 'a-1',
       input,
       clock: this.clock,
-      inspect: (event: unknown) => void this.inspected.push(inspectionLine(event as never)),
+      inspect: (event: unknown) => {
+        this.inspected.push(inspectionLine(event as never))
+        inspect?.(event)
+      },
       logger: (...args: unknown[]) => void this.side.log.push(['log', ...args]),
     } as Any)
     this.actor.on('*', (event: unknown) => void this.emitted.push(event))
