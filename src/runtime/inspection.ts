@@ -13,7 +13,7 @@ import { isHoldfastError, toStoredError } from '../errors.js'
 import type { Logger } from './ports/logger.js'
 import type { XSnapshot } from './xstate/insides.js'
 import { RemoteRef, isCell, type Cell } from './xstate/refs.js'
-import type { Inspection, Turn, TurnInspection } from './xstate/turn.js'
+import type { Turn, TurnInspection } from './xstate/turn.js'
 
 /** As XState takes one. */
 export type Inspect = ((event: InspectionEvent) => void) | Pick<Observer<InspectionEvent>, 'next'>
@@ -103,15 +103,17 @@ export class Inspectors {
 type View = Cell & { told: XSnapshot }
 
 /**
- * What is told of a turn that failed, of which nothing is committed but the failure. If the machine threw, XState would
- * have told all of it. If it was refused by what the runtime asks of a machine, which XState knows nothing of: the event,
- * and that the actor stands where it stood, in error.
+ * What is told of a turn that failed, of which nothing is committed but the failure. If the machine threw: what XState
+ * would have told. If it was refused by what the runtime asks of a machine, which XState knows nothing of: what came from
+ * outside, and that the actor stands where it stood, in error.
  */
 export function ofFailedTurn({ inspection }: Turn, root: Cell, error: unknown): TurnInspection | undefined {
   if (!inspection || !isHoldfastError(error)) return inspection
   const { events } = inspection
+  const fromOutside = events.filter(({ type, actorRef, sourceRef }) => (type === '@xstate.event' ? !isCell(sourceRef) : type === '@xstate.actor' && actorRef === root))
   const first = events.findIndex(({ type }) => type === '@xstate.event')
+  const told = fromOutside.length > 0 ? fromOutside : events.slice(first, first + 1)
   const snapshot = { ...root._snapshot, status: 'error' as const, error: toStoredError(error) }
-  const told: Inspection = { type: '@xstate.snapshot', actorRef: root, event: events[first]?.['event'], snapshot, rootId: root.sessionId }
-  return { events: [...events.slice(0, first + 1), told], after: new Map([...root.system.cells.values()].map((cell) => [cell, cell === root ? snapshot : cell._snapshot])) }
+  told.push({ type: '@xstate.snapshot', actorRef: root, event: told.at(-1)?.['event'] ?? { type: '' }, snapshot, rootId: root.sessionId })
+  return { events: told, after: new Map([...root.system.cells.values()].map((cell) => [cell, cell === root ? snapshot : cell._snapshot])) }
 }

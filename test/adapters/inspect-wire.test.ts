@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { SimulatedClock, assign, createActor, emit, enqueueActions, fromCallback, fromPromise, fromTransition, log, raise, sendParent, sendTo, setup, spawnChild, stopChild, type ActorRefFrom, type AnyActorRef, type AnyStateMachine } from 'xstate'
 import { createWebSocketInspector, type WebSocketInspectorOptions } from 'holdfast/inspect'
 import { World } from 'holdfast/testing'
-import { InspectorServer, comparable } from '../support/inspector-server.js'
+import { InspectorServer, comparable, difference } from '../support/inspector-server.js'
 
 /** What the effects of one side wait for. */
 class Outside {
@@ -96,16 +96,9 @@ async function both(scenario: Scenario, options?: WebSocketInspectorOptions): Pr
   await natively(scenario, native)
   await durably(scenario, ours, options)
   const [expected, got] = [comparable(native.frames), comparable(ours.frames)]
-  for (const [i, frame] of expected.entries()) if (got[i] !== frame) expect({ at: i, frame: part(got[i] ?? 'nothing', frame) }).toEqual({ at: i, frame: part(frame, got[i] ?? 'nothing') })
+  for (const [i, frame] of expected.entries()) if (got[i] !== frame) expect({ at: i, frame: difference(got[i] ?? 'nothing', frame) }).toEqual({ at: i, frame: difference(frame, got[i] ?? 'nothing') })
   expect(got.length).toBe(expected.length)
   return got
-}
-
-/** Where it begins to differ. */
-function part(text: string, other: string): string {
-  let i = 0
-  while (i < text.length && text[i] === other[i]) i++
-  return text.slice(Math.max(0, i - 100), i + 100)
 }
 
 const any = {} as never

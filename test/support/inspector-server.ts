@@ -95,3 +95,10 @@ function numbering(word: string): (id: string) => string {
     return numbers.get(id)!
   }
 }
+
+/** Of a text, where it begins to differ from another. */
+export function difference(text: string, other: string): string {
+  let i = 0
+  while (i < text.length && text[i] === other[i]) i++
+  return text.slice(Math.max(0, i - 100), i + 100)
+}

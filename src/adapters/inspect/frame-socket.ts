@@ -5,7 +5,8 @@
  * F1  `push` does no I/O and writes no text: that happens later, a few at a time.
  * F2  At most `queueMax` wait here, and about `bufferedMax` bytes in the socket.
  * F3  A server that is not there, goes away or takes nothing for `stallMs` is tried again every `reconnectMs`, until `stop`.
- * F4  What was dropped is counted and told; each drop, and each connection that ends, begins another `epoch`.
+ * F4  What was dropped is counted and told. When the server has caught up after a drop, and when a connection has ended, another
+ *     `epoch` begins: not before, or what is then said anew would be dropped, too.
  */
 import WebSocket from 'ws'
 import { ConfigError } from '../../errors.js'
@@ -49,6 +50,7 @@ export class FrameSocket {
   private isStopped = false
   private isScheduled = false
   private untold = 0
+  private hasMissed = false
   private cancelTell: (() => void) | undefined
   private cancelReconnect: (() => void) | undefined
   private cancelStall: (() => void) | undefined
@@ -73,13 +75,14 @@ export class FrameSocket {
     this.schedule()
   }
 
-  /** Sends what waits if the server takes it in time, and closes. Whoever pushes later pushes into nothing. */
+  /** Sends what waits if the server is there or answers, and takes it in time, and closes. Whoever pushes later pushes into nothing. */
   async stop(withinMs: number): Promise<void> {
     if (this.isStopped) return
     this.isStopped = true
     this.cancelReconnect?.()
     const { socket } = this
-    if (socket && this.isOpen) {
+    // One that is being made may still be in time.
+    if (socket && (this.isOpen || (this.queue.length > 0 && socket.readyState <= WebSocket.OPEN))) {
       const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
       let cancel = (): void => {}
       const late = new Promise<void>((resolve) => (cancel = this.options.clock.after(withinMs, resolve)))
@@ -155,7 +158,11 @@ export class FrameSocket {
       })
     }
     if (this.queue.length > 0) this.schedule()
-    else if (socket.bufferedAmount === 0) this.onEmpty?.()
+    else {
+      if (this.hasMissed) this.epoch++
+      this.hasMissed = false
+      if (socket.bufferedAmount === 0) this.onEmpty?.()
+    }
   }
 
   /** A server that reads nothing looks like one that is slow, but for the time it takes. */
@@ -166,7 +173,7 @@ export class FrameSocket {
   private drop(count: number): void {
     this.dropped += count
     this.untold += count
-    this.epoch++
+    this.hasMissed = true
     this.cancelTell ??= this.options.clock.after(tellDroppedMs, () => {
       this.cancelTell = undefined
       this.tellDropped()

@@ -63,13 +63,22 @@ export interface Seen {
 export function see(event: InspectionEvent): Seen | undefined {
   switch (event.type) {
     case '@xstate.actor':
-      return { event, snapshot: event.actorRef.getSnapshot() }
+      return { event, snapshot: snapshotOf(event.actorRef) }
     case '@xstate.event':
       return { event, snapshot: undefined }
     case '@xstate.snapshot':
       return { event, snapshot: event.snapshot }
     default:
       return undefined
+  }
+}
+
+/** XState's own actors are announced before they have one. */
+function snapshotOf(actor: Pick<SeenActor, 'getSnapshot'>): unknown {
+  try {
+    return actor.getSnapshot()
+  } catch {
+    return undefined
   }
 }
 
@@ -80,6 +89,7 @@ const unnamed = /^x:\d+$/
 export class MessageWriter {
   private readonly redact: Redact
   private readonly showsErrors: boolean
+  private readonly depthMax: number
   private readonly stringify: (value: unknown, replacer?: (key: string, value: unknown) => unknown) => string | undefined
   /** By configuration, which never changes. */
   private readonly definitions = new WeakMap<object, string>()
@@ -87,6 +97,7 @@ export class MessageWriter {
   constructor({ redact = 'secrets', errors = false, depthMax = 10 }: MessageOptions) {
     this.redact = redact
     this.showsErrors = errors
+    this.depthMax = depthMax
     this.stringify = configure({ maximumDepth: depthMax }) as typeof this.stringify
   }
 
@@ -106,7 +117,7 @@ export class MessageWriter {
         const isDefined = typeof config === 'object' && config !== null
         const isNamed = actor.id !== actor.sessionId && !unnamed.test(actor.id)
         const name = isNamed || !isDefined ? actor.id : (config as { id: string }).id
-        return { ...common, type: event.type, name, definition: isDefined ? this.definitionOf(config) : this.stringify({ id: name })!, ...(actor._parent ? { parentId: actor._parent.sessionId } : {}), snapshot: this.shownSnapshot(this.plain(snapshot)) }
+        return { ...common, type: event.type, name, definition: isDefined ? this.definitionOf(config) : this.stringify({ id: name })!, ...(actor._parent ? { parentId: actor._parent.sessionId } : {}), snapshot: this.shownSnapshot(copied(snapshot ?? snapshotOf(actor), this.depthMax)) }
       }
       case '@xstate.event': {
         const source = event.sourceRef as SeenActor | undefined
@@ -128,14 +139,14 @@ export class MessageWriter {
     return text
   }
 
-  /** As JSON, so that it may be changed. */
+  /** As JSON. */
   private plain(value: unknown, replacer?: (key: string, value: unknown) => unknown): unknown {
     const text = this.stringify(value, replacer)
     return text === undefined ? undefined : JSON.parse(text)
   }
 
   private shownEvent(event: unknown): { readonly type: string; readonly [key: string]: unknown } {
-    const given = this.asErrors(this.plain(event)) as { type: string; [key: string]: unknown }
+    const given = this.asErrors(copied(event, this.depthMax)) as { type: string; [key: string]: unknown }
     if (this.redact === 'secrets') return withoutSecrets(given) as typeof given
     if (this.redact !== 'values') return given
     // Whose snapshot it is, or who is done, XState itself put there.
@@ -155,6 +166,20 @@ export class MessageWriter {
 /** A function by its name: as the protocol shows one in a definition or a snapshot. */
 function named(_key: string, value: unknown): unknown {
   return typeof value === 'function' ? { type: value.name } : value
+}
+
+/**
+ * A copy that may be changed, down to a depth. Not by way of JSON: what lies at the last depth is shown as it is, or as
+ * `[Object]` if it has any properties, also such as JSON would leave out.
+ */
+function copied(given: unknown, depth: number, above: readonly unknown[] = []): unknown {
+  const toJSON = (given as { toJSON?: unknown } | null | undefined)?.toJSON
+  const value: unknown = typeof given === 'object' && typeof toJSON === 'function' ? toJSON.call(given) : given
+  if (typeof value !== 'object' || value === null || depth < 0 || ArrayBuffer.isView(value)) return value
+  if (above.includes(value)) return '[Circular]'
+  const within = [...above, value]
+  if (Array.isArray(value)) return value.map((element) => copied(element, depth - 1, within))
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, copied(inner, depth - 1, within)]))
 }
 
 /** Of a snapshot, what is the chart's own. */
