@@ -9,7 +9,7 @@ const charts = [agentMachine, callMachine, supervisorMachine, runMachine]
 const text = [
   '# The charts',
   '',
-  'Drawn from the machines by `npm run docs`. Guards stand in brackets; an edge back to its own state is an event that is handled without leaving it.',
+  'Drawn from the machines by `npm run docs`. Guards stand in brackets, actions behind a slash. What a state does itself, and the events that it handles without leaving it, stand in its box, or in a note beside it.',
   ...charts.flatMap((machine) => ['', `## ${machine.id}`, '', machine.root.description, '', '```mermaid', toMermaid(machine).trimEnd(), '```', '', '| state | is |', '|---|---|', ...states(machine.root).map(({ id, description }) => `| \`${id.slice(machine.id.length + 1)}\` | ${description} |`)]),
   '',
 ].join('\n')

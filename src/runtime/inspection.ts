@@ -85,7 +85,7 @@ export class Inspectors {
   }
 
   private viewOf(cell: Cell): View {
-    let view = this.views.get(cell)
+    const view = this.views.get(cell)
     if (view) return view
     const made = Object.create(cell) as View
     this.views.set(cell, made)

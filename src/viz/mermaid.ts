@@ -1,42 +1,74 @@
 /** A machine as a Mermaid state diagram, with nothing left out of its states and transitions. */
 import type { AnyStateMachine } from 'xstate'
-import { labelOf, nodesOf, rootOf, sourceOf, transitionsOf, type ChartNode } from './chart.js'
+import { actionText, defaultOf, identifiers, linesOf, nodesOf, rootOf, textOf, transitionsOf, type ChartNode } from './chart.js'
 
 /** The text of a `stateDiagram-v2`, ending in a line feed. */
 export function toMermaid(machine: AnyStateMachine): string {
   const root = rootOf(machine)
-  const lines = ['stateDiagram-v2', ...statesOf(root, 1), ...nodesOf(root).flatMap(edgesOf)]
-  return `${lines.join('\n')}\n`
+  return `${new Diagram(root).lines.join('\n')}\n`
 }
 
-function statesOf(node: ChartNode, depth: number): string[] {
-  const pad = '  '.repeat(depth)
-  const lines: string[] = []
-  for (const initial of node.initial?.target ?? []) lines.push(`${pad}[*] --> ${nameIn(initial)}`)
-  Object.values(node.states).forEach((child, i) => {
-    if (node.type === 'parallel' && i > 0) lines.push(`${pad}--`)
-    const label = [child.key, ...child.invoke.map((invoke) => `invokes ${sourceOf(invoke)}`)].join(' · ')
-    if (Object.keys(child.states).length === 0) lines.push(`${pad}${nameIn(child)}: ${escaped(label)}`)
-    else lines.push(`${pad}state "${escaped(label)}" as ${nameIn(child)} {`, ...statesOf(child, depth + 1), `${pad}}`)
-    if (child.type === 'final') lines.push(`${pad}${nameIn(child)} --> [*]`)
-  })
-  return lines
+class Diagram {
+  readonly lines: string[]
+  private readonly nameOf: (node: ChartNode) => string
+
+  constructor(root: ChartNode) {
+    const nodes = nodesOf(root)
+    this.nameOf = identifiers(nodes)
+    // A machine that does something itself is a state around all others.
+    const body = ownLines(root).length > 0 ? this.state(root, 1) : this.inside(root, 1)
+    this.lines = ['stateDiagram-v2', ...body, ...nodes.flatMap((node) => this.edges(node))]
+  }
+
+  private state(node: ChartNode, depth: number): string[] {
+    const pad = '  '.repeat(depth)
+    const name = this.nameOf(node)
+    const label = node.type === 'history' ? `${node.key} (${node.history === 'deep' ? 'H*' : 'H'})` : node.key
+    const own = ownLines(node)
+    const lines =
+      Object.keys(node.states).length === 0 ?
+        [label, ...own].map((line) => `${pad}${name}: ${escaped(line)}`)
+      : [
+          `${pad}state "${escaped(label)}" as ${name} {`,
+          ...this.inside(node, depth + 1),
+          `${pad}}`,
+          // The head of a state with others inside has room for one line.
+          ...(own.length > 0 ? [`${pad}note left of ${name}`, ...own.map((line) => `${pad}  ${escaped(line)}`), `${pad}end note`] : []),
+        ]
+    return node.type === 'final' ? [...lines, `${pad}${name} --> [*]`] : lines
+  }
+
+  private inside(node: ChartNode, depth: number): string[] {
+    const pad = '  '.repeat(depth)
+    const actions = node.initial?.actions ?? []
+    const initial = node.type === 'parallel' ? [] : (node.initial?.target ?? [])
+    return [
+      ...initial.map((target) => `${pad}[*] --> ${this.nameOf(target)}${actions.length > 0 ? `: ${escaped(`/ ${actions.map(actionText).join(', ')}`)}` : ''}`),
+      ...Object.values(node.states).flatMap((child, i) => [...(node.type === 'parallel' && i > 0 ? [`${pad}--`] : []), ...this.state(child, depth)]),
+    ]
+  }
+
+  /** All edges stand at the top level: inside a state, Mermaid would draw targets beyond it into it. One from a state to another: more would lie on each other. */
+  private edges(node: ChartNode): string[] {
+    const texts = new Map<ChartNode, string[]>()
+    const add = (target: ChartNode, text: string): void => void texts.set(target, [...(texts.get(target) ?? []), escaped(text)])
+    for (const transition of transitionsOf(node)) for (const target of transition.target ?? []) if (!isWithin(target, node)) add(target, textOf(transition, node))
+    for (const target of defaultOf(node)) add(target, 'by default')
+    return [...texts].map(([target, lines]) => `  ${this.nameOf(node)} --> ${this.nameOf(target)}: ${lines.join('<br/>')}`)
+  }
 }
 
-/** All edges stand at the top level: inside a state, Mermaid would draw targets beyond it into it. */
-function edgesOf(node: ChartNode): string[] {
-  return transitionsOf(node).flatMap((transition) => {
-    const label = escaped(labelOf(transition, node))
-    // Mermaid has no edge that leads nowhere: an event that changes no state is drawn back to it.
-    const targets = transition.target ?? [node]
-    return targets.flatMap((target) => (node.parent || target !== node ? [`  ${node.parent ? nameIn(node) : '[*]'} --> ${nameIn(target)}: ${label}`] : []))
-  })
+/** What stands in the state itself: Mermaid has no edge that leads nowhere, and draws none well that leads back or into what is inside. */
+function ownLines(node: ChartNode): string[] {
+  const inward = transitionsOf(node).flatMap((transition) => (transition.target ?? []).filter((target) => isWithin(target, node)).map((target) => `${textOf(transition, node)} → ${target === node ? 'itself' : target.id.startsWith(`${node.id}.`) ? target.id.slice(node.id.length + 1) : target.id}`))
+  return [...linesOf(node), ...inward, ...(node.tags.length > 0 ? [`tags / ${node.tags.join(', ')}`] : [])]
 }
 
-function nameIn(node: ChartNode): string {
-  return node.id.replace(/[^A-Za-z0-9_]/g, '_')
+function isWithin(node: ChartNode, outer: ChartNode): boolean {
+  return node === outer || (node.parent !== undefined && isWithin(node.parent, outer))
 }
 
+/** Mermaid's own signs by their codes. */
 function escaped(text: string): string {
-  return text.replace(/["\n:;#]/g, ' ').trim()
+  return text.replace(/\s+/g, ' ').trim().replace(/["#:;<>{}&]/g, (sign) => `#${sign.charCodeAt(0)};`)
 }

@@ -5,7 +5,7 @@
  */
 import type { ELK, ElkExtendedEdge, ElkNode } from 'elkjs/lib/elk-api.js'
 import type { AnyStateMachine } from 'xstate'
-import { labelOf, nameOf, nodesOf, rootOf, sourceOf, transitionsOf, type ChartNode, type ChartTransition } from './chart.js'
+import { actionText, defaultOf, linesOf, nodesOf, rootOf, textOf, transitionsOf, type ChartNode } from './chart.js'
 
 const fontPx = 12
 const charPx = 7.25
@@ -55,13 +55,13 @@ export async function toSvg(machine: AnyStateMachine): Promise<string> {
 // ── What is laid out ──
 
 function boxOf(node: ChartNode): Box {
-  const lines = linesOf(node)
+  const lines = [node.key + (node.tags.length > 0 ? `  #${node.tags.join(' #')}` : ''), ...linesOf(node)]
   const children = Object.values(node.states).map(boxOf)
   if (node.type === 'history') return { id: node.id, node, lines: [node.history === 'deep' ? 'H*' : 'H'], width: 26, height: 26 }
   const width = Math.max(...lines.map(widthOf)) + 2 * padPx
   const height = lines.length * linePx + padPx
   if (children.length === 0) return { id: node.id, node, lines, width: Math.max(width, 60), height }
-  const initial: Box[] = node.initial?.target ? [{ id: `${node.id}/initial`, isDot: true, width: 10, height: 10 }] : []
+  const initial: Box[] = node.type === 'compound' && node.initial?.target?.length ? [{ id: `${node.id}/initial`, isDot: true, width: 10, height: 10 }] : []
   return {
     id: node.id,
     node,
@@ -73,42 +73,22 @@ function boxOf(node: ChartNode): Box {
   }
 }
 
-function linesOf(node: ChartNode): string[] {
-  const inner = transitionsOf(node).filter(({ target }) => target === undefined)
-  return [
-    node.key + (node.tags.length > 0 ? `  #${node.tags.join(' #')}` : ''),
-    ...node.invoke.map((invoke) => `invoke / ${sourceOf(invoke)}`),
-    ...actionsOf('entry', node.entry),
-    ...actionsOf('exit', node.exit),
-    ...inner.map((transition) => withActions(transition, node)),
-  ]
-}
-
-function actionsOf(when: string, actions: readonly unknown[]): string[] {
-  const own = actions.filter((action) => !isOfDelay(action))
-  return own.length > 0 ? [`${when} / ${own.map(nameOf).join(', ')}`] : []
-}
-
-/** XState keeps the timers of `after` by actions of its own; the transitions themselves are drawn. */
-function isOfDelay(action: unknown): boolean {
-  const { event, sendId } = action as { event?: { type?: unknown }; sendId?: unknown }
-  return [event?.type, sendId].some((text) => typeof text === 'string' && text.startsWith('xstate.after.'))
-}
-
-function withActions(transition: ChartTransition, node: ChartNode): string {
-  const { actions } = transition
-  return `${labelOf(transition, node)}${actions.length > 0 ? ` / ${actions.map(nameOf).join(', ')}` : ''}`
-}
-
 /** One arrow from a state to another, with a line for each transition. */
 function arrowsOf(node: ChartNode): Arrow[] {
-  const lines = new Map<string, string[]>()
+  const lines = new Map<ChartNode, string[]>()
   for (const transition of transitionsOf(node)) {
-    for (const target of transition.target ?? []) lines.set(target.id, [...(lines.get(target.id) ?? []), withActions(transition, node)])
+    for (const target of transition.target ?? []) lines.set(target, [...(lines.get(target) ?? []), textOf(transition, node)])
   }
-  const arrows = [...lines].map(([target, texts]): Arrow => ({ id: `${node.id}→${target}`, sources: [node.id], targets: [target], lines: texts, labels: [{ text: texts.join('\n'), width: Math.max(...texts.map(widthOf)) + 8, height: texts.length * linePx }] }))
-  for (const target of node.type === 'parallel' ? [] : (node.initial?.target ?? [])) arrows.push({ id: `${node.id}/initial→${target.id}`, sources: [`${node.id}/initial`], targets: [target.id], lines: [] })
+  const arrows = [...lines].map(([target, texts]) => arrowOf(node.id, target, texts))
+  const actions = node.initial?.actions ?? []
+  for (const target of node.type === 'parallel' ? [] : (node.initial?.target ?? [])) arrows.push(arrowOf(`${node.id}/initial`, target, actions.length > 0 ? [`/ ${actions.map(actionText).join(', ')}`] : []))
+  for (const target of defaultOf(node)) arrows.push(arrowOf(node.id, target, ['by default']))
   return arrows
+}
+
+function arrowOf(source: string, target: ChartNode, lines: readonly string[]): Arrow {
+  const label = lines.length === 0 ? {} : { labels: [{ text: lines.join('\n'), width: Math.max(...lines.map(widthOf)) + 8, height: lines.length * linePx }] }
+  return { id: `${source}→${target.id}`, sources: [source], targets: [target.id], lines, ...label }
 }
 
 function widthOf(text: string): number {

@@ -1,9 +1,9 @@
 /** Pictures of machines: everything is on them, inside what it belongs to, and readable. */
 import { describe, expect, test } from 'vitest'
-import { createMachine } from 'xstate'
 import { agentMachine, callMachine, runMachine, supervisorMachine } from '../../src/index.js'
-import { labelOf, nodesOf, rootOf, transitionsOf } from '../../src/viz/chart.js'
+import { nodesOf, rootOf, textOf, transitionsOf } from '../../src/viz/chart.js'
 import { toSvg } from '../../src/viz/index.js'
+import { zoo } from '../support/zoo.js'
 
 interface Element {
   readonly name: string
@@ -40,23 +40,6 @@ const rectOf = (group: Element): { x: number; y: number; right: number; bottom: 
   return { x: number(rect, 'x'), y: number(rect, 'y'), right: number(rect, 'x') + number(rect, 'width'), bottom: number(rect, 'y') + number(rect, 'height') }
 }
 
-/** One of each. */
-const zoo = createMachine({
-  id: 'zoo',
-  initial: 'both',
-  states: {
-    both: {
-      type: 'parallel',
-      states: {
-        left: { initial: 'a', states: { a: { on: { go: { target: 'b', guard: 'may & <can>', actions: ['one', 'two'] } } }, b: { after: { 100: 'a', slow: { target: 'a', guard: 'isLate' } } }, memory: { type: 'history', history: 'deep' } } },
-        right: { initial: 'c', states: { c: { always: { target: 'd', guard: 'is"quoted"' }, entry: 'enter', exit: 'leave', tags: ['tagged'] }, d: { invoke: { src: 'work', id: 'w', onDone: 'c', onError: { target: 'c', actions: 'note' }, onSnapshot: { actions: 'look' } } } } },
-      },
-      on: { stay: { actions: 'stay' }, 'any.*': { target: 'over', reenter: true }, back: 'both.left.memory' } as never,
-    },
-    over: { type: 'final', description: 'Nothing more.' },
-  },
-})
-
 describe.each([
   ['agent', agentMachine],
   ['call', callMachine],
@@ -74,7 +57,7 @@ describe.each([
       expect(group, node.id).toBeDefined()
       if (node.type !== 'history') expect(group!.children.find(({ name }) => name === 'text')!.text.split('  #')[0]).toBe(node.key)
       for (const { id } of node.invoke) expect(texts.some((text) => text.startsWith('invoke / ') && text.length > 9), id).toBe(true)
-      for (const transition of transitionsOf(node)) expect(texts.filter((text) => text === labelOf(transition, node) || text.startsWith(`${labelOf(transition, node)} / `)).length, labelOf(transition, node)).toBeGreaterThan(0)
+      for (const transition of transitionsOf(node)) expect(texts, textOf(transition, node)).toContain(textOf(transition, node))
     }
     const drawn = nodes.flatMap(transitionsOf).length
     expect(texts.filter((text) => /^(?!invoke |entry |exit )\S.*/.test(text)).length).toBeGreaterThanOrEqual(drawn + nodes.length)
