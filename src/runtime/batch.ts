@@ -5,6 +5,7 @@
 import type { Outgoing } from './envelope.js'
 import type { Address } from './identity.js'
 import { actsMax } from './record.js'
+import { withOne } from './small-collections.js'
 import type { Appended, Commit, Lease, LogAppend, NewEntry, OutboxEntry, Part, Reply } from './ports/store.js'
 
 /** A message of this process that skipped the log: how to append it after all, and whom to tell. */
@@ -17,19 +18,23 @@ export interface Own {
 /** Messages to other shards of one commit: leaves 2^33 commits until a number is no safe integer any more. */
 const outboxMax = 2 ** 20
 
+/** Stands for what a part does not do, and is never changed. */
+const nothing = new Map<string, never>()
+const none: readonly never[] = []
+
 export class PartBuilder implements Part {
   readonly address: Address
   readonly fields = new Map<string, string | undefined>()
   life?: 'created' | 'erased'
   handled = 0
-  readonly timers = new Map<string, number | undefined>()
-  readonly effects = new Map<string, string | undefined>()
-  readonly actions = new Map<string, string>()
-  readonly entries: NewEntry[] = []
-  readonly outbox: OutboxEntry[] = []
-  readonly replies = new Map<string, Reply>()
-  readonly logs: LogAppend[] = []
-  readonly park: string[] = []
+  timers: Map<string, number | undefined> = nothing
+  effects: Map<string, string | undefined> = nothing
+  actions: Map<string, string> = nothing
+  entries: readonly NewEntry[] = none
+  outbox: readonly OutboxEntry[] = none
+  replies: Map<string, Reply> = nothing
+  logs: readonly LogAppend[] = none
+  park: readonly string[] = none
   unpark = 0
 
   constructor(address: Address) {
@@ -37,17 +42,43 @@ export class PartBuilder implements Part {
   }
 
   setTimer(member: string, dueAt: number): void {
-    this.timers.set(member, dueAt)
+    this.timers = withEntry(this.timers, member, dueAt)
   }
   cancelTimer(member: string): void {
-    this.timers.set(member, undefined)
+    this.timers = withEntry(this.timers, member, undefined)
+  }
+  /** One that this part itself has set: the store need not hear of it. */
+  forgetTimer(member: string): void {
+    this.timers.delete(member)
   }
   beginEffect(id: string, text: string): void {
-    this.effects.set(id, text)
+    this.effects = withEntry(this.effects, id, text)
   }
   endEffect(id: string): void {
-    this.effects.set(id, undefined)
+    this.effects = withEntry(this.effects, id, undefined)
   }
+  keepAction(id: string, text: string): void {
+    this.actions = withEntry(this.actions, id, text)
+  }
+  reply(id: string, reply: Reply): void {
+    this.replies = withEntry(this.replies, id, reply)
+  }
+  append(entry: NewEntry): void {
+    this.entries = withOne(this.entries, entry)
+  }
+  post(entry: OutboxEntry): void {
+    this.outbox = withOne(this.outbox, entry)
+  }
+  log(append: LogAppend): void {
+    this.logs = withOne(this.logs, append)
+  }
+  setAside(text: string): void {
+    this.park = withOne(this.park, text)
+  }
+}
+
+function withEntry<T>(map: Map<string, T>, name: string, value: T): Map<string, T> {
+  return map.size === 0 ? new Map([[name, value]]) : map.set(name, value)
 }
 
 export class Batch {
@@ -64,6 +95,8 @@ export class Batch {
   readonly confirmed: string[] = []
   readonly delivered: { to: number; through: number }[] = []
   readonly suspects = new Map<string, number | undefined>()
+  /** Whether it appends to the shard's own log. */
+  isAppending = false
   /** Messages that skip the log with this commit. */
   readonly own: Own[] = []
   /** Run in order once the commit is acknowledged. */
@@ -81,7 +114,7 @@ export class Batch {
   /** Puts a message to another shard into the outbox. Numbers grow with every entry of the source shard: by commit, then by place in it. */
   post(part: PartBuilder, to: number, entry: NewEntry): void {
     const numbered = { number: this.number * outboxMax + this.outbox.length, to, entry }
-    part.outbox.push(numbered)
+    part.post(numbered)
     this.outbox.push(numbered)
   }
 

@@ -294,7 +294,7 @@ export class Dispatcher {
     const detail = `the process died ${attempts} times while handling ${what}`
     resident.blocked = { reason: 'quarantined', detail }
     resident.parked++
-    part.park.push(JSON.stringify({ reason: 'quarantined', detail, at: batch.at, text: message?.text ?? '' } satisfies Parked))
+    part.setAside(JSON.stringify({ reason: 'quarantined', detail, at: batch.at, text: message?.text ?? '' } satisfies Parked))
     batch.turns++
     batch.after.push(() => this.context.logger.error(about(resident.address, resident.record?.meta.belongs), `an actor was quarantined: ${detail}`))
   }
@@ -338,7 +338,7 @@ export class Dispatcher {
     }
     for (const timer of result.timersCancelled) {
       const member = `${timer.order}|${address}|${timer.key}`
-      if (timer.order.startsWith(batch.order)) part.timers.delete(member)
+      if (timer.order.startsWith(batch.order)) part.forgetTimer(member)
       else part.cancelTimer(member)
       this.timers.remove(member)
     }
@@ -360,7 +360,7 @@ export class Dispatcher {
         case '@xstate.action':
           if (text === undefined) break
           ;(actionIds ??= [])[i] = `${address}@${record.meta.incarnation}:${record.turns}/${i}`
-          part.actions.set(actionIds[i]!, text)
+          part.keepAction(actionIds[i]!, text)
           break
         case '@xstate.sendTo':
           this.send(batch, part, this.headFrom(record, i, 'event', act.to.address as Address, message, act.to.cell), text)
@@ -442,7 +442,7 @@ export class Dispatcher {
         return
       }
       case 'append':
-        part.logs.push({
+        part.log({
           stream: command.shared ? sharedStream(command.stream) : ownStream(address, command.stream),
           text: encodeStreamEntry(batch.at, `${address}@${record.meta.incarnation}`, text!),
           max: this.context.options.streamMax,
@@ -475,7 +475,7 @@ export class Dispatcher {
   private answer(batch: Batch, part: PartBuilder, to: ReplyTo, id: string, answer: { text?: string | undefined; error?: unknown }): void {
     if (to.client) {
       const text = answer.error === undefined ? `{"value":${answer.text ?? 'null'}}` : JSON.stringify({ error: answer.error })
-      part.replies.set(id, { text, until: batch.at + this.context.options.idRetentionMs })
+      part.reply(id, { text, until: batch.at + this.context.options.idRetentionMs })
       batch.after.push(() => this.context.listeners.replied(id, text))
       return
     }
@@ -495,7 +495,7 @@ export class Dispatcher {
     resident.pins++
     // It is journalled where it is parked, for longer than its id is remembered.
     if (message.envelope.kind === 'outcome') part.endEffect(message.envelope.id)
-    part.park.push(JSON.stringify({ reason, detail, at: batch.at, text: message.text } satisfies Parked))
+    part.setAside(JSON.stringify({ reason, detail, at: batch.at, text: message.text } satisfies Parked))
     batch.turns++
     batch.chars += message.size
     batch.after.push(() => {
@@ -507,7 +507,7 @@ export class Dispatcher {
 
   private refuse(batch: Batch, part: PartBuilder, message: Message, reason: DeadLetter['reason'], error: HoldfastError): void {
     const { envelope } = message
-    part.logs.push({
+    part.log({
       stream: deadStream,
       text: JSON.stringify({ reason, detail: error.message, at: batch.at, to: envelope.to, text: message.text } satisfies DeadLetter),
       max: this.context.options.deadLettersMax,

@@ -54,7 +54,7 @@ export class Lanes {
 
   /** Whether a commit on its way appends to the shard's own log. */
   get appending(): boolean {
-    return this.inFlight.some((batch) => [...batch.parts.values()].some((part) => part.entries.length > 0))
+    return this.inFlight.some((batch) => batch.isAppending)
   }
 
   /** What skipped the log with the commits on their way. */

@@ -14,11 +14,12 @@ import { canonicalJson, checkJson, decodeJson, encodeJson, holdsReference, noJso
 import { checkId, childAddress, parseAddress, type Address } from './identity.js'
 import { ofFailedTurn } from './inspection.js'
 import type { MachineDefinition } from './machines.js'
+import { withOne } from './small-collections.js'
 import { addressSumOf, eraseCell, seal, toStoredCell, unsealAll, type Failure, type FieldChanges, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { isEffectKind, type XEvent, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
 import { RemoteRef, isCell, type Cell } from './xstate/refs.js'
-import { Turn, withOne, type Act, type Timer, type TurnInspection } from './xstate/turn.js'
+import { Turn, type Act, type Timer, type TurnInspection } from './xstate/turn.js'
 
 /** What a turn can be about. */
 export type RecordInput =

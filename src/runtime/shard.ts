@@ -382,7 +382,8 @@ export class Shard {
         this.afterInput(batch, resident)
       } else break
     }
-    for (const { part, outgoing } of dispatcher.produced.splice(produced)) part.entries.push(outgoing)
+    batch.isAppending = produced < dispatcher.produced.length
+    for (const { part, outgoing } of dispatcher.produced.splice(produced)) part.append(outgoing)
     dispatcher.produced = []
     return batch.isEmpty && batch.position === this.lanes.position ? undefined : batch
   }

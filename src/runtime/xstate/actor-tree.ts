@@ -19,7 +19,7 @@
 import { DeadlineError, TurnError, toStoredError } from '../../errors.js'
 import { ASK, COMMAND, type Ask } from '../../protocol.js'
 import { REF, type StoredRef } from '../json.js'
-import { SmallMap } from '../small-map.js'
+import { SmallMap, withOne } from '../small-collections.js'
 import {
   isEffectKind,
   isMachine,
@@ -35,7 +35,7 @@ import {
   type XSnapshot,
 } from './insides.js'
 import { Cell, NOT_STARTED, RUNNING, RemoteRef, STOPPED, sendTo, type Deferred } from './refs.js'
-import { TurnAbort, withOne, type Inspection, type Timer, type Turn } from './turn.js'
+import { TurnAbort, type Inspection, type Timer, type Turn } from './turn.js'
 
 /** What the outside gives a tree: how to send when no turn is in progress, and who the record is. */
 export interface TreeHost {

@@ -1,6 +1,7 @@
 /** One turn: what it may undo, and what it asked for as data. */
 import type { TurnError } from '../../errors.js'
 import type { Command } from '../../protocol.js'
+import { withOne } from '../small-collections.js'
 import type { XAction, XEvent, XSnapshot } from './insides.js'
 import type { Cell, ProcessingStatus, RemoteRef } from './refs.js'
 
@@ -55,13 +56,6 @@ export class TurnAbort {
 }
 
 const none: never[] = []
-
-/** With one more. Most lists of a turn stay empty or have one element, and a list that is pushed to takes room for sixteen more. */
-export function withOne<T>(list: T[] | undefined, one: T): T[] {
-  if (list === undefined || list.length === 0) return [one]
-  list.push(one)
-  return list
-}
 
 /** One turn in progress, and, once it has ended, what it asked for. */
 export class Turn {

@@ -1,3 +1,5 @@
+/** Collections that most often hold nothing or one thing, and are made for each turn or kept for each actor. */
+
 /**
  * A map of a few entries, in a list: most records have one cell and a timer or two, and an empty `Map` alone takes more
  * memory than they do. Beyond {@link listMax} entries it is a `Map`. Keeps the order of insertion; what is iterated is
@@ -72,6 +74,13 @@ function everySecond(entries: readonly unknown[], from: 0 | 1): unknown[] {
 
 /** Never changed: the first entry replaces it. */
 const none: unknown[] = []
+
+/** The list with one more. One that is pushed to takes room for sixteen more, so the first is a list of its own; an empty list may be shared. */
+export function withOne<T>(list: readonly T[] | undefined, one: T): T[] {
+  if (list === undefined || list.length === 0) return [one]
+  ;(list as T[]).push(one)
+  return list as T[]
+}
 
 /** From here on a list is searched more slowly than a map. */
 const listMax = 8
