@@ -7,12 +7,13 @@ import { distance, helpOf, parse, type Command } from './command.js'
 import { approve, reject } from './commands/decide.js'
 import { cancel, resolve, resume, retry } from './commands/go-on.js'
 import { graph } from './commands/graph.js'
+import { inspect } from './commands/inspect.js'
 import { runs, show, trace } from './commands/look.js'
 import { research } from './commands/research.js'
 import { UsageError, exitCodes, type ExitCode } from './exit.js'
 import { processTerminal, printable, type Terminal } from './terminal.js'
 
-const commands: readonly Command[] = [research, approve, reject, runs, show, trace, resume, resolve, retry, cancel, graph]
+const commands: readonly Command[] = [research, approve, reject, runs, show, trace, resume, resolve, retry, cancel, inspect, graph]
 
 function overview(): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 2

@@ -39,7 +39,7 @@ const defaultStore = '.holdfast'
 export async function openSession(given: Given, terminal: Terminal, as: 'owner' | 'client', begins = false): Promise<Session> {
   const level = given.strings['log-level'] ?? terminal.env['HOLDFAST_LOG'] ?? 'error'
   if (!levels.has(level)) throw new UsageError(`--log-level: expected ${[...levels].join(', ')}, got "${level}".`)
-  const [{ pino }, { createMesh }, { researchRun }] = await Promise.all([import('pino'), import('../mesh/mesh.js'), import('./research/crew.js')])
+  const [{ pino }, { createMesh }, { researchRun }, { inspectionMachine }] = await Promise.all([import('pino'), import('../mesh/mesh.js'), import('./research/crew.js'), import('./inspection.js')])
   const logger = pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }))
   const where = given.strings['store'] ?? terminal.env['HOLDFAST_STORE'] ?? defaultStore
   const namespace = given.strings['namespace'] ?? 'research'
@@ -48,7 +48,8 @@ export async function openSession(given: Given, terminal: Terminal, as: 'owner' 
   const lease = given.strings['lease-ms']
   if (lease !== undefined && !/^[1-9]\d{0,8}$/.test(lease)) throw new UsageError(`--lease-ms: expected a whole number of at least 1, got "${lease}".`)
   const research = researchRun(await models(terminal.env))
-  const mesh = createMesh({ store, traces, namespace, logger, runs: [research], suspectMax, ...(given.flags['unsafe'] ? { unsafe: true } : {}), ...(lease === undefined ? {} : { leaseMs: Number(lease) }) })
+  const inspection = inspectionMachine(() => mesh.system, logger)
+  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...(given.flags['unsafe'] ? { unsafe: true } : {}), ...(lease === undefined ? {} : { leaseMs: Number(lease) }) })
   try {
     await (as === 'owner' ? mesh.start() : mesh.startAsClient())
   } catch (error) {

@@ -253,6 +253,19 @@ describe('a server that', () => {
   })
 })
 
+test('an inspector that has stopped leaves no timer behind that would keep its process alive', async () => {
+  const server = await InspectorServer.start()
+  const { url } = server
+  await server.stop()
+  const clock = new VirtualClock()
+  const inspector = createWebSocketInspector({ url, clock })
+  createActor(vault, { inspect: inspector.inspect }).start()
+  while (clock.nextDue() === undefined) await new Promise((resolve) => setImmediate(resolve))
+  await inspector.stop()
+  expect(clock.nextDue()).toBeUndefined()
+  expect(inspector.stats()).toMatchObject({ dropped: 3, queued: 0 })
+})
+
 test('an inspector that has stopped takes events into nothing, and stops once', async () => {
   const server = await InspectorServer.start()
   const inspector = createWebSocketInspector({ url: server.url })

@@ -37,6 +37,8 @@ export interface RunningScript {
   readonly lines: AsyncIterableIterator<string>
   /** Resolves when it has ended and all that it wrote has been read. Never rejects. */
   readonly exited: Promise<Exit>
+  /** Resolves when that text has come over stderr, or it has ended. */
+  complained(text: string): Promise<void>
   /** Writes a line to its stdin. Nothing happens if it has ended. */
   send(line: string): void
   /** Closes its stdin. */
@@ -77,7 +79,11 @@ export async function runNode(file: string, args: readonly string[] = [], option
   })
   running.add(child)
   let stderr = ''
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr = (stderr + text).slice(-8_000)))
+  const complaints = new Set<() => void>()
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr = (stderr + text).slice(-8_000)
+    for (const look of complaints) look()
+  })
   // It may be gone when it is written to.
   child.stdin.on('error', () => {})
   const lines = new Lines()
@@ -94,6 +100,15 @@ export async function runNode(file: string, args: readonly string[] = [], option
     pid: child.pid as number,
     lines,
     exited,
+    complained: (text) =>
+      Promise.race([
+        exited.then(() => {}),
+        new Promise<void>((resolve) => {
+          const look = (): void => void (stderr.includes(text) && complaints.delete(look) && resolve())
+          complaints.add(look)
+          look()
+        }),
+      ]),
     send: (line) => void child.stdin.write(`${line}\n`),
     end: () => void child.stdin.end(),
     kill: (signal) => void child.kill(signal),

@@ -95,8 +95,8 @@ export class FrameSocket {
     }
     socket?.terminate()
     this.cancelStall?.()
-    this.cancelTell?.()
     if (this.queue.length > 0) this.drop(this.queue.splice(0).length)
+    this.cancelTell?.()
     this.tellDropped()
   }
 
@@ -127,7 +127,8 @@ export class FrameSocket {
       this.onEmpty?.()
       if (this.isStopped) return
       onState('closed', reason ?? `closed by the server (${code})`)
-      this.cancelReconnect = clock.after(reconnectMs, () => this.connect())
+      // Whoever was told may have had enough.
+      if (!(this.isStopped as boolean)) this.cancelReconnect = clock.after(reconnectMs, () => this.connect())
     })
   }
 

@@ -196,7 +196,12 @@ const dataOfCharts = new Set(['context', 'input', 'output', 'params', 'meta', 'd
 function withoutData(definition: unknown): unknown {
   if (typeof definition !== 'object' || definition === null) return definition
   if (Array.isArray(definition)) return definition.map(withoutData)
-  return Object.fromEntries(Object.entries(definition).map(([key, value]) => [key, dataOfCharts.has(key) ? shapeOf(value) : withoutData(value)]))
+  return Object.fromEntries(Object.entries(definition).map(([key, value]) => [key, dataOfCharts.has(key) && !isFunction(value) ? shapeOf(value) : withoutData(value)]))
+}
+
+/** As {@link named} shows one. */
+function isFunction(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Object.keys(value).join() === 'type'
 }
 
 const errorFields = new Set(['name', 'message', 'stack', 'code'])
