@@ -9,7 +9,7 @@ const manifest = JSON.parse(readFileSync('package.json', 'utf8'))
 const entryPoints = Object.keys(manifest.exports).filter((path) => path !== './package.json').map((path) => path.replace('.', 'holdfast'))
 
 /** The package that an entry point asks for first, beside xstate and zod. */
-const needs = { 'holdfast/lmdb': 'lmdb', 'holdfast/redis': 'ioredis', 'holdfast/anthropic': '@anthropic-ai/sdk', 'holdfast/offline': 'minisearch' }
+const needs = { 'holdfast/lmdb': 'lmdb', 'holdfast/redis': 'ioredis', 'holdfast/anthropic': '@anthropic-ai/sdk', 'holdfast/offline': 'minisearch', 'holdfast/inspect': 'ws' }
 
 const base = { target: 'es2022', module: 'nodenext', lib: ['es2022'], types: ['node'], strict: true, exactOptionalPropertyTypes: false, skipLibCheck: false, noEmit: true }
 const variants = [

@@ -155,10 +155,14 @@ test('an event that another actor sent names it, also a durable child and its pa
   const boss = setup({ actions: { hire: durableChild(() => ({ machine: 'kid', id: 'k' })) } }).createMachine({ id: 'boss', on: { hire: { actions: 'hire' }, tell: { actions: sendTo(() => refTo('kid/b~k'), { type: 'hear' } as never) } } })
   const kid = setup({}).createMachine({ id: 'kid', on: { hear: {} } })
   const sources: string[] = []
+  const parents: string[] = []
   const system = await createActorSystem({
     store: new MemoryStore(),
     machines: [boss, kid],
-    inspect: (event) => void (event.type === '@xstate.event' && sources.push(`${event.event.type} to ${event.actorRef.sessionId} from ${event.sourceRef?.sessionId ?? 'outside'}`)),
+    inspect(event) {
+      if (event.type === '@xstate.event') sources.push(`${event.event.type} to ${event.actorRef.sessionId} from ${event.sourceRef?.sessionId ?? 'outside'}`)
+      if (event.type === '@xstate.actor') parents.push(`${event.actorRef.sessionId} of ${(event.actorRef as { _parent?: AnyActorRef })._parent?.sessionId ?? 'nobody'}`)
+    },
   }).start()
   const actor = system.actor(boss, 'b')
   await actor.send({ type: 'hire' })
@@ -173,6 +177,7 @@ test('an event that another actor sent names it, also a durable child and its pa
     'tell to boss/b from outside',
     'hear to kid/b~k from boss/b',
   ])
+  expect(parents).toEqual(['boss/b of nobody', 'kid/b~k of boss/b'])
   await system.stop()
 })
 

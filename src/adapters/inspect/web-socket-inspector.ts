@@ -12,7 +12,7 @@ import { MessageWriter, see, type MessageOptions } from './message.js'
 export interface WebSocketInspectorOptions extends MessageOptions {
   /** `ws://` or `wss://`. Default `ws://127.0.0.1:8080`, where Stately's own inspector server listens. */
   readonly url?: string
-  /** Events that may wait for the server, at least 1. Beyond it the oldest are dropped, and the actors announced again. Default 1,000. */
+  /** Events that may wait for the server, at least 1. Beyond it the oldest are dropped, and the actors announced again. Default 10,000. */
   readonly queueMax?: number
   /** Which events are sent. Default: all. */
   readonly filter?: (event: InspectionEvent) => boolean
@@ -46,7 +46,7 @@ export const defaultUrl = 'ws://127.0.0.1:8080'
  * @throws ConfigError for an option that is out of bounds
  */
 export function createWebSocketInspector(options: WebSocketInspectorOptions = {}): WebSocketInspector {
-  const { queueMax = 1_000, logger = silentLogger, clock = systemClock, now = Date.now, filter } = options
+  const { queueMax = 10_000, logger = silentLogger, clock = systemClock, now = Date.now, filter } = options
   const url = checkUrl(options.url ?? defaultUrl)
   checkMessageOptions(options)
   if (!(Number.isSafeInteger(queueMax) && queueMax >= 1)) throw new ConfigError(`queueMax: expected a whole number of at least 1, got ${String(queueMax)}.`)
