@@ -298,8 +298,9 @@ const inline: Scenario = {
 const scenarios = { transitions, invoked, family, delayed, odd, failing, unhandled, inline }
 
 describe('an actor system sends what createWebSocketInspector of @statelyai/inspect sends', () => {
-  test.each(Object.entries(scenarios))('%s', async (_, scenario) => {
-    const messages = await both(scenario)
+  // By default, too: there is no secret in them.
+  test.each(Object.entries(scenarios).flatMap(([name, scenario]) => [[name, 'nothing', scenario], [name, 'secrets', scenario]] as const))('%s, redacting %s', async (_, redact, scenario) => {
+    const messages = await both(scenario, { redact })
     expect(messages.length).toBeGreaterThan(4)
   })
 })

@@ -5,6 +5,7 @@ import { ConfigError, createActorSystem, type Logger } from 'holdfast'
 import { createWebSocketInspector, type InspectionMessage, type WebSocketInspectorOptions } from 'holdfast/inspect'
 import { MemoryStore } from 'holdfast/memory'
 import { VirtualClock } from 'holdfast/testing'
+import { withoutSecrets } from '../../src/adapters/inspect/redaction.js'
 import { InspectorServer } from '../support/inspector-server.js'
 
 const vault = setup({
@@ -48,6 +49,7 @@ const fakeKey = `sk-${'a1'.repeat(12)}`
 const secrets = {
   type: 'put' as const,
   password: 'p1',
+  pin: 4711,
   nested: { 'X-Api-Key': 'p2', headers: { authorization: 'p3', Cookie: ['p4'], accept: 'text/html' }, list: [{ client_secret: 'p5' }], accessToken: 'p6' },
   text: 'call it with Bearer abcdefghijkl.mnop or ' + fakeKey + ' or eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc',
   url: 'redis://user:p7@host:6379/0',
@@ -66,6 +68,7 @@ describe('what is shown', () => {
     expect(put['event']).toEqual({
       type: 'put',
       password: '[redacted]',
+      pin: '[redacted]',
       nested: { 'X-Api-Key': '[redacted]', headers: { authorization: '[redacted]', Cookie: '[redacted]', accept: 'text/html' }, list: [{ client_secret: '[redacted]' }], accessToken: '[redacted]' },
       text: 'call it with Bearer [redacted] or [redacted] or [redacted]',
       url: 'redis://user:[redacted]@host:6379/0',
@@ -75,6 +78,11 @@ describe('what is shown', () => {
       note: 'basic understanding of secrets',
     })
     expect(messages.at(-1)).toMatchObject({ snapshot: { context: { plain: 'hello', count: 3 }, output: { password: '[redacted]', sum: 5 } } })
+  })
+
+  test('a text made to be searched for long is searched in time that grows with its length: else this never ends', () => {
+    const hostile = ['-eyJ', '-----BEGIN ', 'bearer  ', 'a://', 'a://b:', 'sk-', 'Authorization: eyJaaaaaaaa.'].map((part) => part.repeat(1_000_000 / part.length))
+    for (const text of hostile) expect(withoutSecrets(text)).toBeTypeOf('string')
   })
 
   test('of values only their shapes, if so asked; states, tags and names stay', async () => {

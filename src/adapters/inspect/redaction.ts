@@ -11,11 +11,14 @@ const secretNames = /pass(?:word|wd|phrase|code)|^pwd$|secret|tokens?$|api_?key|
 /** Whatever is under these is hidden, also if it has parts. */
 const secretTrees = /^(?:passwords?|secrets?|credentials?|authorization|cookies?|setcookie|apikeys?)$/
 
-/** Told by how they look, wherever they stand. None backtracks over more than a few characters. */
+/** Under these a number is one, too. */
+const secretNumbers = /pass(?:word|wd|phrase|code)|^pwd$|secret|credential|^otp$|^pin$|^cvv$|^cvc$|^ssn$/
+
+/** Told by how they look, wherever they stand. Each looks ahead over a bounded number of characters, but for what it then takes away. */
 const secretTexts: readonly (readonly [RegExp, string])[] = [
   [/-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]*(?:-----END [A-Z ]{0,40}PRIVATE KEY-----)?/g, redacted],
   [/\b(bearer\s{1,3})[\w.~+/=-]{8,}/gi, `$1${redacted}`],
-  [/\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g, redacted],
+  [/\beyJ[\w-]{8,500}\.[\w-]{8,}(?:\.[\w-]*)?/g, redacted],
   [/\b(?:sk|pk|rk|whsec)[-_][\w-]{16,}/g, redacted],
   [/\b(?:AKIA|ASIA)[0-9A-Z]{16}\b/g, redacted],
   [/\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|xox[abeoprs]-[\w-]{10,}|npm_\w{30,}|glpat-[\w-]{16,}|AIza[\w-]{30,})/g, redacted],
@@ -34,6 +37,7 @@ function isReference(value: Record<string, unknown>): boolean {
 /** JSON without what looks like a secret, by the name it stands under or by itself. */
 export function withoutSecrets(value: unknown, name = ''): unknown {
   if (typeof value === 'string') return value !== '' && secretNames.test(plainName(name)) ? redacted : withoutSecretTexts(value)
+  if (typeof value === 'number') return secretNumbers.test(plainName(name)) ? redacted : value
   if (!isPlain(value)) return value
   if (name !== '' && secretTrees.test(plainName(name))) return redacted
   if (Array.isArray(value)) return value.map((element) => withoutSecrets(element, name))
