@@ -47,7 +47,7 @@ describe.each(charts)('the $name chart', ({ name, machine, walkable, inputs, eve
     const nodes = allNodes((machine as unknown as XMachine).root).slice(1)
     for (const node of nodes) {
       expect(text).toContain(node.id.replaceAll('.', '_'))
-      for (const { src } of node.invoke) expect(text).toContain(`invokes ${src}`)
+      for (const { src } of node.invoke) expect(text).toContain(`invoke / ${src}`)
       for (const transition of [...[...node.transitions.values()].flat(), ...(node.always ?? [])]) if (transition.guard) expect(text).toContain(`[${String(transition.guard)}]`)
       for (const delay of Object.keys((node.config['after'] as object | undefined) ?? {})) expect(text).toContain(`after ${delay}`)
       if (node.always) expect(text).toContain('always')
