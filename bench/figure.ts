@@ -46,7 +46,6 @@ export async function measure(figure: Figure, reps: number): Promise<Result[]> {
       // In another order each time: what the one leaves behind (a heap, a flush under way) does not always fall on the same next one.
       for (let i = 0; i < sides.length; i++) {
         const at = (i + round) % sides.length
-        globalThis.gc?.()
         values[at] = await sides[at]!.run()
       }
       if (round > 0) rounds.push(values)

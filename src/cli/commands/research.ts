@@ -11,7 +11,7 @@ import type { Command, Given } from '../command.js'
 import { UsageError, type ExitCode } from '../exit.js'
 import { follow } from '../follow.js'
 import type { Material } from '../research/corpus.js'
-import { collectInputs, type Inputs } from '../research/inputs.js'
+import { collectInputs, packFiles, skippedMax, type Inputs } from '../research/inputs.js'
 import { receiverProtocol } from '../research/publish.js'
 import { anthropicDefault, offlineName, openSession, type Session } from '../session.js'
 import { printable, type Terminal } from '../terminal.js'
@@ -33,8 +33,8 @@ export const research: Command = {
     'approve-as': { type: 'string', value: '<name>', help: 'approve in that name where no person can be asked' },
   },
   notes: [
-    'Folders are looked through for documents (.md, .txt, .rst …); a file that is named is read whatever it is called. Without any, the',
-    'current folder is taken. Kill it at any moment and begin it again with the same --run: it goes on where it was, and nothing is done twice.',
+    'Folders are looked through for documents (.md, .txt, .rst, .html …), without hidden ones, node_modules and links to folders; a file that',
+    'is named is read whatever it is called. Without any, the current folder is taken. A run reads 10,000 files of 4 MB at most. Kill it at any moment and begin it again with the same --run: it goes on where it was, and nothing is done twice.',
     'A store is like a service: this command, approve, reject, resume, resolve, retry and cancel go on with every unfinished run in it, not only',
     'with the one they name, and so with what it costs. To end a run that is not wanted any more: holdfast cancel <run>.',
     'Reports of earlier runs that lie among the documents are left out, unless they are named.',
@@ -57,6 +57,9 @@ export const research: Command = {
     })
   },
 }
+
+/** Skipped files that are named on the screen. */
+const skippedToldMax = 10
 
 interface Wanted {
   readonly question: string
@@ -120,8 +123,12 @@ async function begin(session: Session, { question, id: named, inputs, out, publi
   const file = out ?? `report-${id}.md`
   const replaces = publish === null && (await isThere(resolve(terminal.cwd, file), () => true))
   const model = modelOf(session, namedModel)
-  const material: Material = { root: terminal.cwd, ...inputs, out: file, replaces, publish, model }
-  say(`Run ${id}: ${inputs.files.length} documents${inputs.skipped.length === 0 ? '' : `, ${inputs.skipped.length} skipped`}, ${model === offlineName ? 'offline model (no language model, no key)' : model}.`)
+  const { files, skipped, skippedCount, encodings } = inputs
+  const material: Material = { root: terminal.cwd, files: packFiles(files), fileCount: files.length, skipped, skippedCount, out: file, replaces, publish, model }
+  say(`Run ${id}: ${files.length} ${files.length === 1 ? 'document' : 'documents'}${skippedCount === 0 ? '' : `, ${skippedCount} skipped`}, ${model === offlineName ? 'offline model (no language model, no key)' : model}.`)
+  for (const { path, reason } of skipped.slice(0, skippedToldMax)) say(`  skipped ${printable(path)}: ${reason}`)
+  if (skippedCount > skippedToldMax) say(`  and ${skippedCount - skippedToldMax} more; the report names ${Math.min(skippedCount, skippedMax)}`)
+  for (const [encoding, count] of Object.entries(encodings)) say(`  ${count} read as ${printable(encoding)}`)
   return session.mesh.run(session.research, { id, goal: question, ceiling, models: [model], material })
 }
 

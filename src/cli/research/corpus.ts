@@ -2,14 +2,17 @@
 import { join } from 'node:path'
 import { excerptAround, indexDocuments, searchPassages, questionTerms, type Document, type Passage, type PassageIndex, type QuestionTerm } from '../../adapters/offline/index.js'
 import { ConfigError } from '../../errors.js'
-import { readText, type InputFile, type SkippedFile } from './inputs.js'
+import { readText, unpackFiles, type InputFile, type PackedFiles, type SkippedFile } from './inputs.js'
 
 /** What a run works on. JSON. */
 export interface Material {
   /** The working directory, absolute: paths are relative to it. */
   readonly root: string
-  readonly files: readonly InputFile[]
+  readonly files: PackedFiles
+  readonly fileCount: number
+  /** The first of those that were skipped. */
   readonly skipped: readonly SkippedFile[]
+  readonly skippedCount: number
   /** Where the report goes: a file, relative to `root`, or an address. */
   readonly out: string
   /** Whether there was a file of that name when the run began. */
@@ -34,7 +37,7 @@ export async function readingFor(material: Material, question: string): Promise<
 
 async function indexOf(material: Material): Promise<PassageIndex> {
   const documents: Document[] = []
-  for (const file of material.files) documents.push({ path: file.path, text: await textOf(material, file) })
+  for (const file of unpackFiles(material.files)) documents.push({ path: file.path, text: await textOf(material, file) })
   return indexDocuments(documents)
 }
 
@@ -48,6 +51,6 @@ async function textOf({ root }: Material, { path, digest }: InputFile): Promise<
 
 /** What judging a sentence at that line needs of a file; line numbers stay true. null if the run has no such file. */
 export async function sourceAround(material: Material, path: string, line: number): Promise<string | null> {
-  const file = material.files.find((known) => known.path === path)
+  const file = unpackFiles(material.files).find((known) => known.path === path)
   return file ? excerptAround(await textOf(material, file), line) : null
 }

@@ -20,7 +20,7 @@ export function reportText(result: RunResult): string {
 }
 
 function aboutLines({ run, members, material }: RunResult): string[] {
-  const { files, skipped, model } = material as Material
+  const { fileCount, skipped, skippedCount, model } = material as Material
   const spent = sum(members.map((member) => member.spent))
   const started = members.map(({ startedAt }) => startedAt ?? Infinity)
   const ended = members.map(({ endedAt }) => endedAt ?? 0)
@@ -28,7 +28,7 @@ function aboutLines({ run, members, material }: RunResult): string[] {
   const lines = [
     `- Run: ${run}`,
     `- Model: ${model === 'offline/extractive' ? 'none (sentences found by word statistics, checked by rules)' : model}`,
-    `- Documents: ${files.length} read, ${skipped.length} skipped`,
+    `- Documents: ${fileCount} read, ${skippedCount} skipped`,
     `- Time: ${(elapsedMs / 1_000).toFixed(1)} s, without the time a person took to decide`,
     `- Cost: ${costLine(spent, sum(members.map((member) => member.overrun)))}`,
     '',
@@ -36,7 +36,7 @@ function aboutLines({ run, members, material }: RunResult): string[] {
     '|---|---|---|---|---|',
     ...members.map(({ machine, id, startedAt, endedAt, spent: own }) => `| ${machine} | ${id} | ${startedAt === null || endedAt === null ? '' : `${((endedAt - startedAt) / 1_000).toFixed(1)} s`} | ${own.calls} | ${own.tokens} |`),
   ]
-  if (skipped.length > 0) lines.push('', 'Skipped:', '', ...skipped.map(({ path, reason }) => `- ${path.replace(/[\r\n`]/g, ' ')}: ${reason}`))
+  if (skipped.length > 0) lines.push('', 'Skipped:', '', ...skipped.map(({ path, reason }) => `- ${path.replace(/[\r\n`]/g, ' ')}: ${reason}`), ...(skippedCount > skipped.length ? [`- and ${skippedCount - skipped.length} more`] : []))
   return lines
 }
 
