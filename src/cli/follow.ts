@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { Decision } from '../machines/approval.js'
+import { liveProgress, type LiveProgress } from './live.js'
 import { styled, printable, type Terminal } from './terminal.js'
 import type { RunHandle, RunStatus } from '../mesh/run-handle.js'
 import { exitCodes, type ExitCode } from './exit.js'
@@ -23,7 +24,26 @@ export interface FollowOptions {
 const quietMs = 2_000
 
 /** Resolves with how it ended; with `interrupted` if the signal aborts first. */
-export async function follow(session: Session, run: RunHandle, terminal: Terminal, options: FollowOptions, signal: AbortSignal): Promise<ExitCode> {
+export async function follow(session: Session, run: RunHandle, plain: Terminal, options: FollowOptions, signal: AbortSignal): Promise<ExitCode> {
+  const live = options.json ? undefined : liveProgress(plain)
+  const terminal: Terminal = live ? { ...plain, line: (text) => live.line(text), ask: (question, over) => asking(plain, live, question, over) } : plain
+  try {
+    return await followOn(session, run, terminal, live, options, signal)
+  } finally {
+    live?.stop()
+  }
+}
+
+async function asking(terminal: Terminal, live: LiveProgress, question: string, over: AbortSignal): Promise<string | undefined> {
+  live.pause()
+  try {
+    return await terminal.ask(question, over)
+  } finally {
+    live.resume()
+  }
+}
+
+async function followOn(session: Session, run: RunHandle, terminal: Terminal, live: LiveProgress | undefined, options: FollowOptions, signal: AbortSignal): Promise<ExitCode> {
   const narrator = new Narrator(terminal, options.json)
   const interrupted = new Promise<undefined>((resolve) => {
     if (signal.aborted) resolve(undefined)
@@ -53,10 +73,12 @@ export async function follow(session: Session, run: RunHandle, terminal: Termina
     if (next.done) break
     coming = ahead()
     last = next.value
+    live?.show(last)
     narrator.tell(last)
     if (last.parked || last.state === 'unsure') return parked(session, last, terminal, options.json)
     if (last.state === 'approvalPending' && !last.decision && !(await decide(run, last, terminal, options, coming, signal))) return parked(session, last, terminal, options.json)
   }
+  live?.stop()
   return conclude(session, last, terminal, options.json)
 }
 

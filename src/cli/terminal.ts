@@ -1,6 +1,7 @@
 /** Where a command reads and writes. Human words and results go to standard output, logs to standard error. */
 import { createInterface } from 'node:readline/promises'
 import type { Readable, Writable } from 'node:stream'
+import type { Screen } from './live.js'
 
 export interface Terminal {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -8,6 +9,8 @@ export interface Terminal {
   /** Whether a person sits at both ends. */
   readonly isInteractive: boolean
   readonly color: boolean
+  /** What can be drawn on, if standard output is a terminal that can. */
+  readonly screen?: Screen
   line(text: string): void
   error(text: string): void
   /** Asks a person; undefined when the input ends or the signal aborts: then nothing is read any more. */
@@ -18,7 +21,7 @@ export interface Terminal {
 
 export interface TerminalStreams {
   readonly stdin: Readable & { readonly isTTY?: boolean }
-  readonly stdout: Writable & { readonly isTTY?: boolean }
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number }
   readonly stderr: Writable
 }
 
@@ -35,7 +38,8 @@ export function processTerminal(streams: TerminalStreams = process): Terminal {
     env,
     cwd: process.cwd(),
     isInteractive,
-    color: stdout.isTTY === true && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb',
+    color: hasColor(stdout.isTTY === true, env),
+    ...(stdout.isTTY === true && stdout.columns !== undefined && env['TERM'] !== 'dumb' && (env['CI'] ?? '') === '' ? { screen: screenOf(stdout) } : {}),
     line: (text) => void stdout.write(`${text}\n`),
     error: (text) => void stderr.write(`${text}\n`),
     async ask(question, signal) {
@@ -70,6 +74,35 @@ export function processTerminal(streams: TerminalStreams = process): Terminal {
         process.off('SIGTERM', listener)
       }
     },
+  }
+}
+
+/** NO_COLOR (no-color.org) wins, then FORCE_COLOR, then whether it is a terminal that has colours. */
+export function hasColor(isTerminal: boolean, env: Terminal['env']): boolean {
+  if ((env['NO_COLOR'] ?? '') !== '') return false
+  const forced = env['FORCE_COLOR']
+  if (forced !== undefined) return forced !== '0' && forced !== 'false'
+  return isTerminal && env['TERM'] !== 'dumb'
+}
+
+function screenOf(stdout: TerminalStreams['stdout']): Screen {
+  return {
+    get columns() {
+      return stdout.columns ?? 80
+    },
+    get rows() {
+      return stdout.rows ?? 24
+    },
+    write: (text) => void stdout.write(text),
+    onResize(listener) {
+      stdout.on('resize', listener)
+      return () => void stdout.off('resize', listener)
+    },
+    every(ms, listener) {
+      const timer = setInterval(listener, ms).unref()
+      return () => clearInterval(timer)
+    },
+    now: () => performance.now(),
   }
 }
 

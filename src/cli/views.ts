@@ -6,7 +6,7 @@ import type { Step } from '../machines/run.machine.js'
 import { costLine } from './research/report.js'
 import { printable, styled, type Style, type Terminal } from './terminal.js'
 
-const stateWords: Readonly<Record<RunStatus['state'], string>> = {
+export const stateWords: Readonly<Record<RunStatus['state'], string>> = {
   planning: 'planning',
   working: 'working',
   synthesising: 'writing the report',

@@ -85,7 +85,7 @@ export interface RunDefinition {
 }
 
 /** Stands for "no ceiling": sums of it stay exact. */
-const unbounded: Amounts = { tokens: 2 ** 50, calls: 2 ** 40, nanoDollars: 2 ** 50 }
+export const unbounded: Amounts = { tokens: 2 ** 50, calls: 2 ** 40, nanoDollars: 2 ** 50 }
 
 const amount = optional(whole(0, Number.MAX_SAFE_INTEGER))
 export const aCeiling = optionsOf<Ceiling>({ usd: optional(number(0, 1_000_000)), tokens: amount, calls: amount })
