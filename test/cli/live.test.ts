@@ -26,6 +26,7 @@ function status(parts: { state?: RunStatus['state']; steps?: [id: string, state:
   } as unknown as RunStatus
 }
 
+// oxlint-disable-next-line no-control-regex
 const asWritten = (text: string): string => text.replace(/\u001b\[\d+m/g, '')
 
 describe('a frame', () => {
