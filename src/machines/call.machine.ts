@@ -60,6 +60,8 @@ export type CallOutput =
 export interface CallContext {
   readonly call: CallInput
   readonly attempts: readonly Attempt[]
+  /** Whether an attempt is under way. */
+  readonly isAttempting: boolean
   /** The outcome being dealt with. */
   readonly last: AttemptOutcome | null
   readonly result: CallOutput | null
@@ -95,12 +97,15 @@ function known(attempts: readonly Attempt[]): number {
 }
 
 const lastId = (context: Pick<CallContext, 'call' | 'attempts'>): string => `${context.call.id}.${context.attempts.length}`
-const noted = (context: CallContext, last: AttemptOutcome): Pick<CallContext, 'last' | 'attempts'> => ({
+const noted = (context: CallContext, last: AttemptOutcome): Pick<CallContext, 'last' | 'attempts' | 'isAttempting'> => ({
   last,
+  isAttempting: false,
   attempts: [...context.attempts, { model: modelFor(context.call, context.attempts), ok: last.ok, cost: last.cost, error: last.error?.message ?? null, unknown: last.error?.kind === 'unknown' }],
 })
 
 const failed = (context: CallContext, reason: 'budget' | 'deadline' | 'failed', message: string): CallOutput => ({ ok: false, reason, message, attempts: context.attempts })
+
+const lateText = ({ call }: CallContext): string => `no answer within ${call.deadlineMs} ms`
 
 export const callMachine = setup({
   types: {
@@ -114,6 +119,7 @@ export const callMachine = setup({
     attempt: fromPromise<AttemptOutcome, { call: CallInput; model: string; attempt: string }>(() => Promise.reject(new Error('no model'))),
   },
   guards: {
+    isAttempting: ({ context }) => context.isAttempting,
     succeeded: ({ context }) => context.last?.ok === true,
     mayTryAgain: ({ context }) => context.last?.retryable === true && known(context.attempts) < context.call.attemptsMax && context.attempts.length - known(context.attempts) <= cutsMax,
   },
@@ -123,6 +129,7 @@ export const callMachine = setup({
   },
   actions: {
     askLedger: sendParent(({ context }): CallToAgent => ({ type: 'call.reserve', id: attemptId(context), worst: context.call.worst[modelFor(context.call, context.attempts)]! })),
+    begin: assign({ isAttempting: true }),
     traceIntent: append(({ context }) => {
       const { call, attempts } = context
       const value: TraceIntent = { half: 'intent', attempt: attemptId(context), model: modelFor(call, attempts), request: call.request, reserved: call.worst[modelFor(call, attempts)]!, about: call.about }
@@ -136,26 +143,33 @@ export const callMachine = setup({
     noteOutcome: assign(({ context, event }) => noted(context, (event as unknown as { output: AttemptOutcome }).output)),
     /** The effect itself failed: what it cost is unknown, so it is charged in full; it may be tried again. */
     noteError: assign(({ context, event }) => noted(context, { ok: false, cost: null, error: { kind: 'effect', message: (event as unknown as { error: { message: string } }).error.message }, retryable: true })),
+    /** The attempt is given up before its outcome: nobody knows what it cost, so it is charged in full. */
+    noteLeft: assign(({ context }) => noted(context, { ok: false, cost: null, error: { kind: 'deadline', message: lateText(context) }, retryable: false })),
     settleWithLedger: sendParent(({ context }): CallToAgent => ({ type: 'call.settle', id: lastId(context), cost: context.last?.cost ?? null })),
     /** If an attempt was left before its outcome, nobody knows what it cost: all that was held. Else nothing is held. */
     settleHeld: sendParent(({ context }): CallToAgent => ({ type: 'call.settle', id: attemptId(context), cost: null })),
     succeed: assign({ result: ({ context }): CallOutput => ({ ok: true, model: context.attempts.at(-1)!.model, response: context.last!.response, attempts: context.attempts }) }),
     fail: assign({ result: ({ context }) => failed(context, 'failed', context.last?.error?.message ?? 'the attempt failed') }),
     failForBudget: assign({ result: ({ context }) => failed(context, 'budget', 'the budget does not cover another attempt') }),
-    failForDeadline: assign({ result: ({ context }) => failed(context, 'deadline', `no answer within ${context.call.deadlineMs} ms`) }),
+    failForDeadline: assign({ result: ({ context }) => failed(context, 'deadline', lateText(context)) }),
   },
 }).createMachine({
   id: 'call',
   version: '1',
   description: 'One model call: budget first, then attempts with backoff, until it is settled.',
-  context: ({ input }) => ({ call: input, attempts: [], last: null, result: null }),
+  context: ({ input }) => ({ call: input, attempts: [], isAttempting: false, last: null, result: null }),
   output: ({ context }) => context.result!,
   initial: 'open',
   states: {
     open: {
       description: 'The call is under way, and has a deadline for all of it.',
       initial: 'admitted',
-      after: { deadline: { target: 'settled', actions: 'failForDeadline' } },
+      after: {
+        deadline: [
+          { guard: 'isAttempting', target: 'settled', actions: ['noteLeft', 'settleWithLedger', 'traceOutcome', 'failForDeadline'] },
+          { target: 'settled', actions: 'failForDeadline' },
+        ],
+      },
       states: {
         admitted: {
           description: 'The agent’s ledger is asked to hold the worst case of the next attempt.',
@@ -171,7 +185,7 @@ export const callMachine = setup({
         },
         attempting: {
           description: 'One attempt at one model is under way.',
-          entry: 'traceIntent',
+          entry: ['begin', 'traceIntent'],
           invoke: {
             id: 'attempt',
             src: 'attempt',

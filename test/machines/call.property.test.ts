@@ -146,6 +146,8 @@ class Wait implements fc.AsyncCommand<Model, Real> {
     model.now += this.ms
     if (model.phase === 'backingOff' && model.dueAt <= model.now && model.dueAt < 5_000) model.phase = 'asking'
     if (model.phase !== 'settled' && model.now >= 5_000) {
+      // The attempt that was under way is on record, too.
+      if (model.phase === 'attempting') model.attempts++
       model.phase = 'settled'
       model.end = { ok: false, reason: 'deadline' }
     }
