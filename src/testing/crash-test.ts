@@ -22,7 +22,9 @@ import type { Appended, Commit, CommitResult, NewEntry, Store } from '../runtime
 import { readStatus, type RecordStatus } from '../runtime/stored-record.js'
 import { effectSurvivedMs } from '../runtime/recovery.js'
 import type { ActorSystem } from '../runtime/system.js'
+import { Story } from './crash-story.js'
 import type { Write, WriteKind } from './faulty-store.js'
+
 import { World, type WorldOptions } from './world.js'
 
 export type CrashStep<M extends AnyStateMachine> =
@@ -70,6 +72,8 @@ export interface CrashTestOptions extends Partial<RuntimeOptions>, Pick<WorldOpt
   readonly observe?: (world: World) => unknown
   /** Whether the actor may fail undisturbed. Default false, because such a scenario is mostly a mistake. */
   readonly mayFail?: boolean
+  /** Runs that may be spent on making a failure smaller: fewer kills, fewer steps. Default 200; 0 tells it as it was found. */
+  readonly shrinkRunsMax?: number
   /** Durable writes of one run, inclusive, beyond which it is taken to have no end. Default 10,000. */
   readonly writesMax?: number
 }
@@ -122,13 +126,35 @@ export interface CrashReport {
   readonly undisturbed: CrashOutcome
 }
 
-/** A run that was killed came out otherwise than undisturbed. */
+/** A run that was killed came out otherwise than undisturbed. Told is the smallest such run that was found. */
 export class CrashTestError extends HoldfastError {
   readonly kills: readonly Kill[]
-  constructor(kills: readonly Kill[], what: string, cause?: unknown) {
-    super('CRASH_TEST', `Killed ${kills.map(({ index, kind, side }) => `${side} write ${index} (${kind})`).join(', ')}, ${what}`, { cause })
+  /** The steps that it takes. */
+  readonly steps: readonly unknown[]
+  /** What happened, line by line. */
+  readonly story: readonly string[]
+  constructor({ kills, steps, story, what, shrunk, cause }: Found) {
+    const how = shrunk === undefined ? '' : `, made smaller in ${shrunk} runs`
+    super(
+      'CRASH_TEST',
+      `Killed ${kills.map(({ index, kind, side }) => `${side} write ${index} (${kind})`).join(', ')}, ${what}\n\nWhat happened${how}, in ${steps.length === 1 ? 'one step' : `${steps.length} steps`}:\n${story.join('\n')}`,
+      { cause },
+    )
     this.kills = kills
+    this.steps = steps
+    this.story = story
   }
+}
+
+/** A run that failed, and how. */
+interface Found<S = unknown> {
+  readonly kills: readonly Kill[]
+  readonly steps: readonly S[]
+  readonly story: readonly string[]
+  readonly what: string
+  /** Runs that it took to make it as small as it is; absent: it was not tried. */
+  readonly shrunk?: number | undefined
+  readonly cause?: unknown
 }
 
 /** The scenario itself cannot be tested: a step fails, the actor fails, or it comes out otherwise each time. */
@@ -176,7 +202,8 @@ export async function crashTest<M extends AnyStateMachine>(machine: M, scenario:
   checkSteps(scenario.steps)
   const address = toAddress(new MachineRegistry([machine]).of(machine).name, actorId)
   let runs = 0
-  const run = (plan: KillPlan): Run<M> => new Run(machine, scenario, options, runs++, plan)
+  const runOf = (steps: readonly CrashStep<M>[], plan: KillPlan): Run<M> => new Run(machine, { ...scenario, steps }, options, runs++, plan)
+  const run = (plan: KillPlan): Run<M> => runOf(scenario.steps, plan)
   const first = run(new Map())
   const undisturbed = await first.outcome()
   const again = await run(new Map()).outcome()
@@ -193,15 +220,77 @@ export async function crashTest<M extends AnyStateMachine>(machine: M, scenario:
   const plans = [...killPlans(first.writes, options.runs, options.seed ?? 1)]
   for (const plan of plans) {
     const killed = run(plan)
-    const outcome = await killed.outcome().catch((error: unknown) => {
-      throw new CrashTestError(killed.kills, `it fails. ${(error as Error).message}`, error)
-    })
+    const found = await failureOf(killed, scenario.steps, expected)
+    if (found) throw new CrashTestError(await shrink(found, runOf, options.shrinkRunsMax ?? shrinkRunsMax))
     for (const { kind, side } of killed.kills) kills.set(`${kind} ${side}`, (kills.get(`${kind} ${side}`) ?? 0) + 1)
     killsInRecovery += killed.killsInRecovery
-    const actual = canonical(outcome)
-    if (actual !== expected) throw new CrashTestError(killed.kills, `it comes out otherwise.\n${firstDifference(expected, actual, 'undisturbed', 'killed')}`)
   }
   return { runs: plans.length, writes: first.writes.length, kills, killsInRecovery, undisturbed }
+}
+
+/** How a run that is killed fails, if it does. */
+async function failureOf<M extends AnyStateMachine>(killed: Run<M>, steps: readonly CrashStep<M>[], expected: string): Promise<Found<CrashStep<M>> | undefined> {
+  const failed = (what: string, cause?: unknown): Found<CrashStep<M>> => ({ kills: killed.kills, steps, story: killed.story.lines, what, cause })
+  let actual: string
+  try {
+    actual = canonical(await killed.outcome())
+  } catch (error) {
+    return failed(`it fails. ${(error as Error).message}`, error)
+  }
+  return actual === expected ? undefined : failed(`it comes out otherwise.\n${firstDifference(expected, actual, 'undisturbed', 'killed')}`)
+}
+
+const shrinkRunsMax = 200
+
+/**
+ * A smaller run that fails, too: first with fewer kills, then with fewer steps, as long as there is one and the runs
+ * last. Steps that are left out change the writes, so that without them a single kill is looked for anew.
+ */
+async function shrink<M extends AnyStateMachine>(
+  first: Found<CrashStep<M>>,
+  runOf: (steps: readonly CrashStep<M>[], plan: KillPlan) => Run<M>,
+  runsMax: number,
+): Promise<Found> {
+  if (runsMax === 0) return first
+  let best = first
+  let spent = 0
+  let expected = await undisturbedText(runOf(best.steps, new Map()))
+  const attempt = async (steps: readonly CrashStep<M>[], plan: KillPlan, wanted: string): Promise<boolean> => {
+    if (spent >= runsMax) return false
+    spent++
+    const found = await failureOf(runOf(steps, plan), steps, wanted)
+    if (found) best = found
+    return found !== undefined
+  }
+  for (let smaller = true; smaller && best.kills.length > 1; ) {
+    smaller = false
+    for (const gone of best.kills) {
+      const plan = new Map(best.kills.filter((kill) => kill !== gone).map(({ index, side }) => [index, side]))
+      if (expected !== undefined && (await attempt(best.steps, plan, expected.text))) {
+        smaller = true
+        break
+      }
+    }
+  }
+  for (let gone = best.steps.length - 1; gone >= 0 && spent < runsMax; gone--) {
+    const steps = best.steps.filter((_, i) => i !== gone)
+    spent++
+    expected = await undisturbedText(runOf(steps, new Map()))
+    if (!expected) continue
+    search: for (const index of expected.writes.keys()) {
+      for (const side of sides) if (await attempt(steps, new Map([[index, side]]), expected.text)) break search
+    }
+  }
+  return { ...best, shrunk: spent }
+}
+
+/** undefined if such a scenario cannot be run: a step needs one that was left out. */
+async function undisturbedText<M extends AnyStateMachine>(run: Run<M>): Promise<{ readonly text: string; readonly writes: readonly WriteKind[] } | undefined> {
+  try {
+    return { text: canonical(await run.outcome()), writes: run.writes }
+  } catch {
+    return undefined
+  }
 }
 
 function checkSteps(steps: readonly unknown[]): void {
@@ -269,6 +358,7 @@ class Run<M extends AnyStateMachine> {
   private readonly world: World
   private readonly shards: number
   private readonly evidence = new Evidence()
+  readonly story: Story
   private readonly answers: Record<string, unknown> = {}
   private isStarting = false
   private isOver = false
@@ -278,8 +368,9 @@ class Run<M extends AnyStateMachine> {
     this.machine = machine
     this.scenario = scenario
     this.options = options
-    const { machines = [], shards = 2, store, runs: _runs, prepare: _prepare, onStart: _onStart, observe: _observe, mayFail: _mayFail, writesMax = 10_000, ...rest } = options
+    const { machines = [], shards = 2, store, runs: _runs, prepare: _prepare, onStart: _onStart, observe: _observe, mayFail: _mayFail, shrinkRunsMax: _shrinkRunsMax, writesMax = 10_000, ...rest } = options
     this.shards = shards
+    this.story = new Story(() => this.world.time.now())
     this.world = new World({
       suspectMax: Infinity,
       ...rest,
@@ -294,6 +385,7 @@ class Run<M extends AnyStateMachine> {
           return 'kill-before'
         }
         const side = plan.get(write.index)
+        this.story.write(write, side)
         if (!side) return undefined
         this.kills.push({ index: write.index, kind: write.kind, side })
         if (this.isStarting && this.world.generation > 1) this.killsInRecovery++
@@ -313,9 +405,11 @@ class Run<M extends AnyStateMachine> {
       for (const [i, step] of scenario.steps.entries()) {
         if (typeof step === 'object' && 'advanceMs' in step) {
           now += step.advanceMs as number
+          this.story.step(`step ${i}: ${show(step)}`)
           await this.advanceTo(now)
         } else {
           const what = typeof step === 'object' ? `Step ${i} (${show(step)})` : `Step ${i}`
+          this.story.step(`step ${i}: ${typeof step === 'function' ? 'a function' : show(step)}`)
           const answer = await this.step(what, () => this.do(step as Exclude<CrashStep<M>, { advanceMs: number }>, `step-${i}`))
           if (answer !== undefined) this.answers[i] = answer
           now = Math.max(now, world.time.now())
@@ -382,6 +476,7 @@ class Run<M extends AnyStateMachine> {
 
   private async start(): Promise<void> {
     this.isStarting = true
+    this.story.starts()
     if (await this.world.start()) this.options.onStart?.(this.world.system)
     this.isStarting = false
   }

@@ -226,3 +226,55 @@ function late(store: Store): Store {
     },
   })
 }
+
+describe('a failure is made as small as it can be, and told as a story', () => {
+  const messageOf = async (run: Promise<unknown>): Promise<CrashTestError> => run.then(() => { throw new Error('nothing was found') }, (error: unknown) => error as CrashTestError)
+
+  test('of a promise that knows what a process forgets, only the step that calls it is left', async () => {
+    let calls = 0
+    const forgetful = setup({
+      types: { context: {} as { n: number; other: number }, events: {} as { type: 'go' } | { type: 'other' } },
+      actors: { count: fromPromise(() => Promise.resolve(++calls)) },
+      actions: { keep: assign({ n: ({ event }) => (event as unknown as { output: number }).output }), note: assign({ other: ({ context }) => context.other + 1 }) },
+    }).createMachine({
+      id: 'forgetful',
+      context: { n: 0, other: 0 },
+      initial: 'idle',
+      on: { other: { actions: 'note' } },
+      states: { idle: { on: { go: 'counting' } }, counting: { invoke: { src: 'count', onDone: { target: 'idle', actions: 'keep' } } } },
+    })
+    const steps = [{ type: 'other' }, { advanceMs: 1_000 }, { type: 'go' }, { type: 'other' }, 'restart', { type: 'other' }] as const
+    const error = await messageOf(crashTest(forgetful, { steps }, { prepare: () => (calls = 0) }))
+    expect([error.kills.length, error.steps]).toEqual([1, [{ type: 'go' }]])
+    const story = error.story.map((line) => line.replace(/^ *\d+ ms {2}/, '').replace(/write \d+/, 'write n'))
+    expect(story).toEqual(
+      expect.arrayContaining([
+        'process 1 starts',
+        "step 0: { type: 'go' }",
+        expect.stringMatching(/^write n {2}commit {2}forgetful\/actor-1 turn 2, begins an effect {2}— killed after it$|^killed before write n/) as string,
+        'process 2 starts',
+      ]),
+    )
+    expect(error.message).toMatch(/What happened, made smaller in \d+ runs, in one step:\n {5}0 ms {2}process 1 starts/)
+    // The same again: nothing is left to chance.
+    expect((await messageOf(crashTest(forgetful, { steps }, { prepare: () => (calls = 0) }))).message).toBe(error.message)
+  })
+
+  test('of an inline action, which a crash may lose, the kill that loses it is told', async () => {
+    const sent: string[] = []
+    const inline = setup({ types: { events: {} as { type: 'mail'; to: string } } }).createMachine({ id: 'inline', on: { mail: { actions: ({ event }) => void sent.push(event.to) } } })
+    const error = await messageOf(crashTest(inline, { steps: [{ type: 'mail', to: 'ann' }, { type: 'mail', to: 'bob' }, { type: 'mail', to: 'eve' }] }, { prepare: () => void (sent.length = 0), observe: () => sent.join() }))
+    expect(error.kills).toMatchObject([{ kind: 'commit', side: 'after' }])
+    expect(error.steps).toHaveLength(1)
+    expect(error.story.join('\n')).toMatch(/commit {2}inline\/actor-1 turn 2 {2}— killed after it\n +0 ms {2}process 2 starts/)
+  })
+
+  test('nothing is tried if it is told so, and never more than it may', async () => {
+    const sent: string[] = []
+    const inline = setup({ types: { events: {} as { type: 'mail'; to: string } } }).createMachine({ id: 'inline', on: { mail: { actions: ({ event }) => void sent.push(event.to) } } })
+    const scenario = { steps: [{ type: 'mail', to: 'ann' }, { type: 'mail', to: 'bob' }] as const }
+    const options = { prepare: () => void (sent.length = 0), observe: () => sent.join() }
+    expect((await messageOf(crashTest(inline, scenario, { ...options, shrinkRunsMax: 0 }))).message).toContain('What happened, in 2 steps:')
+    expect((await messageOf(crashTest(inline, scenario, { ...options, shrinkRunsMax: 1 }))).message).toMatch(/made smaller in 1 runs/)
+  })
+})

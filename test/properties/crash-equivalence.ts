@@ -308,6 +308,7 @@ export async function crash({ seed, machine, machines, input, steps, suspectMax 
       machines,
       shards,
       seed,
+      shrinkRunsMax: 0,
       suspectMax,
       // A heartbeat every 20 hours; ids and records outlive the run.
       leaseMs: 60 * hourMs,
