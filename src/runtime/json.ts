@@ -94,6 +94,13 @@ export function decodeJson(text: string, revive?: (ref: StoredRef) => unknown): 
   return holdsReference(text) ? reviveIn(value, revive) : value
 }
 
+/** Reads an object of which each value was written by itself: its own keys are no mark. */
+export function decodeJsonOf(text: string, revive: (ref: StoredRef) => unknown): Record<string, unknown> {
+  const values = JSON.parse(text) as Record<string, unknown>
+  if (holdsReference(text)) for (const key of Object.keys(values)) values[key] = reviveIn(values[key], revive)
+  return values
+}
+
 /** Whether reading it is more than parsing: it holds a reference, or what looks like one. */
 export function holdsReference(text: string): boolean {
   return text.includes(MARK)

@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto'
 import { InvalidIdError, SnapshotError, TurnError, toStoredError } from '../errors.js'
 import { EFFECT, type Command, type EffectDeclaration } from '../protocol.js'
 import { checkEvent } from './envelope.js'
-import { canonicalJson, checkJson, decodeJson, encodeJson, holdsReference, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
+import { canonicalJson, checkJson, decodeJson, decodeJsonOf, encodeJson, holdsReference, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
 import { checkId, childAddress, parseAddress, type Address } from './identity.js'
 import { ofFailedTurn } from './inspection.js'
 import type { MachineDefinition } from './machines.js'
@@ -624,7 +624,7 @@ export class DurableRecord implements TreeHost {
         // One text is read more quickly than many.
         let context = ''
         for (; contexts[next]?.cell === number; next++) context += `${context && ','}${JSON.stringify(contexts[next]!.key)}:${contexts[next]!.text}`
-        if (context) snapshot.context = decodeJson(`{${context}}`, revive) as XMachineSnapshot['context']
+        if (context) snapshot.context = decodeJsonOf(`{${context}}`, revive)
       } else {
         cell._snapshot = {
           status: head.status,

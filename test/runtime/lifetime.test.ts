@@ -257,3 +257,23 @@ test('a start is refused when the machine is not known to this process, and its 
   const world = await aWorld({ machines: [counter] })
   expect(() => world.system.actor(other, 'x')).toThrowError(expect.objectContaining({ code: 'UNKNOWN_MACHINE' }) as Error)
 })
+
+test('a context whose own keys look like marks of the runtime, or like numbers, is read back as it was', async () => {
+  const context = { 10: 'ten', xstate$$type: 1, id: 'x', n: 0, b: { xstate$$type: 'data', entries: [] }, a: [{ xstate$$type: 1, id: 'y' }], '': 'empty', 'c:d e"f': null }
+  const odd = setup({ types: { context: {} as Record<string, unknown>, events: {} as { type: 'drop' } } }).createMachine({
+    id: 'odd',
+    context: () => structuredClone(context),
+    on: { drop: { actions: assign({ id: undefined, later: 1 }) } },
+  })
+  const world = await aWorld({ machines: [odd] })
+  await world.system.actor(odd, 'o').start({})
+  world.crash()
+  await world.start()
+  const actor = world.system.actor(odd, 'o')
+  expect((await actor.snapshot())!.context).toEqual(context)
+  await actor.send({ type: 'drop' })
+  world.crash()
+  await world.start()
+  const { id: _, ...rest } = context
+  expect((await world.system.actor(odd, 'o').snapshot())!.context).toEqual({ ...rest, later: 1 })
+})
