@@ -45,6 +45,9 @@ const before = existsSync(file)
 
 | day | commit | seeds | properties held | minutes | failure | machine |
 |---|---|---|---|---|---|---|`
-writeFileSync(file, `${before}\n${line}\n`)
+// Behind the last row: notes on earlier ones follow the table.
+const lines = before.split('\n')
+lines.splice(lines.findLastIndex((text) => text.startsWith('|')) + 1, 0, line)
+writeFileSync(file, `${lines.join('\n')}\n`)
 console.log(`\n${passed} properties held over seeds ${first} to ${Math.max(first, seed - seedsEach)}, ${failure ? `then failed: ${failure}` : 'none failed'}`)
 process.exitCode = failure ? 1 : 0
