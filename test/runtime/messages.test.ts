@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { assign, sendTo, sendParent, setup } from 'xstate'
 import { append, durableChild, fromAsk, refTo, reply, restartDurableChild, stopDurableChild, type ChildFact, type ReplyToken } from '../../src/index.js'
-import { World } from '../../src/testing/index.js'
+import { World, crashTest } from '../../src/testing/index.js'
 import { aWorld, counter } from '../support/worlds.js'
 
 const shop = setup({
@@ -435,3 +435,24 @@ test('of many messages between shards, several of each actor in one commit, none
   const ended = await Promise.all(players.map(async (actor) => (await actor.snapshot())!.context.ended))
   expect(ended).toEqual(ids.map(() => 3))
 })
+
+test('and none is lost or doubled wherever the process is killed', async () => {
+  const ids = Array.from({ length: 5 }, (_, i) => `p${i}`)
+  const nextOf = (i: number): string => `player/${ids[(i + 1) % ids.length]!}`
+  const report = await crashTest(
+    player,
+    {
+      input: { next: nextOf(-1) },
+      steps: [
+        async (system, id) => {
+          await Promise.all(ids.map((own, i) => system.actor(player, own).start({ input: { next: nextOf(i) }, id: `${id}-${own}` })))
+          await Promise.all(ids.flatMap((own) => [3, 4].map((hops) => system.actor(player, own).send({ type: 'token', hops }, { id: `${id}-${own}-${hops}` }))))
+        },
+      ],
+    },
+    { shards: 3, runs: 60 },
+  )
+  const ended = ids.map((id) => (report.undisturbed.actors[`player/${id}`]!.snapshot as { context: { ended: number } }).context.ended)
+  expect(ended).toEqual(ids.map(() => 2))
+  expect([...report.kills.keys()]).toEqual(expect.arrayContaining(['deliver before', 'deliver after']))
+}, 60_000)
