@@ -7,7 +7,7 @@ import type { Amounts } from '../machines/ledger.js'
 import { unbounded } from '../mesh/define-run.js'
 import { formatDollars } from '../mesh/prices.js'
 import type { RunStatus } from '../mesh/run-handle.js'
-import { printable, styled, type Style, type Terminal } from './terminal.js'
+import { cut, printable, styled, type Style, type Terminal } from './terminal.js'
 import { stateWords } from './views.js'
 
 /** A terminal that can be drawn on. */
@@ -74,27 +74,12 @@ function fitted(pieces: readonly Piece[], cells: number, color: boolean): string
   let line = ''
   for (const [text, style] of pieces) {
     const width = stringWidth(text)
-    const part = width <= left ? text : cut(text, left)
+    const part = cut(text, left)
     if (part !== '') line += style === undefined ? part : styled({ color }, style, part)
     left -= stringWidth(part)
     if (width > stringWidth(part)) break
   }
   return line
-}
-
-const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
-
-function cut(text: string, cells: number): string {
-  if (cells < 1) return ''
-  let part = ''
-  let width = 0
-  for (const { segment } of graphemes.segment(text)) {
-    const next = width + stringWidth(segment)
-    if (next > cells - 1) break
-    part += segment
-    width = next
-  }
-  return `${part}…`
 }
 
 function clockText(ms: number): string {

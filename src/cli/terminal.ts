@@ -1,6 +1,7 @@
 /** Where a command reads and writes. Human words and results go to standard output, logs to standard error. */
 import { createInterface } from 'node:readline/promises'
 import type { Readable, Writable } from 'node:stream'
+import stringWidth from 'string-width'
 import type { Screen } from './live.js'
 
 export interface Terminal {
@@ -110,6 +111,22 @@ function screenOf(stdout: TerminalStreams['stdout']): Screen {
 export function printable(text: string): string {
   // oxlint-disable-next-line no-control-regex
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (char) => (char === '\n' || char === '\t' ? ' ' : '\ufffd'))
+}
+
+const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
+
+/** As much of a text as fits into so many cells; what is cut off shows as an ellipsis. */
+export function cut(text: string, cells: number): string {
+  if (stringWidth(text) <= cells) return text
+  if (cells < 1) return ''
+  let part = ''
+  let width = 0
+  for (const { segment } of graphemes.segment(text)) {
+    width += stringWidth(segment)
+    if (width > cells - 1) break
+    part += segment
+  }
+  return `${part}…`
 }
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan'

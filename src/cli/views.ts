@@ -4,7 +4,7 @@ import type { TraceRecord } from '../mesh/trace.js'
 import { formatDollars } from '../mesh/prices.js'
 import type { Step } from '../machines/run.machine.js'
 import { costLine } from './research/report.js'
-import { printable, styled, type Style, type Terminal } from './terminal.js'
+import { cut, printable, styled, type Style, type Terminal } from './terminal.js'
 
 export const stateWords: Readonly<Record<RunStatus['state'], string>> = {
   planning: 'planning',
@@ -80,25 +80,41 @@ export function runTree(terminal: Pick<Terminal, 'color'>, status: RunStatus, fi
   return lines
 }
 
-/** Attempts as a waterfall: when each began, how long it took, and what came of it. */
-export function traceLines(terminal: Pick<Terminal, 'color'>, records: readonly TraceRecord[]): string[] {
+/**
+ * Attempts as a waterfall: when each began, how long it took, and what came of it. On a screen no line is wider than it:
+ * what does not stand on one line goes on two.
+ */
+export function traceLines(terminal: Pick<Terminal, 'color' | 'screen'>, records: readonly TraceRecord[]): string[] {
+  const columns = terminal.screen?.columns ?? Infinity
   const begin = Math.min(...records.map(({ startedAt }) => startedAt))
   const end = Math.max(...records.map(({ startedAt, endedAt }) => endedAt ?? startedAt))
-  const width = 30
+  const width = Math.max(4, Math.min(30, Math.floor(columns / 4)))
   const scale = width / Math.max(1, end - begin)
   return records.flatMap((record) => {
     const from = Math.min(width - 1, Math.floor((record.startedAt - begin) * scale))
     const length = Math.max(1, Math.min(width - from, Math.round((record.latencyMs ?? 0) * scale)))
     const bar = `${' '.repeat(from)}${(record.latencyMs === null ? '·' : '█').repeat(length)}`.padEnd(width)
-    const outcome = record.error !== null && record.completion === null ? styled(terminal, 'red', 'failed') : record.accepted === false ? styled(terminal, 'yellow', 'refused') : record.latencyMs === null ? 'no outcome' : styled(terminal, 'green', 'ok')
+    const [style, outcome]: readonly [Style | undefined, string] =
+      record.error !== null && record.completion === null ? ['red', 'failed'] : record.accepted === false ? ['yellow', 'refused'] : record.latencyMs === null ? [undefined, 'no outcome'] : ['green', 'ok']
     const { value = null, source } = record.confidence ?? {}
     const confidence = value === null ? '' : ` ${value.toFixed(2)} ${source}`
     const tokens = record.tokens ? `${record.tokens.input + record.tokens.cacheRead + record.tokens.cacheWrite}+${record.tokens.output} tokens` : ''
     const cost = record.cost ? formatDollars(record.cost.nanoDollars) : `${formatDollars(record.reserved.nanoDollars)} held`
-    return [
-      `${styled(terminal, 'cyan', bar)} ${`+${seconds(record.startedAt - begin)}`.padStart(8)} ${`${record.agent}@${record.version}`.padEnd(14)} ${record.task.padEnd(16)} ${record.attempt} ${record.model} ${record.latencyMs === null ? '' : `${record.latencyMs} ms`} ${tokens} ${cost} ${outcome}${confidence}`.trimEnd(),
-      ...(record.error === null ? [] : [`${' '.repeat(width)}          ${styled(terminal, 'dim', shortened(printable(record.error), 120))}`]),
-    ]
+    const who = `${`+${seconds(record.startedAt - begin)}`.padStart(8)} ${`${record.agent}@${record.version}`.padEnd(14)} ${record.task.padEnd(16)}`
+    const what = `${record.attempt} ${record.model} ${record.latencyMs === null ? '' : `${record.latencyMs} ms`} ${tokens} ${cost}`.replace(/ {2,}/g, ' ')
+    const fate = `${outcome}${confidence}`
+    const coloredFate = style === undefined ? fate : `${styled(terminal, style, outcome)}${confidence}`
+    const colored = styled(terminal, 'cyan', bar)
+    const isOne = width + who.length + what.length + fate.length + 3 <= columns
+    const room = columns - width - 1
+    const lines = isOne
+      ? [`${colored} ${who} ${what} ${coloredFate}`.trimEnd()]
+      : [
+          `${colored} ${cut(who.trim().replace(/ {2,}/g, ' '), room)}`,
+          `${' '.repeat(width)} ${fate.length <= room ? coloredFate : cut(fate, room)}${styled(terminal, 'dim', cut(` ${what}`, room - Math.min(room, fate.length)))}`,
+        ]
+    const indent = isOne ? width + 10 : width + 1
+    return [...lines, ...(record.error === null ? [] : [`${' '.repeat(indent)}${styled(terminal, 'dim', cut(shortened(printable(record.error), 120), columns - indent))}`])]
   })
 }
 

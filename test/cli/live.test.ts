@@ -5,7 +5,9 @@ import stringWidth from 'string-width'
 import { describe, expect, test } from 'vitest'
 import { LiveProgress, frame, liveProgress, type Screen } from '../../src/cli/live.js'
 import { hasColor } from '../../src/cli/terminal.js'
+import { traceLines } from '../../src/cli/views.js'
 import type { RunStatus } from '../../src/mesh/run-handle.js'
+import type { TraceRecord } from '../../src/mesh/trace.js'
 
 const nothing = { tokens: 0, calls: 0, nanoDollars: 0 }
 
@@ -187,4 +189,27 @@ test('colours are off with NO_COLOR, and on where they are forced', () => {
   expect(hasColor(true, { NO_COLOR: '' })).toBe(true)
   expect(hasColor(false, { FORCE_COLOR: '1' })).toBe(true)
   expect(hasColor(true, { FORCE_COLOR: '0' })).toBe(false)
+})
+
+describe('a trace', () => {
+  const record = (parts: object): TraceRecord =>
+    ({ agent: 'researcher', version: '1', task: 'step-1.check', attempt: 'call.1', model: 'anthropic/claude-opus-4-6', startedAt: 1_000, endedAt: 1_900, latencyMs: 900, tokens: { input: 2_108, output: 470, cacheRead: 0, cacheWrite: 0 }, cost: { tokens: 1, calls: 1, nanoDollars: 21_000_000 }, reserved: nothing, confidence: { value: 0.87, source: 'rule' }, completion: 'x', accepted: true, error: null, ...parts }) as unknown as TraceRecord
+  const records = [record({}), record({ startedAt: 1_900, endedAt: 2_200, latencyMs: 300, error: 'the sentence leaves out "configure", which the question is about', accepted: false }), record({ startedAt: 2_200, endedAt: null, latencyMs: null, cost: null, tokens: null, confidence: null })]
+
+  test('is a line each where there is room, and two on a narrow screen', () => {
+    expect(traceLines({ color: false }, records)[0]).toBe(`${'█'.repeat(23)}${' '.repeat(7)}   +0.0 s researcher@1   step-1.check     call.1 anthropic/claude-opus-4-6 900 ms 2108+470 tokens $0.02 ok 0.87 rule`)
+    expect(traceLines({ color: false, screen: emulator(40, 24).screen }, records)).toEqual([
+      '████████   +0.0 s researcher@1 step-1.c…',
+      '           ok 0.87 rule call.1 anthropi…',
+      '       ███ +0.9 s researcher@1 step-1.c…',
+      '           refused 0.87 rule call.1 ant…',
+      '           the sentence leaves out "con…',
+      '         · +1.2 s researcher@1 step-1.c…',
+      '           no outcome call.1 anthropic/…',
+    ])
+  })
+
+  propertyTest.prop([fc.integer({ min: 20, max: 200 }), fc.boolean()])('is never wider than its screen', (columns, color) => {
+    for (const line of traceLines({ color, screen: emulator(columns, 24).screen }, records)) expect(stringWidth(line)).toBeLessThanOrEqual(columns)
+  })
 })
