@@ -38,7 +38,7 @@ function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> 
 }
 
 /** Ours: all agents get a message that is passed on so often, and the run ends with the last of them. */
-export async function agents(store: Store, n: number, { across = false, goal }: { readonly across?: boolean; readonly goal?: string } = {}): Promise<{ readonly run: () => Promise<number>; readonly stats: () => unknown; readonly end: () => Promise<void> }> {
+async function agents(store: Store, n: number, { across = false, goal }: { readonly across?: boolean; readonly goal?: string } = {}): Promise<{ readonly run: () => Promise<number>; readonly end: () => Promise<void> }> {
   const system = await createActorSystem({ store, machines: [agent], shards, freeze: false, residentMax: 20_000 }).start()
   let ended = 0
   let over = (): void => {}
@@ -63,7 +63,6 @@ export async function agents(store: Store, n: number, { across = false, goal }: 
       await system.settled()
       return n * (hops + 1)
     },
-    stats: () => system.stats(),
     end: () => system.stop(),
   }
 }

@@ -22,7 +22,6 @@ export interface Figure {
 
 export interface Result {
   readonly figure: string
-  readonly what: string
   readonly unit: string
   /** Medians over the rounds. */
   readonly value: number
@@ -57,7 +56,6 @@ export async function measure(figure: Figure, reps: number): Promise<Result[]> {
     const ratios = rounds.map((values) => values[0]! / values[i + 1]!)
     return {
       figure: figure.figure,
-      what: figure.what,
       unit: figure.unit,
       value: median(rounds.map((values) => values[0]!)),
       against: name,

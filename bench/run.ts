@@ -64,10 +64,11 @@ const scratch = await mkdtemp(join(tmpdir(), 'holdfast-bench-'))
 const results: Result[] = []
 try {
   for (const name of names) {
-    const told = await measure(await figures[name]!(scratch), reps)
+    const figure = await figures[name]!(scratch)
+    process.stderr.write(`${name}: ${figure.what}\n`)
+    const told = await measure(figure, reps)
     results.push(...told)
     if (values.json) console.log(jsonLines(told))
-    else process.stderr.write(`${name}\n`)
   }
 } finally {
   await rm(scratch, { recursive: true, force: true })

@@ -466,7 +466,7 @@ export class Dispatcher {
   private send(batch: Batch, part: PartBuilder, head: EnvelopeHead, body: string | undefined): void {
     const outgoing = Outgoing.own(head, body)
     const to = shardOf(head.to, this.context.shards)
-    batch.chars += body?.length ?? 0
+    batch.chars += outgoing.size
     if (to === this.shard) this.produced.push({ part, outgoing })
     else batch.post(part, to, outgoing)
   }

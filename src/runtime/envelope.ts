@@ -74,6 +74,9 @@ export function checkEvent(event: unknown): asserts event is XEvent {
   }
 }
 
+/** What a head takes, about: ids and addresses. */
+const headSize = 200
+
 /** A message on its way: as it goes into a log, or to an actor of this process without being written at all. */
 export class Outgoing implements NewEntry {
   readonly head: EnvelopeHead
@@ -104,6 +107,10 @@ export class Outgoing implements NewEntry {
   }
   get text(): string {
     return (this.whole ??= encodeEnvelope(this.head, this.body))
+  }
+  /** About how long the text would be, in UTF-16 units. */
+  get size(): number {
+    return headSize + (this.body?.length ?? 0)
   }
 }
 
@@ -145,7 +152,7 @@ export class Message {
   }
   /** About how long the text is, in UTF-16 units. */
   get size(): number {
-    return this.source.body?.length ?? this.source.text.length
+    return this.source instanceof Outgoing ? this.source.size : this.source.text.length
   }
 }
 

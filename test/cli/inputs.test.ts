@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fc, test as propertyTest } from '@fast-check/vitest'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { textOfHtml } from '../../src/cli/research/html.js'
-import { collectInputs, filesMax, packFiles, readText, skippedMax, unpackFiles } from '../../src/cli/research/inputs.js'
+import { collectInputs, filesMax, packFiles, packedFile, readText, skippedMax, unpackFiles } from '../../src/cli/research/inputs.js'
 
 const folders: string[] = []
 let folder = ''
@@ -123,6 +123,8 @@ describe('folders', () => {
     expect([files.length, skipped.length, skippedCount]).toEqual([filesMax - 100, skippedMax, 100])
     const packed = packFiles(files)
     expect(unpackFiles(packed)).toEqual(files)
+    expect(files.filter((file) => packedFile(packed, file.path)?.digest !== file.digest)).toEqual([])
+    expect([packedFile(packed, 'd1/f.md'), packedFile(packed, 'no/f0.md')]).toEqual([undefined, undefined])
     expect(JSON.stringify(packed).length).toBeLessThan(500_000)
     await put('one-more.md', 'One.')
     await expect(collectInputs(['.'], folder)).rejects.toThrow(`These are ${filesMax + 1} files; a run reads ${filesMax} at most. Name a smaller folder.`)

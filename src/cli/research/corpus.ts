@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { excerptAround, indexDocuments, searchPassages, questionTerms, type Document, type Passage, type PassageIndex, type QuestionTerm } from '../../adapters/offline/index.js'
 import { ConfigError } from '../../errors.js'
-import { readText, unpackFiles, type InputFile, type PackedFiles, type SkippedFile } from './inputs.js'
+import { packedFile, readText, unpackFiles, type InputFile, type PackedFiles, type SkippedFile } from './inputs.js'
 
 /** What a run works on. JSON. */
 export interface Material {
@@ -51,6 +51,6 @@ async function textOf({ root }: Material, { path, digest }: InputFile): Promise<
 
 /** What judging a sentence at that line needs of a file; line numbers stay true. null if the run has no such file. */
 export async function sourceAround(material: Material, path: string, line: number): Promise<string | null> {
-  const file = unpackFiles(material.files).find((known) => known.path === path)
+  const file = packedFile(material.files, path)
   return file ? excerptAround(await textOf(material, file), line) : null
 }

@@ -145,3 +145,11 @@ export function packFiles(files: readonly InputFile[]): PackedFiles {
 export function unpackFiles(packed: PackedFiles): InputFile[] {
   return Object.entries(packed).flatMap(([folder, names]) => names.map((name) => ({ path: `${folder}${name.slice(digestChars)}`, digest: name.slice(0, digestChars) })))
 }
+
+/** undefined if the run has no such file. */
+export function packedFile(packed: PackedFiles, path: string): InputFile | undefined {
+  const end = path.lastIndexOf('/') + 1
+  const name = path.slice(end)
+  const found = packed[path.slice(0, end)]?.find((one) => one.length === digestChars + name.length && one.endsWith(name))
+  return found === undefined ? undefined : { path, digest: found.slice(0, digestChars) }
+}

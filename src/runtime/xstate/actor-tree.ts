@@ -51,8 +51,8 @@ export class ActorTree {
   readonly timers = new SmallMap<string, Timer>()
   readonly root: Cell
   nextNumber = 1
-  /** Replaced, never changed, by a turn that changes it. */
-  private systemIds: ReadonlyMap<string, Cell> = noSystemIds
+  /** A turn that changes it changes a copy; most records share one that is empty. */
+  private systemIds = noSystemIds
   private turn: Turn | undefined
   private readonly host: TreeHost
 
@@ -609,19 +609,19 @@ export class ActorTree {
     const existing = this.systemIds.get(systemId)
     if (existing === cell) return
     if (existing) throw new Error(`Actor with system ID '${systemId}' already exists.`)
-    this.changeSystemIds((ids) => ids.set(systemId, cell))
+    this.writeSystemIds().set(systemId, cell)
   }
 
   _unregister(cell: Cell): void {
     if (cell.systemId === undefined || this.systemIds.get(cell.systemId) !== cell) return
-    this.changeSystemIds((ids) => ids.delete(cell.systemId!))
+    this.writeSystemIds().delete(cell.systemId)
   }
 
-  private changeSystemIds(change: (ids: Map<string, Cell>) => void): void {
-    if (this.turn) this.turn.systemIdsBefore ??= this.systemIds
-    const ids = new Map(this.systemIds)
-    change(ids)
-    this.systemIds = ids
+  private writeSystemIds(): Map<string, Cell> {
+    const { turn, systemIds } = this
+    if (systemIds === noSystemIds || (turn && !turn.systemIdsBefore)) this.systemIds = new Map(systemIds)
+    if (turn) turn.systemIdsBefore ??= systemIds
+    return this.systemIds
   }
 
   get(systemId: string): Cell | undefined {
@@ -744,7 +744,8 @@ class Scope {
   }
 }
 
-const noSystemIds: ReadonlyMap<string, Cell> = new Map()
+/** Never changed. */
+const noSystemIds = new Map<string, Cell>()
 
 const scopes: Scope[] = []
 let depth = 0

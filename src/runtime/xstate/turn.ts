@@ -74,7 +74,7 @@ export class Turn {
   removed: Cell[] = none
   /** For each key changed, in order: what stood under it before. */
   timerUndo: (readonly [string, Timer | undefined])[] = none
-  systemIdsBefore: ReadonlyMap<string, Cell> | undefined
+  systemIdsBefore: Map<string, Cell> | undefined
   nextNumberBefore = 0
   macrosteps = 0
   timerCount = 0
