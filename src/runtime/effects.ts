@@ -12,7 +12,7 @@ import { ASK, EFFECT, type EffectArgs, type EffectDeclaration, type Reconciled }
 import type { Address } from './identity.js'
 import type { Logger } from './ports/logger.js'
 import type { DurableRecord } from './record.js'
-import { actionNameOf, idPath } from './record.js'
+import { actionNameOf, idPath } from './effect-names.js'
 import type { XEvent } from './xstate/insides.js'
 import type { Cell } from './xstate/refs.js'
 

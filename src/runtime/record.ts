@@ -8,7 +8,8 @@
  */
 import { createHash } from 'node:crypto'
 import { InvalidIdError, SnapshotError, TurnError, toStoredError } from '../errors.js'
-import { EFFECT, type Command, type EffectDeclaration } from '../protocol.js'
+import type { Command } from '../protocol.js'
+import { actionNameOf, idPath, isExternal, srcPath } from './effect-names.js'
 import { checkEvent } from './envelope.js'
 import { canonicalJson, checkJson, decodeJson, decodeJsonOf, encodeJson, holdsReference, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
 import { checkId, childAddress, parseAddress, type Address } from './identity.js'
@@ -16,73 +17,11 @@ import { ofFailedTurn } from './inspection.js'
 import type { MachineDefinition } from './machines.js'
 import { withOne } from './small-collections.js'
 import { addressSumOf, eraseCell, seal, toStoredCell, unsealAll, type Failure, type FieldChanges, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
+import { Result, type RecordInput, type TurnResult } from './turn-result.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { isEffectKind, type XEvent, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
 import { RemoteRef, isCell, type Cell } from './xstate/refs.js'
-import { Turn, type Act, type Timer, type TurnInspection } from './xstate/turn.js'
-
-/** What a turn can be about. */
-export type RecordInput =
-  /** The first turn; `event` is a first message that started the actor by itself. */
-  | { readonly kind: 'start'; readonly input: unknown; readonly event?: XEvent }
-  | { readonly kind: 'event'; readonly cell: number; readonly event: XEvent; /** The actor that sent it. */ readonly from?: string | undefined }
-  /** An effect tells its own cell: a promise settled, an observable went on. */
-  | { readonly kind: 'outcome'; readonly cell: number; readonly event: XEvent }
-  /** A callback or an event observable sends to its parent. */
-  | { readonly kind: 'emission'; readonly cell: number; readonly event: XEvent }
-  | { readonly kind: 'timer'; readonly key: string; readonly order: string }
-  /** An action threw after its commit, or a callback while it was started. */
-  | { readonly kind: 'fault'; readonly cell: number; readonly error: unknown }
-  | { readonly kind: 'stop' }
-
-const none: readonly never[] = []
-const noFields: FieldChanges = new Map()
-
-/** What one turn leaves behind. */
-export interface TurnResult {
-  /** False when the input found nothing to do, like a stale timer or outcome: then nothing else is set. */
-  readonly changed: boolean
-  readonly fields: FieldChanges
-  readonly timersSet: readonly Timer[]
-  readonly timersCancelled: readonly Timer[]
-  /** Effects that this turn started, anew or `again`, or ended, in order. */
-  readonly effects: readonly { readonly cell: Cell; readonly running: boolean; readonly again?: true }[]
-  /** For each act, in its place: what it sends or commands, encoded; the rest of the acts have none. */
-  readonly encoded: readonly (string | undefined)[]
-  readonly acts: readonly Act[]
-  /** Only if somebody inspects. Of a failed turn: how far it came. */
-  readonly inspection: TurnInspection | undefined
-  readonly touched: readonly Cell[]
-  /** The record's number of this turn. */
-  readonly turn: number
-  /** The root's snapshot after the turn. */
-  readonly snapshot: XMachineSnapshot
-  /** Events that reached an actor which had stopped. */
-  readonly dropped: number
-  /** Set when the turn ended the record. */
-  readonly ended: Exclude<RecordStatus, 'active'> | undefined
-}
-
-/** Of a turn that found nothing to do, until it is filled in. */
-class Result implements TurnResult {
-  changed = false
-  fields: FieldChanges = noFields
-  timersSet: readonly Timer[] = none
-  timersCancelled: readonly Timer[] = none
-  effects: TurnResult['effects'] = none
-  encoded: readonly (string | undefined)[] = none
-  acts: readonly Act[] = none
-  inspection: TurnInspection | undefined = undefined
-  touched: readonly Cell[] = none
-  turn: number
-  snapshot: XMachineSnapshot
-  dropped = 0
-  ended: TurnResult['ended'] = undefined
-  constructor(turn: number, snapshot: XMachineSnapshot) {
-    this.turn = turn
-    this.snapshot = snapshot
-  }
-}
+import { Turn, type Act, type Timer } from './xstate/turn.js'
 
 /** The event of a turn as it was before the turn. */
 interface Original {
@@ -653,30 +592,6 @@ export class DurableRecord implements TreeHost {
 
 /** Actions, effects and messages of one turn, inclusive. */
 export const actsMax = 8_192
-
-/** The ids from the root's child down to the cell: how an effect is named in keys. */
-export function idPath(cell: Cell): string {
-  let path = encodeURIComponent(cell.id)
-  for (let parent = cell._parent; parent && parent.number !== 0; parent = parent._parent) path = `${encodeURIComponent(parent.id)}/${path}`
-  return path
-}
-
-/** What the cell and its parents run, from the root's child down. */
-function srcPath(cell: Cell): string[] {
-  return cell.number === 0 ? [] : [...srcPath(cell._parent!), cell.src as string]
-}
-
-/** An external action's part of its idempotency key: the name that it gives itself, else the id path of its invoke. */
-export function actionNameOf(cell: Cell): string {
-  const given = (cell.logic as { [EFFECT]?: EffectDeclaration })[EFFECT]?.name?.(cell._snapshot.input as never)
-  if (given === undefined) return idPath(cell)
-  if (typeof given === 'string' && /^[A-Za-z0-9._:-]{1,256}(?:\/[1-9][0-9]{0,8})?$/.test(given)) return given
-  throw new InvalidIdError('name of an external action', given, 'use 1 to 256 of A-Z a-z 0-9 . _ : -, and /2 and so on behind it where it is done again')
-}
-
-function isExternal(cell: Cell): boolean {
-  return (cell.logic as { [EFFECT]?: EffectDeclaration })[EFFECT]?.kind === 'external'
-}
 
 /** Keys of a context that are stored: undefined counts as absent. */
 function keysOf(context: XMachineSnapshot['context']): number {

@@ -1,0 +1,68 @@
+/** What goes into a turn of a record, and what comes out of it. */
+import type { FieldChanges, RecordStatus } from './stored-record.js'
+import type { XEvent, XMachineSnapshot } from './xstate/insides.js'
+import type { Cell } from './xstate/refs.js'
+import type { Act, Timer, TurnInspection } from './xstate/turn.js'
+
+/** What a turn can be about. */
+export type RecordInput =
+  /** The first turn; `event` is a first message that started the actor by itself. */
+  | { readonly kind: 'start'; readonly input: unknown; readonly event?: XEvent }
+  | { readonly kind: 'event'; readonly cell: number; readonly event: XEvent; /** The actor that sent it. */ readonly from?: string | undefined }
+  /** An effect tells its own cell: a promise settled, an observable went on. */
+  | { readonly kind: 'outcome'; readonly cell: number; readonly event: XEvent }
+  /** A callback or an event observable sends to its parent. */
+  | { readonly kind: 'emission'; readonly cell: number; readonly event: XEvent }
+  | { readonly kind: 'timer'; readonly key: string; readonly order: string }
+  /** An action threw after its commit, or a callback while it was started. */
+  | { readonly kind: 'fault'; readonly cell: number; readonly error: unknown }
+  | { readonly kind: 'stop' }
+
+const none: readonly never[] = []
+const noFields: FieldChanges = new Map()
+
+/** What one turn leaves behind. */
+export interface TurnResult {
+  /** False when the input found nothing to do, like a stale timer or outcome: then nothing else is set. */
+  readonly changed: boolean
+  readonly fields: FieldChanges
+  readonly timersSet: readonly Timer[]
+  readonly timersCancelled: readonly Timer[]
+  /** Effects that this turn started, anew or `again`, or ended, in order. */
+  readonly effects: readonly { readonly cell: Cell; readonly running: boolean; readonly again?: true }[]
+  /** For each act, in its place: what it sends or commands, encoded; the rest of the acts have none. */
+  readonly encoded: readonly (string | undefined)[]
+  readonly acts: readonly Act[]
+  /** Only if somebody inspects. Of a failed turn: how far it came. */
+  readonly inspection: TurnInspection | undefined
+  readonly touched: readonly Cell[]
+  /** The record's number of this turn. */
+  readonly turn: number
+  /** The root's snapshot after the turn. */
+  readonly snapshot: XMachineSnapshot
+  /** Events that reached an actor which had stopped. */
+  readonly dropped: number
+  /** Set when the turn ended the record. */
+  readonly ended: Exclude<RecordStatus, 'active'> | undefined
+}
+
+/** What a record fills in: at first that of a turn that found nothing to do. */
+export class Result implements TurnResult {
+  changed = false
+  fields: FieldChanges = noFields
+  timersSet: readonly Timer[] = none
+  timersCancelled: readonly Timer[] = none
+  effects: TurnResult['effects'] = none
+  encoded: readonly (string | undefined)[] = none
+  acts: readonly Act[] = none
+  inspection: TurnInspection | undefined = undefined
+  touched: readonly Cell[] = none
+  turn: number
+  snapshot: XMachineSnapshot
+  dropped = 0
+  ended: TurnResult['ended'] = undefined
+  constructor(turn: number, snapshot: XMachineSnapshot) {
+    this.turn = turn
+    this.snapshot = snapshot
+  }
+}
