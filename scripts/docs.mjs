@@ -2,10 +2,20 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 
 const { agentMachine, callMachine, runMachine, supervisorMachine } = await import('../dist/index.js')
+const { inOrderMachine } = await import('../dist/machines/in-order.machine.js')
+const { personMachine } = await import('../dist/machines/person.machine.js')
+const { rederivationMachine } = await import('../dist/machines/rederivation.machine.js')
+const { sourceCheckMachine } = await import('../dist/machines/source-check.machine.js')
 const { toMermaid } = await import('../dist/viz/index.js')
 
 const file = 'docs/charts.md'
-const charts = [agentMachine, callMachine, supervisorMachine, runMachine]
+/** As `verifyWith: [{ strategy: 'sources' }, 'critic', { strategy: 'person' }]` makes it. */
+const inOrder = inOrderMachine([
+  { name: 'sources', description: 'Its quotations are looked up in their sources.', logic: sourceCheckMachine },
+  { name: 'critic', description: 'The agent critic judges it, asked through the run.', logic: sourceCheckMachine },
+  { name: 'person', description: 'A person is shown it and decides.', logic: personMachine },
+])
+const charts = [agentMachine, callMachine, supervisorMachine, runMachine, sourceCheckMachine, rederivationMachine, personMachine, inOrder]
 const text = [
   '# The charts',
   '',

@@ -36,7 +36,8 @@ export {
   type StreamEntry,
 } from './protocol.js'
 export { createMesh, Mesh, type MeshOptions, type StartRun } from './mesh/mesh.js'
-export { defineAgent, type AgentDefinition, type AgentOptions, type ExternalActionOptions, type GatherArgs, type Prompt, type Verifier } from './mesh/define-agent.js'
+export { defineAgent, type AgentDefinition, type AgentOptions, type ExternalActionOptions, type GatherArgs, type Prompt } from './mesh/define-agent.js'
+export { isQuoted, type Citation, type PersonalCheck, type Rederivation, type SourceCheck, type VerificationStrategy, type Verifier } from './mesh/verification.js'
 export { defineRun, type Ceiling, type RunDefinition, type RunOptions, type RunResult } from './mesh/define-run.js'
 export { RunHandle, type DecisionOptions, type FindingRecord, type PendingApproval, type ResolutionOptions, type RunState, type RunStatus } from './mesh/run-handle.js'
 export { modelOf, type Completion, type ModelRef } from './mesh/model-call.js'
@@ -44,7 +45,8 @@ export { ModelError, type ModelClient, type ModelFailureKind, type ModelMessage,
 export { defaultPrices, free, type ModelPrice, type Price, type PriceTable } from './mesh/prices.js'
 export type { TraceRecord } from './mesh/trace.js'
 export type { TraceEntry, TraceStore } from './mesh/ports/trace-store.js'
-export { agentMachine, type Act, type AgentFailure, type AgentInput, type AgentOutput, type AgentTask, type Goal, type Verdict } from './machines/agent.machine.js'
+export { agentMachine, type Act, type AgentFailure, type AgentInput, type AgentOutput, type AgentTask, type Goal } from './machines/agent.machine.js'
+export type { VerificationInput, Verdict } from './machines/verdict.js'
 export { callMachine, type AttemptOutcome, type CallInput, type CallOutput } from './machines/call.machine.js'
 export { runMachine, type Member, type RunInput, type RunOutput, type RunRole, type Step } from './machines/run.machine.js'
 export {

@@ -139,6 +139,7 @@ test('what the package exports is what is listed here', () => {
       "isBalanced",
       "isHoldfastError",
       "isOutcomeUnknown",
+      "isQuoted",
       "modelOf",
       "nothing",
       "openLedger",

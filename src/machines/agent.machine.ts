@@ -5,12 +5,13 @@
  * {@link AgentInput} and ends with an {@link AgentOutput} can stand in its place.
  */
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
-import { append, isOutcomeUnknown, reply } from '../protocol.js'
+import { append, isOutcomeUnknown, refTo, reply } from '../protocol.js'
 import { decisionAnswer, decisionOn, resolutionOf, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type Resolution, type ResolutionEvent } from './approval.js'
 import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
 import { noConfidence, type Confidence } from './gate.js'
 import { nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
 import { traceStream, type TraceJudgement } from './trace.js'
+import { notJudged, toVerdict, type VerificationInput, type VerifierToAgent, type Verdict } from './verdict.js'
 
 /** A piece of work for an agent. JSON. */
 export interface AgentTask {
@@ -38,22 +39,6 @@ export interface AgentInput {
 export interface Goal {
   readonly text: string
   readonly digest: string
-}
-
-/** What whoever verifies says of an output. */
-export interface Verdict {
-  readonly accepted: boolean
-  readonly reasons: readonly string[]
-  readonly explanation: string
-  readonly confidence: Confidence
-  /** The output as far as it was accepted, if not all of it was. */
-  readonly output?: unknown
-  /** What of it was not, and why. */
-  readonly refused?: readonly { readonly finding: unknown; readonly reasons: readonly string[]; readonly explanation: string }[]
-  /** Sources that were looked at and hold what is said. */
-  readonly sourcesVerified?: readonly unknown[]
-  /** Who said so: an agent's address, `rule` or a person. */
-  readonly by: string
 }
 
 export type AgentFailure = 'gather' | 'prompt' | 'budget' | 'deadline' | 'model' | 'truncated' | 'declined' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
@@ -98,27 +83,11 @@ export interface AgentContext {
   readonly failure: AgentOutput['failure']
 }
 
-export type AgentEvent = { readonly type: 'task.assign'; readonly task: AgentTask } | DecisionEvent | ResolutionEvent | CallToAgent
+export type AgentEvent = { readonly type: 'task.assign'; readonly task: AgentTask } | DecisionEvent | ResolutionEvent | VerifierToAgent
 
 export const agentFailure = (reason: AgentFailure, message: string): AgentOutput['failure'] => ({ reason, message })
 const errorOf = (event: unknown): { code?: string; message: string } => (event as { error: { code?: string; message: string } }).error
 const outputOf = <T>(event: unknown): T => (event as { output: T }).output
-
-/** What came from whoever verifies, read so that anything but a verdict is a refusal. */
-export function toVerdict(given: unknown): Verdict {
-  const { accepted, reasons, explanation, confidence, by, refused = [], sourcesVerified = [] } = (given ?? {}) as Partial<Verdict>
-  const isVerdict =
-    typeof accepted === 'boolean' &&
-    Array.isArray(reasons) &&
-    typeof explanation === 'string' &&
-    typeof confidence === 'object' &&
-    confidence !== null &&
-    typeof by === 'string' &&
-    Array.isArray(refused) &&
-    refused.every((each) => Array.isArray((each as { reasons?: unknown } | null)?.reasons)) &&
-    Array.isArray(sourcesVerified)
-  return isVerdict ? (given as Verdict) : { accepted: false, reasons: ['malformed'], explanation: 'whoever verifies gave no verdict', confidence: noConfidence, by: typeof by === 'string' ? by : 'unknown' }
-}
 
 /** The action under way: its place among those planned, and which of those of its name it is, counted from 1. */
 export function nextAction({ planned, acted }: Pick<AgentContext, 'planned' | 'acted'>): { readonly action: PlannedAction; readonly ordinal: number } {
@@ -137,7 +106,7 @@ export const agentMachine = setup({
     call: callMachine,
     /** Replaced by defineAgent, as are verify and act: reads what the prompt needs. */
     gather: fromPromise<unknown, { task: AgentTask }>(() => Promise.resolve(null)),
-    verify: fromPromise<Verdict, { task: AgentTask; output: unknown; confidence: Confidence }>(() => Promise.reject(new Error('nobody verifies'))),
+    verify: fromPromise<Verdict, VerificationInput>(() => Promise.reject(new Error('nobody verifies'))),
     act: fromPromise<unknown, { task: AgentTask; action: PlannedAction; ordinal: number }>(() => Promise.reject(new Error('nothing to act with'))),
   },
   guards: {
@@ -152,7 +121,8 @@ export const agentMachine = setup({
     needsApproval: ({ context }) => context.approval !== null,
     hasActions: ({ context }) => context.acted.length < context.planned.length,
     isApproved: ({ context, event }) => decisionOn(context.approval, event)?.approved === true,
-    isForThisRequest: ({ context, event }) => decisionOn(context.approval, event) !== null,
+    /** Once it is decided, it stays so. */
+    isForThisRequest: ({ context, event }) => context.decision === null && decisionOn(context.approval, event) !== null,
     isOutcomeUnknown: ({ event }) => isOutcomeUnknown(errorOf(event)),
     hasHappened: ({ event }) => resolutionOf(event)?.happened === true,
     hasNotHappened: ({ event }) => resolutionOf(event)?.happened === false,
@@ -175,11 +145,11 @@ export const agentMachine = setup({
     noteAnswered: assign({ call: null, attempt: ({ context, event }) => (context.call ? `${context.call.id}.${outputOf<CallOutput>(event).attempts.length}` : null) }),
     /** Replaced by defineAgent: what the accepted output calls for, and whether a person must approve. */
     planActions: assign({ planned: [], approval: null }),
-    answerReserve: enqueueActions(({ enqueue, context, event }) => {
+    answerReserve: enqueueActions(({ enqueue, context, event }, { to }: { to: 'call' | 'verify' }) => {
       const { id, worst } = event as CallToAgent & { type: 'call.reserve' }
       const ledger = reserve(context.ledger, id, worst)
       if (ledger) enqueue.assign({ ledger })
-      enqueue(sendTo('call', { type: ledger ? 'ledger.reserved' : 'ledger.refused' }))
+      enqueue(sendTo(to, { type: ledger ? 'ledger.reserved' : 'ledger.refused' }))
     }),
     settleCall: assign({
       ledger: ({ context, event }) => {
@@ -191,6 +161,13 @@ export const agentMachine = setup({
       const verdict = toVerdict(outputOf(event))
       return { verdict, output: verdict.accepted && verdict.output !== undefined ? verdict.output : context.output, confidence: verdict.confidence }
     }),
+    noteRequest: assign(({ event }) => ({ approval: (event as VerifierToAgent & { type: 'person.ask' }).request, decision: null })),
+    tellVerifier: sendTo('verify', ({ context }) => ({ type: 'person.decided', decision: context.decision! })),
+    /** The run gives its place to others meanwhile. */
+    tellRun: enqueueActions(({ enqueue, context }, { waits }: { waits: boolean }) => {
+      const { id, runAddress } = context.task!
+      if (runAddress !== undefined) enqueue(sendTo(refTo(runAddress), { type: 'person.wait', id, waits }))
+    }),
     noteDecision: assign({ decision: ({ context, event }) => decisionOn(context.approval, event) }),
     answerDecision: reply(({ context }) => decisionAnswer(context)),
     noteAct: assign({ acted: ({ context, event }) => [...context.acted, { name: nextAction(context).action.name, output: outputOf(event) ?? null }] }),
@@ -200,7 +177,7 @@ export const agentMachine = setup({
     failGather: assign({ failure: ({ event }) => agentFailure('gather', errorOf(event).message) }),
     failGate: assign({ failure: ({ context }) => agentFailure('gate', `confidence ${context.confidence.value ?? 'none'} (${context.confidence.source}) does not pass, and nobody verifies`) }),
     failRefused: assign({ failure: ({ context }) => agentFailure('refused', context.verdict?.explanation ?? 'refused') }),
-    failVerification: assign({ failure: ({ event }) => agentFailure('verification', errorOf(event).message) }),
+    failVerification: assign(({ event }) => ({ verdict: notJudged('nobody', errorOf(event).message), failure: agentFailure('verification', errorOf(event).message) })),
     failRejected: assign({ failure: ({ context }) => agentFailure('rejected', `${context.decision?.by ?? 'somebody'} rejected it${context.decision?.note ? `: ${context.decision.note}` : ''}`) }),
     failExpired: assign({ failure: () => agentFailure('expired', 'nobody decided in time; what nobody approves is denied') }),
     failAct: assign({ failure: ({ event }) => agentFailure('action', errorOf(event).message) }),
@@ -216,6 +193,7 @@ export const agentMachine = setup({
         accepted: verdict?.accepted ?? null,
         reasons: verdict?.reasons ?? [],
         sourcesVerified: verdict?.sourcesVerified ?? [],
+        verdicts: (verdict?.parts ?? (verdict ? [verdict] : [])).map((each) => ({ by: each.by, accepted: each.accepted, reasons: each.reasons, explanation: each.explanation, confidence: each.confidence })),
         failure: failure?.message ?? null,
       }
       return { stream: traceStream, shared: true, value }
@@ -290,7 +268,7 @@ export const agentMachine = setup({
             onDone: { target: 'judging', actions: ['readAnswer', 'noteAnswered', 'traceJudgement'] },
           },
           on: {
-            'call.reserve': { actions: 'answerReserve' },
+            'call.reserve': { actions: { type: 'answerReserve', params: { to: 'call' } } },
             'call.settle': { actions: 'settleCall' },
           },
         },
@@ -325,11 +303,19 @@ export const agentMachine = setup({
           { guard: 'isAccepted', target: 'working.concluding', actions: ['noteVerdict', 'traceJudgement'] },
           { target: 'failed', actions: ['noteVerdict', 'failRefused', 'traceJudgement'] },
         ],
-        onError: { target: 'failed', actions: 'failVerification' },
+        onError: { target: 'failed', actions: ['failVerification', 'traceJudgement'] },
+      },
+      on: {
+        'call.reserve': { actions: { type: 'answerReserve', params: { to: 'verify' } }, description: 'Verification is paid by whoever is verified.' },
+        'call.settle': { actions: 'settleCall' },
+        'person.ask': { actions: ['noteRequest', { type: 'tellRun', params: { waits: true } }], description: 'A person is to verify it.' },
+        'approval.decide': { guard: 'isForThisRequest', actions: ['noteDecision', 'answerDecision', { type: 'tellRun', params: { waits: false } }, 'tellVerifier'] },
       },
     },
     approvalPending: {
       description: 'A person must approve exactly these actions; silence is a no.',
+      entry: { type: 'tellRun', params: { waits: true } },
+      exit: { type: 'tellRun', params: { waits: false } },
       on: {
         'approval.decide': [
           { guard: 'isApproved', target: 'acting', actions: ['noteDecision', 'answerDecision'] },

@@ -12,7 +12,9 @@ export interface PlannedAction {
 export interface ApprovalRequest {
   readonly why: string
   readonly actions: readonly PlannedAction[]
-  /** Digest over the canonical actions; a decision names it. */
+  /** What is to be approved where there is no action: an output. */
+  readonly output?: unknown
+  /** Digest over the canonical actions, or the output; a decision names it. */
   readonly digest: string
 }
 

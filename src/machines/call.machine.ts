@@ -67,8 +67,9 @@ export interface CallContext {
   readonly result: CallOutput | null
 }
 
-export type CallEvent =
-  /** The agent's ledger holds the worst case of the attempt. */
+/** What the agent answers. */
+export type LedgerAnswer =
+  /** Its ledger holds the worst case of the attempt. */
   | { readonly type: 'ledger.reserved' }
   /** It cannot. */
   | { readonly type: 'ledger.refused' }
@@ -110,7 +111,7 @@ const lateText = ({ call }: CallContext): string => `no answer within ${call.dea
 export const callMachine = setup({
   types: {
     context: {} as CallContext,
-    events: {} as CallEvent,
+    events: {} as LedgerAnswer,
     input: {} as CallInput,
     output: {} as CallOutput,
   },

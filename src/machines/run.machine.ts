@@ -9,11 +9,12 @@
  */
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
 import { append, isOutcomeUnknown, reply, type ReplyToken } from '../protocol.js'
-import type { AgentInput, AgentOutput, Goal, Verdict } from './agent.machine.js'
+import type { AgentInput, AgentOutput, Goal } from './agent.machine.js'
 import { decisionAnswer, decisionOn, resolutionOf, retryOf, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type Resolution, type ResolutionEvent, type Retry, type RetryEvent } from './approval.js'
 import type { Confidence } from './gate.js'
 import { closeGrant, grant, lesser, minus, nothing, openLedger, share, type Amounts, type Ledger } from './ledger.js'
 import { defaultSupervisorOptions, supervisorMachine, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './supervisor.machine.js'
+import { notJudged, type Verdict } from './verdict.js'
 
 export type RunRole = 'planner' | 'worker' | 'checker' | 'writer'
 
@@ -72,6 +73,8 @@ export interface Member {
   readonly startedAt: number | null
   readonly endedAt: number | null
   readonly restarts: number
+  /** Whether it waits for a person now. */
+  readonly awaitsPerson: boolean
   readonly outcome: 'done' | 'failed' | 'stopped' | 'refused' | null
   readonly spent: Amounts
   /** What its calls cost beyond what was held for them; must be zero. */
@@ -107,6 +110,8 @@ export interface RunContext {
 export type RunEvent =
   | SupervisorReport
   | { readonly type: 'verification.request'; readonly step: string; readonly by: string; readonly output: unknown; readonly confidence: Confidence; readonly replyToken?: ReplyToken }
+  /** From an agent that waits for a person, or does so no more. */
+  | { readonly type: 'person.wait'; readonly id: string; readonly waits: boolean }
   | { readonly type: 'run.cancel'; readonly by: string }
   | DecisionEvent
   | ResolutionEvent
@@ -173,7 +178,7 @@ function engage(context: RunContext, role: RunRole, id: string, machine = contex
   const amounts = isAlone ? lesser(free, wanted) : wanted
   const ledger = grant(context.ledger, id, amounts)
   if (!ledger) return undefined
-  const member: Member = { id, role, machine, startedAt: null, endedAt: null, restarts: 0, outcome: null, spent: nothing, overrun: nothing }
+  const member: Member = { id, role, machine, startedAt: null, endedAt: null, restarts: 0, awaitsPerson: false, outcome: null, spent: nothing, overrun: nothing }
   return { ledger, members: [...context.members, member] }
 }
 
@@ -227,7 +232,7 @@ function judge(enqueue: Enqueue, context: RunContext, step: Step): Partial<RunCo
     ask(enqueue, { ...context, ...engaged }, checkOf(step.id))
     return { ...engaged, checking: step.id }
   }
-  enqueue(reply(() => refusal('the budget does not cover a checker', checkOf(step.id)), () => token) as never)
+  enqueue(reply(() => notJudged(checkOf(step.id), 'the budget does not cover a checker'), () => token) as never)
   return { requests }
 }
 
@@ -271,6 +276,7 @@ export const runMachine = setup({
     hasNotHappened: ({ event }) => resolutionOf(event)?.happened === false,
     /** Its output waits to be judged. */
     isAwaited: ({ context, event }) => context.requests[endedId(event)] !== undefined,
+    startsToWait: ({ context, event }) => event.type === 'person.wait' && event.waits && context.members.some(({ id, outcome }) => id === event.id && outcome === null),
     isEscalated: ({ event }) => (event as unknown as { output: SupervisorOutput }).output.escalated,
   },
   delays: {
@@ -321,7 +327,7 @@ export const runMachine = setup({
       const endedAt = event.type === 'supervisor.ended' ? event.at : null
       // Nobody waits for a verdict on what it brought any more.
       const { [id]: _, ...requests } = context.requests
-      return { requests, ledger: closeGrant(context.ledger, id, unspent, overrun), members: changeMember(context, id, () => ({ outcome, endedAt, spent: minus(given, unspent), overrun })) }
+      return { requests, ledger: closeGrant(context.ledger, id, unspent, overrun), members: changeMember(context, id, () => ({ outcome, endedAt, awaitsPerson: false, spent: minus(given, unspent), overrun })) }
     }),
     noteStarted: assign({ members: ({ context, event }) => changeMember(context, endedId(event), ({ startedAt }) => ({ startedAt: startedAt ?? (event as SupervisorReport & { type: 'supervisor.started' }).at })) }),
     noteRestarting: assign({ members: ({ context, event }) => changeMember(context, endedId(event), ({ restarts }) => ({ restarts: restarts + 1 })) }),
@@ -363,8 +369,9 @@ export const runMachine = setup({
       enqueue.assign({ requests: { ...context.requests, [step]: { by, output, confidence, token: replyToken } }, steps: change(context, step, { state: 'checking' }) })
       enqueue.sendTo('crew', { type: 'child.yield', id: step })
     }),
-    /** A worker that was restarted while it waited for its verdict still waits. */
-    yieldAgain: sendTo('crew', ({ event }) => ({ type: 'child.yield', id: endedId(event) })),
+    noteWait: assign({ members: ({ context, event }) => changeMember(context, endedId(event), ({ outcome }) => ({ awaitsPerson: outcome === null && (event as RunEvent & { type: 'person.wait' }).waits })) }),
+    /** Also of a worker that was restarted while it waited for its verdict: it still waits. */
+    yieldPlace: sendTo('crew', ({ event }) => ({ type: 'child.yield', id: endedId(event) })),
     /**
      * Deals with the first step of the plan that is not settled: what its worker brought is judged, what failed is planned
      * anew. So the result does not depend on which agent was faster. Then the first who is held is asked for: a place may be free.
@@ -386,7 +393,7 @@ export const runMachine = setup({
       enqueue.assign({ checking: null, requests })
       if (!request) return
       const by = `${request.by}/${context.input.run}~${checkOf(step)}`
-      const verdict = result?.outcome === 'done' ? { ...(result.output as Verdict), by } : refusal(`not judged: ${whyFailed(event)}`, by)
+      const verdict = result?.outcome === 'done' ? { ...(result.output as Verdict), by } : notJudged(by, whyFailed(event))
       enqueue(reply(() => verdict, () => request.token))
     }),
     askWriter: enqueueActions(({ enqueue, context }) => {
@@ -453,10 +460,14 @@ export const runMachine = setup({
       },
       on: {
         'supervisor.started': [
-          { guard: 'isAwaited', actions: ['noteStarted', 'yieldAgain', 'takeTurn'], description: 'It was restarted while it waited for its verdict, and still waits.' },
+          { guard: 'isAwaited', actions: ['noteStarted', 'yieldPlace', 'takeTurn'], description: 'It was restarted while it waited for its verdict, and still waits.' },
           { actions: 'noteStarted' },
         ],
         'supervisor.restarting': { actions: 'noteRestarting' },
+        'person.wait': [
+          { guard: 'startsToWait', actions: ['noteWait', 'yieldPlace'], description: 'Persons take their time: whoever waits for one yields its place.' },
+          { actions: 'noteWait' },
+        ],
         'run.cancel': { target: '.cancelling', actions: 'failCancelled' },
       },
       initial: 'planning',
@@ -581,8 +592,4 @@ export function unanswered(context: Pick<RunContext, 'steps'>): readonly { reado
     .map((origin) => context.steps.filter((step) => step.origin === origin))
     .filter((tries) => !tries.some((step) => step.state === 'done'))
     .map((tries) => ({ id: tries[0]!.id, task: tries[0]!.task, reason: tries.at(-1)!.reason ?? 'no answer' }))
-}
-
-function refusal(explanation: string, by: string): Verdict {
-  return { accepted: false, reasons: ['not-judged'], explanation, confidence: { value: null, source: 'missing' }, by }
 }

@@ -54,7 +54,17 @@ export interface TraceJudgement {
   readonly reasons: readonly string[]
   /** Sources that stood up to verification. */
   readonly sourcesVerified: readonly unknown[]
+  /** What each verifier said, in the order in which they were asked. */
+  readonly verdicts: readonly TracedVerdict[]
   readonly failure: string | null
+}
+
+export interface TracedVerdict {
+  readonly by: string
+  readonly accepted: boolean
+  readonly reasons: readonly string[]
+  readonly explanation: string
+  readonly confidence: Confidence
 }
 
 export type TraceHalf = TraceIntent | TraceOutcome | TraceJudgement

@@ -6,19 +6,20 @@
 import { assign, type AnyStateMachine, type PromiseActorLogic } from 'xstate'
 import { z } from 'zod'
 import { ConfigError } from '../errors.js'
-import { agentFailure, agentMachine, type AgentContext, type AgentOutput, type AgentTask, type Goal, type Verdict } from '../machines/agent.machine.js'
+import { agentFailure, agentMachine, type AgentContext, type AgentOutput, type AgentTask, type Goal } from '../machines/agent.machine.js'
 import type { PlannedAction } from '../machines/approval.js'
 import { defaultBackoff, type Backoff } from '../machines/backoff.js'
 import { callMachine, type CallInput, type CallOutput } from '../machines/call.machine.js'
 import { noConfidence, passes, type Confidence } from '../machines/gate.js'
-import { external, fromAsk, repeatable, type EffectArgs, type Reconciled } from '../protocol.js'
+import { external, repeatable, type EffectArgs, type Reconciled } from '../protocol.js'
 import { checkId } from '../runtime/identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from '../runtime/json.js'
 import { digestOf, canonicalJson, isIntact } from './canonical.js'
 import { aModel, attemptLogic, type Completion, type ModelRef, type Models } from './model-call.js'
-import { aFunction, anything, atOnce, given, having, isObject, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
+import { aFunction, anything, atOnce, given, isObject, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
 import type { ModelMessage, ModelRequest } from './ports/model-client.js'
 import { free, worstCaseOf } from './prices.js'
+import { agentsAmong, modelsAmong, strategiesCheck, strategiesOf, verifierOf, type Judged, type Verifier, type VerifyWith } from './verification.js'
 
 /** A rendered prompt: text, and given at once; what takes time belongs in `gather`. */
 export interface Prompt {
@@ -52,9 +53,6 @@ export interface ExternalActionOptions<TInput> {
   readonly reconcile?: (args: EffectArgs<TInput>) => Promise<Reconciled<unknown>> | Reconciled<unknown>
 }
 
-/** Judges an output: an actor of its own. */
-export type Verifier = PromiseActorLogic<Verdict, { task: AgentTask; output: unknown; confidence: Confidence }>
-
 export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   /** Name of its machine. `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
   readonly name: string
@@ -78,9 +76,13 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   readonly give?: (args: AnswerArgs<TInput, TOutput>) => TGiven
   /** The confidence from which an answer is accepted without verification, 0 to 1. Default: any, unless `verifyWith` is given; then none. */
   readonly accept?: { readonly confidence: number }
-  /** Who judges what is not accepted by itself: the name of an agent, asked through the run, or an actor. Default: nobody, it fails. */
-  readonly verifyWith?: string | Verifier
-  /** How long a verdict is waited for, ms, at least 1. Default an hour. */
+  /**
+   * Who judges what is not accepted by itself: the name of an agent, asked through the run; a strategy, such as
+   * `{ strategy: 'person', why }`; an actor; or several of them, each of which judges what the one before let pass. Default:
+   * nobody, it fails.
+   */
+  readonly verifyWith?: VerifyWith<TInput, TGiven>
+  /** How long the verdict of another agent is waited for, or of a check of sources, ms, at least 1. Default an hour. */
   readonly verifyDeadlineMs?: number
   /** What an accepted output calls for: external actions by name, in their order. Default: nothing. */
   readonly act?: (args: { readonly output: TGiven; readonly input: TInput }) => readonly PlannedAction[]
@@ -112,9 +114,10 @@ export interface AgentServices {
 export interface AgentDefinition {
   readonly name: string
   readonly version: string
+  /** Also those of its verification. */
   readonly models: readonly ModelRef[]
-  /** The name of the agent that verifies, if it is one. */
-  readonly verifiedBy: string | undefined
+  /** Names of the agents that verify. */
+  readonly verifiedBy: readonly string[]
   machine(services: AgentServices): AnyStateMachine
 }
 
@@ -143,7 +146,7 @@ const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   confidence: optional(aFunction),
   give: optional(aFunction),
   accept: optional(optionsOf<{ confidence: number }>({ confidence: share })),
-  verifyWith: optional((name, value) => (typeof value === 'string' ? anId : having('the name of an agent or an actor such as repeatable(...) gives', 'transition'))(name, value)),
+  verifyWith: optional(strategiesCheck),
   verifyDeadlineMs: optional(milliseconds),
   act: optional(aFunction),
   externalActions: optional(externalActionsByName),
@@ -167,11 +170,12 @@ export function defineAgent<TInput, TOutput, TGiven = TOutput>(options: AgentOpt
   agentOptions(`agent ${name}: `, options)
   const models = [options.model].flat() as ModelRef[]
   const schema = schemaOf(options.output, name)
+  const strategies = strategiesOf(options.verifyWith)
   return {
     name,
     version,
-    models,
-    verifiedBy: typeof options.verifyWith === 'string' ? options.verifyWith : undefined,
+    models: [...models, ...modelsAmong(strategies)],
+    verifiedBy: agentsAmong(strategies),
     machine: (services) => machineOf(options, { name, version, models, schema }, services),
   }
 }
@@ -192,31 +196,55 @@ function schemaOf(output: z.ZodType, agent: string): Record<string, unknown> {
 }
 
 function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, resolved: Resolved, services: AgentServices): AnyStateMachine {
-  const { accept, verifyWith } = options
+  const { accept } = options
+  const strategies = strategiesOf(options.verifyWith)
+  const asksRun = agentsAmong(strategies).length > 0
+  const inputOf = (task: AgentTask): TInput => parse(options.input, task.input, `the task of ${resolved.name}`)
+  const materialOf = async (task: AgentTask): Promise<unknown> => (task.runAddress === undefined ? null : await services.material(task.runAddress))
+  const call = callMachine.provide({ actors: { attempt: attemptLogic(services.models, (signal) => services.ready(signal)) } })
+  const gather = repeatable(async ({ input: { task }, signal }: { input: { task: AgentTask }; signal: AbortSignal }) => {
+    const input = inputOf(task)
+    if (!options.gather) return null
+    return options.gather({ input, goal: task.goal, material: await materialOf(task), signal })
+  })
+  const judged: Judged = {
+    agent: resolved.name,
+    version: resolved.version,
+    deadlineMs: options.verifyDeadlineMs ?? hourMs,
+    inputOf,
+    materialOf,
+    gather,
+    call,
+    callFor: (id, models, about) => storable('the call', callFor(options, { ...resolved, id, models: models ?? resolved.models }, services.models, about)),
+    read: (answer, about) => readAnswer(options, resolved.name, about, answer),
+  }
   return agentMachine.provide({
     actors: {
-      call: callMachine.provide({ actors: { attempt: attemptLogic(services.models, (signal) => services.ready(signal)) } }),
-      gather: repeatable(async ({ input: { task }, signal }: { input: { task: AgentTask }; signal: AbortSignal }) => {
-        const input = parse(options.input, task.input, `the task of ${resolved.name}`)
-        if (!options.gather) return null
-        const material = task.runAddress === undefined ? null : await services.material(task.runAddress)
-        return options.gather({ input, goal: task.goal, material, signal })
-      }),
-      verify: typeof verifyWith === 'object' ? verifyWith : askRun(verifyWith ?? '', options.verifyDeadlineMs ?? hourMs),
+      call,
+      gather,
+      ...(strategies.length === 0 ? {} : { verify: verifierOf(strategies, judged) as Verifier }),
       act: actLogic(options.externalActions ?? {}),
     },
     guards: {
-      passesGate: ({ context }) => (accept ? passes(context.confidence, accept.confidence) : verifyWith === undefined),
-      canBeVerified: ({ context }) => typeof verifyWith === 'object' || (verifyWith !== undefined && context.task?.runAddress !== undefined),
+      passesGate: ({ context }) => (accept ? passes(context.confidence, accept.confidence) : strategies.length === 0),
+      canBeVerified: ({ context }) => strategies.length > 0 && (!asksRun || context.task?.runAddress !== undefined),
     },
     delays: { approvalDeadline: options.approvalDeadlineMs ?? 7 * 24 * hourMs },
     actions: {
-      prepareCall: assign(({ context }) => attempt('prompt', () => ({ call: storable('the call', callFor(options, resolved, services.models, context)) }))),
-      readAnswer: assign(({ context, event }) => readAnswer(options, resolved.name, context, (event as unknown as { output: CallOutput }).output)),
+      prepareCall: assign(({ context }) => attempt('prompt', () => ({ call: storable('the call', callFor(options, { ...resolved, id: 'call' }, services.models, aboutOf(context))) }))),
+      readAnswer: assign(({ context, event }) => readAnswer(options, resolved.name, aboutOf(context), (event as unknown as { output: CallOutput }).output)),
       planActions: assign(({ context }) => attempt('plan', () => planFor(options, resolved, context))),
     },
   }) as AnyStateMachine
 }
+
+/** What a call and its answer are made and read from. */
+interface About {
+  readonly task: AgentTask
+  readonly gathered: unknown
+}
+
+const aboutOf = ({ task, gathered }: AgentContext): About => ({ task: task!, gathered })
 
 /** What user code does here is part of a turn: a throw is a failure of the agent with its reason, not of the machine. */
 function attempt(reason: 'prompt' | 'plan', run: () => Partial<AgentContext>): Partial<AgentContext> {
@@ -263,11 +291,10 @@ function issuesOf(error: z.ZodError): string {
   return `${shown.join('; ')}${error.issues.length > 3 ? ` and ${error.issues.length - 3} more` : ''}`
 }
 
-function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { name, version, models, schema }: Resolved, known: Models, context: AgentContext): CallInput {
-  const task = context.task!
+function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema }: Resolved & { readonly id: string }, known: Models, { task, gathered }: About): CallInput {
   if (!isIntact(task.goal)) throw new GoalBroken(`the goal "${task.goal.text.slice(0, 80)}" does not have the digest ${task.goal.digest}: it was changed on the way`)
   const input = parse(options.input, task.input, `the task of ${name}`)
-  const prompt = atOnce('prompt', options.prompt({ input, goal: task.goal, gathered: context.gathered }))
+  const prompt = atOnce('prompt', options.prompt({ input, goal: task.goal, gathered }))
   rendered('prompt', prompt)
   const completionTokensMax = options.completionTokensMax ?? 4_096
   const request: Omit<ModelRequest, 'task' | 'model'> = {
@@ -279,10 +306,10 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
   const names = task.models ?? models.map((ref) => ref.name)
   const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', prompt.messages, schema])) + promptOverheadBytes
   return {
-    id: 'call',
+    id,
     models: names,
     request,
-    task: { agent: name, input, gathered: context.gathered } satisfies ModelRequest['task'],
+    task: { agent: name, input, gathered } satisfies ModelRequest['task'],
     worst: Object.fromEntries(names.map((model) => [model, worstCaseOf(known.priceOf(model) ?? free, promptBytes, completionTokensMax)])),
     attemptsMax: options.attemptsMax ?? 4,
     backoff: { ...defaultBackoff, ...given(options.backoff) },
@@ -294,7 +321,7 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
 /** What a provider adds around a prompt of its own accord, such as the words that ask for JSON. */
 const promptOverheadBytes = 2_048
 
-function readAnswer<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, agent: string, context: AgentContext, result: CallOutput): Partial<AgentContext> {
+function readAnswer<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, agent: string, { task, gathered }: About, result: CallOutput): Pick<Partial<AgentContext>, 'output' | 'confidence' | 'failure'> {
   if (!result.ok) return { failure: agentFailure(result.reason === 'failed' ? 'model' : result.reason, result.message) }
   const { text, stopReason } = result.response as Completion
   if (stopReason === 'length') return { failure: agentFailure('truncated', `the answer was cut off at ${options.completionTokensMax ?? 4_096} tokens`) }
@@ -307,9 +334,8 @@ function readAnswer<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutp
   }
   const parsed = options.output.safeParse(answer)
   if (!parsed.success) return { failure: agentFailure('malformed', `the answer does not fit ${agent}'s schema: ${issuesOf(parsed.error)}`) }
-  const { gathered } = context
   try {
-    const input = parse(options.input, context.task!.input, `the task of ${agent}`)
+    const input = parse(options.input, task.input, `the task of ${agent}`)
     const args = { output: parsed.data, input, gathered, model: result.model }
     const output: unknown = options.give ? atOnce('give', options.give(args)) : parsed.data
     const confidence = atOnce('confidence', options.confidence?.(args)) ?? noConfidence
@@ -328,9 +354,12 @@ function planFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
   list(anything)('act', wanted)
   const actions = wanted.map((action) => checkedAction(action, options.externalActions ?? {}, name))
   const approval = checkedRequest(options.approval?.({ output, input, actions }))
+  const shown = actions.length === 0 ? { output: output as unknown } : {}
   return {
     planned: actions,
-    approval: approval ? { why: approval.why, actions, digest: digestOf(canonicalJson({ run: task.run, task: task.id, agent: name, version, actions, ...(actions.length === 0 ? { output } : {}) })) } : null,
+    // A person may have decided on the output already.
+    ...(approval ? { decision: null } : {}),
+    approval: approval ? { why: approval.why, actions, ...shown, digest: digestOf(canonicalJson({ run: task.run, task: task.id, agent: name, version, actions, ...shown })) } : null,
   }
 }
 
@@ -343,15 +372,6 @@ export function checkedAction(action: PlannedAction, actions: ExternalActions, w
   const declared = Object.hasOwn(actions, action.name) ? actions[action.name] : undefined
   if (!declared) throw new ConfigError(`${who} has no external action "${action.name}" (it has: ${Object.keys(actions).join(', ') || 'none'})`)
   return storable(`action "${action.name}"`, { name: action.name, input: parse<unknown>(declared.input, action.input, `the input of "${action.name}"`) })
-}
-
-/** Asks the run for the verdict of one of its agents. */
-function askRun(by: string, deadlineMs: number): Verifier {
-  return fromAsk<Verdict, { task: AgentTask; output: unknown; confidence: Confidence }>(({ input: { task, output, confidence } }) => ({
-    to: task.runAddress!,
-    event: { type: 'verification.request', step: task.id, by, output, confidence },
-    deadlineMs,
-  }))
 }
 
 /** One of several external actions, each under a key with its own name (I4). */

@@ -124,7 +124,7 @@ export class Mesh {
       for (const [role, machine] of Object.entries(crew)) if (!names.has(machine)) throw new ConfigError(`run ${name}: its ${role} is "${machine}", which is neither an agent nor a machine of this mesh (there are: ${known}).`)
     }
     for (const { name, verifiedBy } of this.agents.values()) {
-      if (verifiedBy !== undefined && !names.has(verifiedBy)) throw new ConfigError(`agent ${name}: verifyWith is "${verifiedBy}", which is neither an agent nor a machine of this mesh (there are: ${known}). Give it as the checker of the run, or in "agents".`)
+      for (const verifier of verifiedBy) if (!names.has(verifier)) throw new ConfigError(`agent ${name}: verifyWith is "${verifier}", which is neither an agent nor a machine of this mesh (there are: ${known}). Give it as the checker of the run, or in "agents".`)
     }
   }
 

@@ -206,10 +206,18 @@ export class RunHandle {
     return runOutput(snapshot.context as unknown as RunContext)
   }
 
-  /** Waits until a person is asked, or it has ended. */
+  /** Waits until a person is asked, by the run or one of its agents, or it has ended. */
   async settled(options: WaitOptions = {}): Promise<RunStatus> {
-    const snapshot = await this.actor.waitFor((s) => isSettled(stateOf(s as unknown as XMachineSnapshot)), options)
-    return statusOf(this.id, snapshot as unknown as XMachineSnapshot)
+    for (let waiting = ''; ; ) {
+      const snapshot = await this.actor.waitFor((s) => {
+        const status = statusOf(this.id, s as unknown as XMachineSnapshot)
+        return isSettled(status.state) || personsAwaited(status) !== waiting
+      }, options)
+      const status = statusOf(this.id, snapshot as unknown as XMachineSnapshot)
+      // An agent that has heard its person tells the run so a moment later.
+      if (isSettled(status.state) || (await this.pending()).length > 0) return status
+      waiting = personsAwaited(status)
+    }
   }
 
   /** What persons are to approve: the run's own request and those of its agents, in the order in which these were engaged. */
@@ -317,6 +325,11 @@ export class RunHandle {
 
 function isSettled(state: RunState): boolean {
   return endStates.has(state) || state === 'approvalPending' || state === 'unsure'
+}
+
+/** Which of its agents wait for a person. */
+function personsAwaited({ members }: RunStatus): string {
+  return members.filter(({ awaitsPerson }) => awaitsPerson).map(({ id }) => id).join(' ')
 }
 
 const actionFailed = 'actionFailed'

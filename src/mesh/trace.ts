@@ -5,7 +5,7 @@
  */
 import type { Amounts } from '../machines/ledger.js'
 import type { Confidence } from '../machines/gate.js'
-import { traceStream, type TraceHalf, type TraceIntent, type TraceJudgement, type TraceOutcome } from '../machines/trace.js'
+import { traceStream, type TraceHalf, type TraceIntent, type TraceJudgement, type TraceOutcome, type TracedVerdict } from '../machines/trace.js'
 import type { StreamDrain } from '../runtime/stream-drain.js'
 import type { StreamRecord } from '../runtime/streams.js'
 import type { ActorSystem } from '../runtime/system.js'
@@ -56,6 +56,8 @@ export interface TraceRecord {
   readonly accepted: boolean | null
   readonly reasons: readonly string[]
   readonly sourcesVerified: readonly unknown[]
+  /** What each verifier said, in the order in which they were asked. */
+  readonly verdicts: readonly TracedVerdict[]
   /** Why the attempt failed, or what became of its answer. */
   readonly error: string | null
 }
@@ -134,6 +136,7 @@ function recordOf({ intent: { run, by, at, value }, outcome, judgement }: { read
     accepted: judged?.accepted ?? null,
     reasons: judged?.reasons ?? [],
     sourcesVerified: judged?.sourcesVerified ?? [],
+    verdicts: judged?.verdicts ?? [],
     error: ended?.error?.message ?? judged?.failure ?? null,
   }
 }

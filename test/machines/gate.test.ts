@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { backoffMs, chanceFrom } from '../../src/machines/backoff.js'
 import { passes, type Confidence } from '../../src/machines/gate.js'
-import { toVerdict } from '../../src/machines/agent.machine.js'
+import { toVerdict } from '../../src/machines/verdict.js'
 
 test('only a number from the threshold to 1, of somebody who stands for it, passes', () => {
   const pass = (value: unknown, source: Confidence['source'] = 'self'): boolean => passes({ value, source } as Confidence, 0.8)

@@ -97,7 +97,11 @@ function replay(machine: AnyStateMachine, input: unknown, path: readonly EventOb
       // Its first microsteps come while it is being made.
       if (event.type !== '@xstate.microstep' || (root && event.actorRef !== root)) return
       const { _transitions: transitions, snapshot } = event as unknown as { _transitions: (XTransition & { source: XStateNode })[]; snapshot: { _nodes: XStateNode[] } }
-      for (const transition of transitions) taken.add(nameOf(transition.source, transition))
+      for (const transition of transitions) {
+        taken.add(nameOf(transition.source, transition))
+        // A state that is left at once is in no snapshot.
+        visited.add(transition.source.id)
+      }
       for (const node of snapshot._nodes) visited.add(node.id)
     },
   })

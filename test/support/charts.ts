@@ -1,10 +1,15 @@
-/** The four charts with implementations that let a walk reach everything, and the events worth trying in each situation. */
-import { assign, type AnyMachineSnapshot, type AnyStateMachine, type EventObject } from 'xstate'
-import { agentFailure, agentMachine, type AgentContext, type AgentTask, type Verdict } from '../../src/machines/agent.machine.js'
+/** The charts with implementations that let a walk reach everything, and the events worth trying in each situation. */
+import { assign, fromPromise, type AnyMachineSnapshot, type AnyStateMachine, type EventObject } from 'xstate'
+import { agentFailure, agentMachine, type AgentContext, type AgentTask } from '../../src/machines/agent.machine.js'
+import type { Verdict } from '../../src/machines/verdict.js'
 import { defaultBackoff } from '../../src/machines/backoff.js'
 import { callMachine, type AttemptOutcome, type CallContext, type CallInput, type CallOutput } from '../../src/machines/call.machine.js'
+import { inOrderMachine, type InOrderContext } from '../../src/machines/in-order.machine.js'
 import { nothing } from '../../src/machines/ledger.js'
+import { personMachine, type PersonContext } from '../../src/machines/person.machine.js'
+import { rederivationGuards, rederivationMachine, type RederivationContext } from '../../src/machines/rederivation.machine.js'
 import { runMachine, type RunContext, type RunInput } from '../../src/machines/run.machine.js'
+import { sourceCheckMachine, type SourceCheckContext } from '../../src/machines/source-check.machine.js'
 import { supervisorMachine, type SupervisorContext } from '../../src/machines/supervisor.machine.js'
 
 export interface Chart {
@@ -129,6 +134,7 @@ const agent: Chart = {
       planActions: assign(({ context }) => ({
         planned: context.output === 'act' || context.output === 'ask' ? [{ name: 'mail', input: 1 }, { name: 'mail', input: 2 }] : [],
         approval: context.output === 'ask' ? { why: 'so', actions: [], digest: 'd1' } : null,
+        decision: null,
         failure: context.output === 'unplannable' ? agentFailure('plan', 'no plan') : null,
       })),
     },
@@ -148,6 +154,7 @@ const agent: Chart = {
     done('verify', verdict(false)),
     done('verify', 'what?'),
     error('verify', 'nobody'),
+    event('person.ask', { request: { why: 'so', actions: [], output: 1, digest: 'd1' } }),
     event('approval.decide', { digest: 'd1', approved: true, by: 'ann' }),
     event('approval.decide', { digest: 'd1', approved: false, by: 'ann', note: 'no' }),
     event('approval.decide', { digest: 'd2', approved: true, by: 'eve' }),
@@ -159,7 +166,7 @@ const agent: Chart = {
     event('action.resolve', { happened: false, by: 'ann' }),
     event('action.resolve', { happened: 'perhaps', by: 'ann' }),
   ],
-  facet: ({ output, gathered, acted, decision, failure, ledger }: AgentContext) => [output, gathered, acted.length, decision?.approved, failure?.reason, Object.keys(ledger.reserved)],
+  facet: ({ output, gathered, acted, approval, decision, failure, ledger }: AgentContext) => [output, gathered, acted.length, approval?.digest, decision?.approved, failure?.reason, Object.keys(ledger.reserved)],
 }
 
 export const runInput: RunInput = {
@@ -217,6 +224,8 @@ const run: Chart = {
         event('supervisor.refused', { id: `${id}.replan`, reason: 'overflow' }),
       ]),
       event('supervisor.started', { id: 'plan', at: 1 }),
+      event('person.wait', { id: 'plan', waits: true }),
+      event('person.wait', { id: 'plan', waits: false }),
       event('supervisor.restarting', { id: 'plan', at: 1, message: 'm', delayMs: 1 }),
       ...['plain', 'act', 'ask', 'show', 'unplannable'].map((report) => ended('report', report)),
       failed('report'),
@@ -246,4 +255,77 @@ const run: Chart = {
   ],
 }
 
-export const charts: readonly Chart[] = [agent, supervisor, run, call]
+const judged = { input: { task: task('t'), output: 1, confidence: { value: 0.5, source: 'self' } } }
+const decided = (approved: boolean): EventObject => event('person.decided', { decision: { digest: 'd1', approved, by: 'ann', note: '', at: 1 } })
+
+const sourceCheck: Chart = {
+  name: 'source check',
+  machine: sourceCheckMachine,
+  walkable: sourceCheckMachine as AnyStateMachine,
+  inputs: [judged.input],
+  events: () => [done('check', verdict(true)), done('check', verdict(false)), done('check', 'what?'), error('check', 'no disk'), after('deadline', 'sourceCheck.reading')],
+  facet: (context: SourceCheckContext) => context.verdict?.explanation,
+}
+
+const person: Chart = {
+  name: 'person',
+  machine: personMachine,
+  walkable: personMachine.provide({
+    actions: { prepareRequest: assign(({ context }) => (context.input.output === 1 ? { request: { why: 'so', actions: [], output: 1, digest: 'd1' } } : { verdict: verdict(false) })), askPerson: () => {} },
+  }) as AnyStateMachine,
+  inputs: [judged.input, { ...judged.input, output: 2 }],
+  events: () => [decided(true), decided(false), after('deadline', 'person.waiting')],
+  facet: (context: PersonContext) => context.verdict?.explanation,
+}
+
+const rederivation: Chart = {
+  name: 'rederivation',
+  machine: rederivationMachine,
+  walkable: rederivationMachine.provide({
+    guards: rederivationGuards({ times: 3, agreement: 0.75 }),
+    actions: {
+      prepareCall: assign(({ context }) => (context.gathered === 'bad' ? { verdict: verdict(false) } : { call: callInput })),
+      readDerivation: assign(({ context, event: e }) => {
+        const { response } = (e as unknown as { output: { response: unknown } }).output
+        return { derivations: [...context.derivations, { attempt: 'a', output: response, confidence: { value: null, source: 'missing' as const }, agrees: response === 'same', failure: response === 'none' ? 'no answer' : null }] }
+      }),
+      askAgent: () => {},
+    },
+  }) as AnyStateMachine,
+  inputs: [judged.input],
+  events: () => [
+    done('gather', 'good'),
+    done('gather', 'bad'),
+    error('gather', 'no file'),
+    ...['same', 'other', 'none'].map((response) => done('call', { ok: true, model: 'x/a', response, attempts: [{}] })),
+    event('call.reserve', { id: 'r-1.1', worst }),
+    event('call.settle', { id: 'r-1.1', cost: worst }),
+    event('ledger.reserved'),
+    event('ledger.refused'),
+  ],
+  facet: ({ derivations, gathered, verdict: given }: RederivationContext) => [derivations.map(({ agrees, failure }) => [agrees, failure]), gathered, given?.explanation],
+}
+
+const silent = fromPromise<Verdict>(() => new Promise(() => {}))
+const inOrderOf = ['sources', 'critic', 'person'].map((name) => ({ name, description: `${name} judges it.`, logic: silent }))
+const inOrder: Chart = {
+  name: 'in order',
+  machine: inOrderMachine(inOrderOf),
+  walkable: inOrderMachine(inOrderOf).provide({ actions: { askAgent: () => {} } }) as AnyStateMachine,
+  inputs: [judged.input],
+  events: () => [
+    done('verifier', verdict(true)),
+    done('verifier', { ...verdict(true), output: 2, refused: [{ finding: 1, reasons: ['wrong'], explanation: 'so' }] }),
+    done('verifier', verdict(false)),
+    error('verifier', 'nobody'),
+    event('call.reserve', { id: 'r-1.1', worst }),
+    event('call.settle', { id: 'r-1.1', cost: worst }),
+    event('person.ask', { request: { why: 'so', actions: [], output: 1, digest: 'd1' } }),
+    event('ledger.reserved'),
+    event('ledger.refused'),
+    decided(true),
+  ],
+  facet: (context: InOrderContext) => context.verdicts.map(({ accepted, output }) => [accepted, output]),
+}
+
+export const charts: readonly Chart[] = [agent, supervisor, run, call, sourceCheck, rederivation, person, inOrder]

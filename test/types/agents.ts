@@ -53,7 +53,17 @@ const researcher = defineAgent({
     return { findings: [output.claim] }
   },
   accept: { confidence: 0.9 },
-  verifyWith: 'critic',
+  verifyWith: [
+    'critic',
+    {
+      strategy: 'sources',
+      citations: ({ output, input }) => (is<typeof output, { findings: string[] }>(true), is<typeof input, { question: string; limit: number }>(true), output.findings.map((finding) => ({ finding, source: 'a.md', quote: finding }))),
+      read: ({ source, material }) => (is<typeof material, unknown>(true), Promise.resolve(source)),
+      keep: ({ output, findings }) => ({ ...output, findings: findings as string[] }),
+    },
+    { strategy: 'rederivation', times: 2, model, agrees: ({ output, other }) => (is<typeof other, { findings: string[] }>(true), output.findings.length === other.findings.length) },
+    { strategy: 'person', why: ({ output }) => `${output.findings.length} findings` },
+  ],
   act: ({ output }) => {
     is<typeof output, { findings: string[] }>(true)
     return output.findings.map((text) => ({ name: 'post', input: { text } }))
@@ -90,6 +100,8 @@ defineAgent({ ...common, prompt: () => ({ messages: [{ role: 'system', content: 
 defineAgent({ ...common, prompt: () => ({ messages: [] }), confidence: () => ({ value: 1, source: 'gut' }) })
 // @ts-expect-error TS2322 an approval says why
 defineAgent({ ...common, prompt: () => ({ messages: [] }), approval: () => true })
+// @ts-expect-error TS2322 a check of sources reads them
+defineAgent({ ...common, prompt: () => ({ messages: [] }), verifyWith: { strategy: 'sources', citations: () => [] } })
 // @ts-expect-error TS2353 there is no such option: retries are the mesh's
 defineAgent({ ...common, prompt: () => ({ messages: [] }), retries: 3 })
 
