@@ -9,7 +9,7 @@ const manifest = JSON.parse(readFileSync('package.json', 'utf8'))
 const entryPoints = Object.keys(manifest.exports).filter((path) => path !== './package.json').map((path) => path.replace('.', 'holdfast'))
 
 /** The package that an entry point asks for first, beside xstate and zod. */
-const needs = { 'holdfast/lmdb': 'lmdb', 'holdfast/redis': 'ioredis', 'holdfast/anthropic': '@anthropic-ai/sdk', 'holdfast/offline': 'minisearch', 'holdfast/inspect': 'ws' }
+const needs = { 'holdfast/lmdb': 'lmdb', 'holdfast/redis': 'ioredis', 'holdfast/anthropic': '@anthropic-ai/sdk', 'holdfast/offline': 'minisearch', 'holdfast/inspect': 'ws', 'holdfast/testing/fast-check': 'fast-check', 'holdfast/testing/graph': '@xstate/graph' }
 
 const base = { target: 'es2022', module: 'nodenext', lib: ['es2022'], types: ['node'], strict: true, exactOptionalPropertyTypes: false, skipLibCheck: false, noEmit: true }
 const variants = [
@@ -22,6 +22,8 @@ const foreign = [{ file: /\bnode_modules\/xstate\/dist\/declarations\/src\/setup
 
 // Its name holds what a URL would take for something else.
 const scratch = mkdtempSync(join(tmpdir(), 'holdfast consumer#%20'))
+/** Vite cannot take such a name. */
+const plain = mkdtempSync(join(tmpdir(), 'holdfast-consumer-'))
 let failures = 0
 try {
   const { filename, files } = pack()
@@ -34,13 +36,15 @@ try {
   for (const name of readdirSync('test/types')) writeFileSync(join(whole, name), readFileSync(join('test/types', name)))
   for (const variant of variants) check(`test/types compiles: ${variant.name}`, () => compile(whole, variant))
   check('test/types compiles but for what it refuses, which is refused for the reason it gives: nodenext', () => refusalsOf(whole))
+  const testing = project('testing', tarball, [...required, 'fast-check', '@xstate/graph', 'vitest'], plain)
+  for (const runner of ['node:test', 'vitest']) check(`what is there for tests works under ${runner}`, () => testsUnder(testing, runner))
   const bare = project('bare', tarball, ['xstate', 'zod', '@types/node'])
   check('each entry point needs its own packages only, and names the one that is missing', () => needsOf(bare))
   check('so do its types', () => typeNeedsOf(bare))
   const usual = project('usual', tarball, required)
   check('the command runs, without the optional packages', () => commandIn(usual))
 } finally {
-  rmSync(scratch, { recursive: true, force: true })
+  for (const folder of [scratch, plain]) rmSync(folder, { recursive: true, force: true })
 }
 process.exitCode = failures === 0 ? 0 : 1
 
@@ -61,8 +65,8 @@ function pack() {
 }
 
 /** A project that has the package installed, and these beside it. */
-function project(name, tarball, packages) {
-  const folder = join(scratch, name)
+function project(name, tarball, packages, within = scratch) {
+  const folder = join(within, name)
   const home = join(folder, 'node_modules', 'holdfast')
   mkdirSync(home, { recursive: true })
   const { status, stderr } = spawnSync('tar', ['-xzf', tarball, '-C', home, '--strip-components=1'], { encoding: 'utf8' })
@@ -147,9 +151,50 @@ function needsOf(folder) {
   return entryPoints.flatMap((path) => {
     const { stdout } = nodeIn(folder, `await import('${path}').then(() => console.log('there'), ({ message }) => console.log(message))`)
     const said = stdout.trim()
-    const expected = needs[path] === undefined ? /^there$/ : new RegExp(`^Cannot find package '${needs[path]}' imported from .*/holdfast/dist/adapters/`)
+    const expected = needs[path] === undefined ? /^there$/ : new RegExp(`^Cannot find package '${needs[path]}' imported from .*/holdfast/dist/(?:adapters|testing)/`)
     return expected.test(said) ? [] : [`${path}: ${said}`]
   })
+}
+
+/** The store contract, a crash test, a property and a walk, as users write them. */
+function testsUnder(folder, runner) {
+  writeFileSync(
+    join(folder, 'user.test.js'),
+    `import assert from 'node:assert/strict'
+import { test } from '${runner}'
+import fc from 'fast-check'
+import { MemoryDatabase, MemoryStore } from 'holdfast/memory'
+import { crashTest, storeContract } from 'holdfast/testing'
+import { actorModel, eventArbitrary } from 'holdfast/testing/fast-check'
+import { walkChart } from 'holdfast/testing/graph'
+import { assign, setup } from 'xstate'
+import { z } from 'zod'
+
+const order = setup({ actions: { pay: assign({ paid: ({ context, event }) => context.paid + event.cents }) } }).createMachine({
+  id: 'order', context: { paid: 0 }, initial: 'open',
+  states: { open: { on: { pay: { actions: 'pay' } }, after: { 1000: 'lapsed' } }, lapsed: { type: 'final' } },
+})
+const create = async () => {
+  const database = new MemoryDatabase()
+  return { connect: () => new MemoryStore({ database }), node: (id) => ({ id }), dispose: async () => {} }
+}
+for (const { name, run } of storeContract({ create })) test(name, run)
+test('a crash test', async () => assert.ok((await crashTest(order, { steps: [{ type: 'pay', cents: 1 }] })).runs > 0))
+test('a property', async () => {
+  const model = actorModel(order, { events: eventArbitrary(order, { pay: z.object({ cents: z.int().min(0) }) }) })
+  await fc.assert(fc.asyncProperty(model.commands, model.run), { numRuns: 10 })
+})
+test('a walk', () => {
+  const walk = walkChart(order, { events: [{ type: 'pay', cents: 1 }] })
+  assert.deepEqual(walk.transitions.missing, [], String(walk))
+})
+`,
+  )
+  const args = runner === 'vitest' ? [resolve('node_modules/vitest/vitest.mjs'), 'run', '--reporter=tap-flat'] : ['--test', '--test-reporter=tap', 'user.test.js']
+  const { NODE_TEST_CONTEXT: _, VITEST: __, ...env } = process.env
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8', env })
+  const passed = stdout.match(/^\s*ok \d+/gm)?.length ?? 0
+  return [...(status === 0 ? [] : [`${runner} ended with ${status}: ${stdout.slice(-2_000)}${stderr.slice(-2_000)}`]), ...(passed < 20 ? [`only ${passed} passed`] : [])]
 }
 
 function typeNeedsOf(folder) {

@@ -153,7 +153,7 @@ function examine(value: unknown, depth: number, limits: JsonLimits): 0 | 1 | 2 {
 }
 
 /** Keys that reach a prototype when copied by `Object.assign` or a path setter. */
-function isForbiddenKey(key: string): boolean {
+export function isForbiddenKey(key: string): boolean {
   return key === '__proto__' || key === 'constructor' || key === 'prototype'
 }
 

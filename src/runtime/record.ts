@@ -11,7 +11,7 @@ import { InvalidIdError, SnapshotError, TurnError, toStoredError } from '../erro
 import type { Command } from '../protocol.js'
 import { actionNameOf, idPath, isExternal, srcPath } from './effect-names.js'
 import { checkEvent } from './envelope.js'
-import { canonicalJson, checkJson, decodeJson, decodeJsonOf, encodeJson, holdsReference, noJsonLimits, type JsonLimits, type StoredRef } from './json.js'
+import { canonicalJson, checkJson, decodeJson, decodeJsonOf, encodeJson, holdsReference, isForbiddenKey, type JsonLimits, noJsonLimits, type StoredRef } from './json.js'
 import { checkId, childAddress, parseAddress, type Address } from './identity.js'
 import { ofFailedTurn } from './inspection.js'
 import type { MachineDefinition } from './machines.js'
@@ -440,7 +440,7 @@ export class DurableRecord implements TreeHost {
 
   private encodeKey(cell: Cell, key: string, place: number, value: unknown, fields: FieldChanges): void {
     const where = (): string => (cell.number === 0 ? 'context' : `context of "${cell.id}"`)
-    if (!safeKey(key)) checkJson({ [key]: value }, where(), this.host.limits)
+    if (isForbiddenKey(key)) checkJson({ [key]: value }, where(), this.host.limits)
     this.put(fields, `c${cell.number}:${key}`, `${place} ${encodeJson(value, () => `${where()}.${key}`, this.host.limits, this.tree)}`)
   }
 
@@ -598,10 +598,6 @@ function keysOf(context: XMachineSnapshot['context']): number {
   let count = 0
   for (const key in context) if (context[key] !== undefined) count++
   return count
-}
-
-function safeKey(key: string): boolean {
-  return key !== '__proto__' && key !== 'constructor' && key !== 'prototype'
 }
 
 /** Whether all but the context is the same, by reference: XState keeps what a transition did not touch. */

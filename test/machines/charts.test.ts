@@ -5,13 +5,13 @@ import { describe, expect, test } from 'vitest'
 import type { XMachine, XStateNode } from '../../src/runtime/xstate/insides.js'
 import { toMermaid } from '../../src/viz/mermaid.js'
 import { toXStateJson } from '../../src/viz/xstate-json.js'
-import { allNodes, reached, resting, traversal, walk } from '../support/chart-walk.js'
+import { allNodes, resting, traversal, walkChart } from '../../src/testing/graph/walk.js'
 import { charts } from '../support/charts.js'
 
-describe.each(charts)('the $name chart', ({ name, machine, walkable, inputs, events, facet }) => {
+describe.each(charts)('the $name chart', ({ machine, walkable, inputs, events, facet }) => {
   test('every state, transition and guard outcome can be reached', () => {
-    const result = walk(walkable, { inputs, events, facet })
-    console.log(reached(name, result))
+    const result = walkChart(walkable, { inputs: inputs as never, events, facet: facet as never })
+    console.log(String(result))
     expect({ states: result.states.missing, transitions: result.transitions.missing, guards: result.guards.missing }).toEqual({ states: [], transitions: [], guards: [] })
   })
 
@@ -36,7 +36,7 @@ describe.each(charts)('the $name chart', ({ name, machine, walkable, inputs, eve
         getShortestPaths(m, {
           input: input as never,
           limit: 40_000,
-          ...traversal(events, facet),
+          ...traversal<AnyStateMachine>({ events, facet: facet as never }),
         } as never) as unknown as { state: AnyMachineSnapshot; steps: { event: object }[] }[]
       ).map(({ state, steps }) => JSON.stringify([state.value, steps.map(({ event }) => event)]))
     expect(pathsOf(back)).toEqual(pathsOf(original))
