@@ -12,7 +12,7 @@ import { effectIdOf, type StoredEffect } from './effects.js'
 import { Outgoing, about, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Message, type Parked, type ReplyTo } from './envelope.js'
 import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
 import { isJsonEqual } from './json.js'
-import type { NearTimers } from './near-timers.js'
+import { memberOf, NearTimer, type NearTimers } from './near-timers.js'
 import { deadStream, encodeStreamEntry, ownStream, sharedStream } from './streams.js'
 import { DurableRecord } from './record.js'
 import type { RecordInput, TurnResult } from './turn-result.js'
@@ -90,12 +90,11 @@ export class Dispatcher {
   }
 
   /** A due timer; its removal is part of the commit whatever becomes of it. */
-  timer(batch: Batch, resident: Resident, member: string): void {
-    const first = member.indexOf('|')
-    const key = member.slice(member.indexOf('|', first + 1) + 1)
+  timer(batch: Batch, resident: Resident, timer: NearTimer): void {
+    const { order, key } = timer
     const { record } = resident
-    this.timers.remove(member)
-    batch.part(resident.address).cancelTimer(member)
+    this.timers.remove(order)
+    batch.part(resident.address).cancelTimer(timer.member)
     if (!record) {
       this.context.counters.stale++
     } else if (key === expiryKey) {
@@ -108,7 +107,7 @@ export class Dispatcher {
       if (Number(turns) === record.turns) this.restart(batch, resident, record, from, undefined)
       else this.context.counters.stale++
     } else if (record.status === 'active') {
-      this.turn(batch, resident, record, { kind: 'timer', key, order: member.slice(0, first) }, undefined)
+      this.turn(batch, resident, record, { kind: 'timer', key, order }, undefined)
     }
   }
 
@@ -223,10 +222,8 @@ export class Dispatcher {
       this.restart(batch, resident, record, from, message)
       return
     }
-    const member = `${batch.nextOrder}|${record.address}|${restartKey}${from}:${record.turns}`
+    this.setTimer(batch.part(record.address), new NearTimer(`${batch.nextOrder}r`, record.address, `${restartKey}${from}:${record.turns}`, batch.at + delayMs))
     batch.turns++
-    batch.part(record.address).setTimer(member, batch.at + delayMs)
-    this.timers.add({ member, dueAt: batch.at + delayMs })
     batch.after.push(() => this.context.logger.warn({ ...about(record.address, record.meta.belongs), delayMs }, 'too many children are restarted at once: this one waits'))
   }
 
@@ -338,16 +335,12 @@ export class Dispatcher {
       batch.chars += value === undefined ? name.length : name.length + value.length
     }
     for (const timer of result.timersCancelled) {
-      const member = `${timer.order}|${address}|${timer.key}`
+      const member = memberOf(timer.order, address, timer.key)
       if (timer.order.startsWith(batch.order)) part.forgetTimer(member)
       else part.cancelTimer(member)
-      this.timers.remove(member)
+      this.timers.remove(timer.order)
     }
-    for (const timer of result.timersSet) {
-      const member = `${timer.order}|${address}|${timer.key}`
-      part.setTimer(member, timer.dueAt)
-      this.timers.add({ member, dueAt: timer.dueAt })
-    }
+    for (const { order, key, dueAt } of result.timersSet) this.setTimer(part, new NearTimer(order, address, key, dueAt))
     for (const { cell, running, again } of result.effects) {
       const id = effectIdOf(record, cell)
       if (running) part.beginEffect(id, JSON.stringify({ address, cell: cell.number, attempt: again ? 2 : 1 } satisfies StoredEffect))
@@ -382,11 +375,15 @@ export class Dispatcher {
     })
   }
 
+  private setTimer(part: PartBuilder, timer: NearTimer): void {
+    part.setTimer(timer.member, timer.dueAt)
+    this.timers.add(timer)
+  }
+
   private ended(batch: Batch, part: PartBuilder, record: DurableRecord, how: 'done' | 'stopped' | 'failed', message: Message | undefined): void {
     const at = batch.at + this.context.options.endedRetentionMs
-    const member = `${batch.nextOrder}|${record.address}|${expiryKey}`
-    part.setTimer(member, at)
-    this.timers.add({ member, dueAt: at })
+    // No timer of a turn has a letter in its order.
+    this.setTimer(part, new NearTimer(`${batch.nextOrder}e`, record.address, expiryKey, at))
     if (how === 'failed') {
       const { error } = record.failure!
       this.context.counters.failures++
@@ -553,9 +550,4 @@ function fromCellOf({ number }: Cell): { readonly fromCell?: number } {
 
 function isQuestion(cell: Cell | undefined): boolean {
   return cell !== undefined && ASK in cell.logic
-}
-
-export function addressOfTimer(member: string): Address {
-  const first = member.indexOf('|')
-  return member.slice(first + 1, member.indexOf('|', first + 1)) as Address
 }

@@ -90,7 +90,6 @@ export class Inspectors {
     const made = Object.create(cell) as View
     this.views.set(cell, made)
     made.told = { status: 'active' }
-    made.ref = made
     made.getSnapshot = () => made.told
     const { _parent: parent } = cell
     // Of a durable child it is an actor elsewhere.

@@ -2,10 +2,38 @@
  * The timers of a shard that are due soon, in the order in which they fire; the store has them all. A binary heap whose
  * cancelled entries are dropped when they come to the top.
  */
-export interface NearTimer {
-  /** `order|address|key`, as in the store: sorts timers of one due time as they were set. */
-  readonly member: string
+import type { Address } from './identity.js'
+
+/** Kept for every timer: its parts are strings that its record has anyway. */
+export class NearTimer {
+  /** Unique in the shard; sorts timers of one due time as they were set. */
+  readonly order: string
+  readonly address: Address
+  readonly key: string
   readonly dueAt: number
+
+  constructor(order: string, address: Address, key: string, dueAt: number) {
+    this.order = order
+    this.address = address
+    this.key = key
+    this.dueAt = dueAt
+  }
+
+  /** As the store has it. */
+  static of({ member, dueAt }: { readonly member: string; readonly dueAt: number }): NearTimer {
+    const first = member.indexOf('|')
+    const second = member.indexOf('|', first + 1)
+    return new NearTimer(member.slice(0, first), member.slice(first + 1, second) as Address, member.slice(second + 1), dueAt)
+  }
+
+  /** Its name in the store. */
+  get member(): string {
+    return memberOf(this.order, this.address, this.key)
+  }
+}
+
+export function memberOf(order: string, address: Address, key: string): string {
+  return `${order}|${address}|${key}`
 }
 
 /** So many cancelled entries are not worth a sweep. */
@@ -23,22 +51,23 @@ export class NearTimers {
   horizon = Infinity
 
   add(timer: NearTimer): void {
-    if (timer.dueAt > this.horizon || this.live.has(timer.member)) return
-    this.live.set(timer.member, timer)
+    if (timer.dueAt > this.horizon || this.live.has(timer.order)) return
+    this.live.set(timer.order, timer)
     if (this.heap.length > 2 * this.live.size + deadMin) this.sweep()
     this.heap.push(timer)
     this.up(this.heap.length - 1)
   }
 
-  remove(member: string): void {
-    this.live.delete(member)
+  /** Forgets it, if it is here. */
+  remove(order: string): void {
+    this.live.delete(order)
   }
 
   /** The timer that fires next, left in place. */
   peek(): NearTimer | undefined {
     for (;;) {
       const top = this.heap[0]
-      if (!top || this.live.get(top.member) === top) return top
+      if (!top || this.live.get(top.order) === top) return top
       this.dropTop()
     }
   }
@@ -56,18 +85,18 @@ export class NearTimers {
     for (const timer of sorted) this.add(timer)
   }
 
-  /** Some timers due by then, in no order: whose records had better be at hand. */
-  dueBy(at: number, max: number): string[] {
-    const members: string[] = []
+  /** Whose timers are due by then, some of them, in no order: their records had better be at hand. */
+  dueBy(at: number, max: number): Address[] {
+    const addresses: Address[] = []
     const visit = (i: number): void => {
       const timer = this.heap[i]
-      if (!timer || timer.dueAt > at || members.length >= max) return
-      if (this.live.get(timer.member) === timer) members.push(timer.member)
+      if (!timer || timer.dueAt > at || addresses.length >= max) return
+      if (this.live.get(timer.order) === timer) addresses.push(timer.address)
       visit(2 * i + 1)
       visit(2 * i + 2)
     }
     visit(0)
-    return members
+    return addresses
   }
 
   clear(): void {
@@ -77,7 +106,7 @@ export class NearTimers {
 
   /** Cancelled entries that never come to the top would stay for as long as the one above them waits. */
   private sweep(): void {
-    const kept = this.heap.filter((timer) => this.live.get(timer.member) === timer)
+    const kept = this.heap.filter((timer) => this.live.get(timer.order) === timer)
     this.heap.length = 0
     for (const timer of kept) {
       this.heap.push(timer)
@@ -119,5 +148,5 @@ export class NearTimers {
 }
 
 function before(a: NearTimer, b: NearTimer): boolean {
-  return a.dueAt < b.dueAt || (a.dueAt === b.dueAt && a.member < b.member)
+  return a.dueAt < b.dueAt || (a.dueAt === b.dueAt && a.order < b.order)
 }

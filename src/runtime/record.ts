@@ -16,11 +16,12 @@ import { checkId, childAddress, parseAddress, type Address } from './identity.js
 import { ofFailedTurn } from './inspection.js'
 import type { MachineDefinition } from './machines.js'
 import { withOne } from './small-collections.js'
-import { addressSumOf, eraseCell, seal, toStoredCell, unsealAll, type Failure, type FieldChanges, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
+import { addressSumOf, eraseCell, seal, sumLength, toStoredCell, unseal, type Failure, type FieldChanges, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
 import { Result, type RecordInput, type TurnResult } from './turn-result.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { isEffectKind, type XEvent, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
 import { RemoteRef, isCell, type Cell } from './xstate/refs.js'
+import { shareCommon } from './xstate/snapshots.js'
 import { Turn, type Act, type Timer } from './xstate/turn.js'
 
 /** The event of a turn as it was before the turn. */
@@ -42,11 +43,11 @@ export class DurableRecord implements TreeHost {
   readonly definition: MachineDefinition
   readonly tree: ActorTree
   meta: RecordMeta
-  status: RecordStatus = 'active'
+  status: RecordStatus
   failure: Failure | undefined
-  turns = 0
+  turns: number
   /** Namespace time at which the record ended; 0 while it is active. */
-  endedAt = 0
+  endedAt: number
   /** Entries per invoke, by id path; undefined until the first effect starts. */
   private entries: Readonly<Record<string, number>> | undefined
   /** External actions of a run by name, with a digest of their arguments: a restart from input does not forget them. */
@@ -54,7 +55,7 @@ export class DurableRecord implements TreeHost {
   private readonly host: RecordHost
   private readonly addressSum: number
   /** Whether the store has `m`. */
-  private introduced = false
+  private introduced: boolean
 
   constructor(host: RecordHost, address: Address, definition: MachineDefinition, meta: RecordMeta) {
     this.host = host
@@ -62,6 +63,13 @@ export class DurableRecord implements TreeHost {
     this.definition = definition
     this.meta = meta
     this.addressSum = addressSumOf(address)
+    this.status = 'active'
+    this.failure = undefined
+    this.turns = 0
+    this.endedAt = 0
+    this.entries = undefined
+    this.asked = undefined
+    this.introduced = false
     this.tree = new ActorTree(this, definition.machine)
     // To its machine a durable child has a parent like any other: sendParent reaches it.
     if (meta.parent) this.tree.root._parent = host.remote(meta.parent, meta.parentCell) as unknown as Cell
@@ -458,6 +466,7 @@ export class DurableRecord implements TreeHost {
 
   private markSaved(cell: Cell): void {
     if (cell.kind === 'machine') {
+      if (cell._snapshot !== cell.saved) shareCommon(cell._snapshot as XMachineSnapshot)
       const { context } = cell._snapshot as XMachineSnapshot
       if (context !== (cell.saved as XMachineSnapshot | undefined)?.context) cell.keys = keysOf(context)
     }
@@ -480,12 +489,11 @@ export class DurableRecord implements TreeHost {
    * @throws SnapshotError when a field is damaged or missing, or names what the machine does not have
    */
   static decode(host: RecordHost, address: Address, stored: StoredFields, meta: RecordMeta, definition: MachineDefinition): DurableRecord {
-    const values = unsealAll(address, stored)
-    const text = values.get('m')!
-    const revived = holdsReference(text) ? (decodeJson(text, (ref) => host.remote(ref.address ?? ref.id, ref.n)) as RecordMeta) : meta
+    const text = stored.get('m')!
+    const revived = holdsReference(text) ? (decodeJson(text.slice(sumLength), (ref) => host.remote(ref.address ?? ref.id, ref.n)) as RecordMeta) : meta
     const record = new DurableRecord(host, address, definition, revived)
     try {
-      record.fill(values)
+      record.fill(stored)
     } catch (error) {
       if (error instanceof SnapshotError) throw error
       throw new SnapshotError(address, 'corrupted', error instanceof Error ? error.message : String(error))
@@ -493,45 +501,55 @@ export class DurableRecord implements TreeHost {
     return record
   }
 
-  private fill(values: StoredFields): void {
-    const { tree } = this
-    const [turns, , nextNumber, status, endedAt] = values.get('z')!.split(' ')
-    this.introduced = true
-    this.endedAt = Number(endedAt)
-    this.turns = Number(turns)
-    this.status = status as RecordStatus
-    tree.nextNumber = Number(nextNumber)
-    const failure = values.get('f')
-    if (failure) this.failure = JSON.parse(failure) as Failure
-    const entries = values.get('n')
-    if (entries) this.entries = JSON.parse(entries) as Record<string, number>
-    const asked = values.get('k')
-    if (asked) this.asked = JSON.parse(asked) as Record<string, string>
-
+  private fill(stored: StoredFields): void {
+    const { tree, address, addressSum } = this
     // Cells first, parents before children, so that references find them; then what they hold.
     const revive = (ref: StoredRef): unknown => tree.revive(ref)
     const heads: { readonly number: number; readonly text: string; head: StoredCell }[] = []
     const contexts: { readonly cell: number; readonly key: string; readonly place: number; readonly text: string }[] = []
     const timers: [string, string][] = []
-    values.forEach((value, name) => {
+    let tail = ''
+    for (const [name, sealed] of stored) {
+      // The caller has read it.
+      if (name === 'm') continue
+      const value = unseal(address, addressSum, name, sealed)
       switch (name[0]) {
-        case 's':
-          heads.push({ number: Number(name.slice(1)), text: value, head: JSON.parse(value) as StoredCell })
-          break
         case 'c': {
           const colon = name.indexOf(':')
           const space = value.indexOf(' ')
           contexts.push({ cell: Number(name.slice(1, colon)), key: name.slice(colon + 1), place: Number(value.slice(0, space)), text: value.slice(space + 1) })
           break
         }
+        case 's':
+          heads.push({ number: Number(name.slice(1)), text: value, head: JSON.parse(value) as StoredCell })
+          break
         case 't':
           timers.push([name.slice(1), value])
           break
+        case 'z':
+          tail = value
+          break
+        case 'f':
+          this.failure = JSON.parse(value) as Failure
+          break
+        case 'n':
+          this.entries = JSON.parse(value) as Record<string, number>
+          break
+        case 'k':
+          this.asked = JSON.parse(value) as Record<string, string>
+          break
         default:
       }
-    })
+    }
+    const [turns, count, nextNumber, status, endedAt] = tail.split(' ')
+    if (Number(count) !== stored.size) throw new SnapshotError(address, 'corrupted', `it has ${stored.size} fields where it should have ${Number(count)}`)
+    this.introduced = true
+    this.endedAt = Number(endedAt)
+    this.turns = Number(turns)
+    this.status = status as RecordStatus
+    tree.nextNumber = Number(nextNumber)
     if (heads.length > 1) heads.sort((a, b) => a.number - b.number)
-    contexts.sort((a, b) => a.cell - b.cell || a.place - b.place)
+    if (contexts.some(({ cell, place }, i) => i > 0 && (cell - contexts[i - 1]!.cell || place - contexts[i - 1]!.place) < 0)) contexts.sort((a, b) => a.cell - b.cell || a.place - b.place)
     const running = this.status === 'active' || this.status === 'failed'
     for (const { number, head } of heads) {
       const cell = tree.restore({
@@ -553,16 +571,17 @@ export class DurableRecord implements TreeHost {
         const snapshot = tree.restoreSnapshot(cell, {
           status: head.status,
           value: head.value,
-          historyValue: head.history ?? {},
+          historyValue: head.history,
           output: head.output,
           error: head.error,
         })
         if (head.nodes) snapshot._nodes = head.nodes.map((id) => snapshot.machine.getStateNodeById(`#${id}`))
-        for (const id in head.children) snapshot.children[id] = tree.cells.get(head.children[id]!)!
+        const { children } = head
+        if (children) snapshot.children = Object.fromEntries(Object.keys(children).map((id) => [id, tree.cells.get(children[id]!)!]))
         cell._snapshot = snapshot
         // One text is read more quickly than many.
         let context = ''
-        for (; contexts[next]?.cell === number; next++) context += `${context && ','}${JSON.stringify(contexts[next]!.key)}:${contexts[next]!.text}`
+        for (; contexts[next]?.cell === number; next++) context += `${context && ','}${quoted(contexts[next]!.key)}:${contexts[next]!.text}`
         if (context) snapshot.context = decodeJsonOf(`{${context}}`, revive)
       } else {
         cell._snapshot = {
@@ -592,6 +611,11 @@ export class DurableRecord implements TreeHost {
 
 /** Actions, effects and messages of one turn, inclusive. */
 export const actsMax = 8_192
+
+/** As JSON; most keys are names. */
+function quoted(key: string): string {
+  return /^[\w$.-]*$/.test(key) ? `"${key}"` : JSON.stringify(key)
+}
 
 /** Keys of a context that are stored: undefined counts as absent. */
 function keysOf(context: XMachineSnapshot['context']): number {

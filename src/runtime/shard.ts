@@ -20,14 +20,14 @@ import { Acts } from './acts.js'
 import { Appender } from './appender.js'
 import { Batch, type Own } from './batch.js'
 import type { RuntimeContext } from './context.js'
-import { Dispatcher, addressOfTimer } from './dispatch.js'
+import { Dispatcher } from './dispatch.js'
 import { Message, type Outgoing, type Parked } from './envelope.js'
 import { Ending, type Sight } from './gateway.js'
 import { shardOf, type Address } from './identity.js'
 import { InputQueue, type Input } from './input-queue.js'
 import { Lanes, type Verdict } from './lanes.js'
 import { NamespaceClock } from './namespace-clock.js'
-import { NearTimers } from './near-timers.js'
+import { NearTimer, NearTimers } from './near-timers.js'
 import { OutboxRelay } from './outbox-relay.js'
 import type { Appended, Lease, NodeIdentity, ShardState } from './ports/store.js'
 import { recover } from './recovery.js'
@@ -252,7 +252,7 @@ export class Shard {
   private async loadTimers(): Promise<void> {
     const due = await this.context.store.timers(this.number, Number.MAX_SAFE_INTEGER, timersMax)
     this.timers.horizon = due.length === timersMax ? due.at(-1)!.dueAt : Infinity
-    for (const timer of due) this.timers.add(timer)
+    for (const timer of due) this.timers.add(NearTimer.of(timer))
   }
 
   /** Puts an actor's parked messages back in line, if it can take them now; later ones wait behind them. */
@@ -317,10 +317,7 @@ export class Shard {
     const { batchTurnsMax } = this.context.options
     const missing = new Set<Address>()
     for (const address of this.queue.addresses(batchTurnsMax)) if (!this.residents.get(address)) missing.add(address)
-    for (const member of this.timers.dueBy(this.clock.now(), batchTurnsMax)) {
-      const address = addressOfTimer(member)
-      if (!this.residents.get(address)) missing.add(address)
-    }
+    for (const address of this.timers.dueBy(this.clock.now(), batchTurnsMax)) if (!this.residents.get(address)) missing.add(address)
     return [...missing]
   }
 
@@ -350,14 +347,14 @@ export class Shard {
       const timer = mayTake ? this.timers.peek() : undefined
       const input = mayTake ? this.queue.first : undefined
       if (timer && timer.dueAt <= at && (!input || input.at >= timer.dueAt)) {
-        const resident = this.residents.get(addressOfTimer(timer.member))
+        const resident = this.residents.get(timer.address)
         if (!resident) break
         const suspicion = timer.dueAt <= this.suspects.timersThrough ? this.suspects.judge(batch, `t${timer.member}`, inputs, this.lanes.isIdle) : 'clear'
         if (suspicion === 'wait') break
         if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `timer ${timer.member}`, this.context.options.suspectMax)
         // A blocked actor's timers stay in the store for whoever can run it.
-        if (resident.blocked) this.timers.remove(timer.member)
-        else if (!this.guarded(batch, resident, () => dispatcher.timer(batch, resident, timer.member))) return undefined
+        if (resident.blocked) this.timers.remove(timer.order)
+        else if (!this.guarded(batch, resident, () => dispatcher.timer(batch, resident, timer))) return undefined
         this.afterInput(batch, resident)
         if (suspicion !== 'clear') break
       } else if (input) {

@@ -1,22 +1,28 @@
 /** Collections that most often hold nothing or one thing, and are made for each turn or kept for each actor. */
 
 /**
- * A map of a few entries, in a list: most records have one cell and a timer or two, and an empty `Map` alone takes more
- * memory than they do. Beyond {@link listMax} entries it is a `Map`. Keeps the order of insertion; what is iterated is
- * the entries as they were when the iteration began.
+ * A map of a few entries: most records have one cell and a timer or two, and an empty `Map` alone takes more memory than
+ * they do. One entry stands in the object itself, more in a list, beyond {@link listMax} in a `Map`. Keeps the order of
+ * insertion; what is iterated is the entries as they were when the iteration began.
  */
 export class SmallMap<K, V> {
+  /** The only entry, if there is one and no `more`. */
+  private key: K | undefined = undefined
+  private value: V | undefined = undefined
   /** Keys and values by turns, or a map. */
-  private entries: unknown[] | Map<K, V> = none
+  private more: unknown[] | Map<K, V> | undefined = undefined
 
   get size(): number {
-    return Array.isArray(this.entries) ? this.entries.length / 2 : this.entries.size
+    const { more } = this
+    if (more === undefined) return this.key === undefined ? 0 : 1
+    return Array.isArray(more) ? more.length / 2 : more.size
   }
 
   get(key: K): V | undefined {
-    const { entries } = this
-    if (!Array.isArray(entries)) return entries.get(key)
-    for (let i = 0; i < entries.length; i += 2) if (entries[i] === key) return entries[i + 1] as V
+    const { more } = this
+    if (more === undefined) return this.key === key ? this.value : undefined
+    if (!Array.isArray(more)) return more.get(key)
+    for (let i = 0; i < more.length; i += 2) if (more[i] === key) return more[i + 1] as V
     return undefined
   }
 
@@ -25,55 +31,73 @@ export class SmallMap<K, V> {
   }
 
   set(key: K, value: V): void {
-    const { entries } = this
-    if (!Array.isArray(entries)) {
-      entries.set(key, value)
+    const { more } = this
+    if (more === undefined) {
+      if (this.key === undefined || this.key === key) {
+        this.key = key
+        this.value = value
+        return
+      }
+      this.more = [this.key, this.value, key, value]
+      this.key = undefined
+      this.value = undefined
       return
     }
-    for (let i = 0; i < entries.length; i += 2) {
-      if (entries[i] !== key) continue
-      entries[i + 1] = value
+    if (!Array.isArray(more)) {
+      more.set(key, value)
       return
     }
-    if (entries.length < 2 * listMax) {
+    for (let i = 0; i < more.length; i += 2) {
+      if (more[i] !== key) continue
+      more[i + 1] = value
+      return
+    }
+    if (more.length < 2 * listMax) {
       // A list that is pushed to takes room for sixteen more.
-      this.entries = [...entries, key, value]
+      this.more = [...more, key, value]
       return
     }
     const map = new Map<K, V>()
-    for (let i = 0; i < entries.length; i += 2) map.set(entries[i] as K, entries[i + 1] as V)
-    this.entries = map.set(key, value)
+    for (let i = 0; i < more.length; i += 2) map.set(more[i] as K, more[i + 1] as V)
+    this.more = map.set(key, value)
   }
 
   delete(key: K): boolean {
-    const { entries } = this
-    if (!Array.isArray(entries)) return entries.delete(key)
-    for (let i = 0; i < entries.length; i += 2) {
-      if (entries[i] !== key) continue
-      entries.splice(i, 2)
+    const { more } = this
+    if (more === undefined) {
+      if (this.key !== key) return false
+      this.key = undefined
+      this.value = undefined
+      return true
+    }
+    if (!Array.isArray(more)) return more.delete(key)
+    for (let i = 0; i < more.length; i += 2) {
+      if (more[i] !== key) continue
+      more.splice(i, 2)
+      if (more.length === 0) this.more = undefined
       return true
     }
     return false
   }
 
   keys(): readonly K[] {
-    return Array.isArray(this.entries) ? (everySecond(this.entries, 0) as K[]) : [...this.entries.keys()]
+    const { more } = this
+    if (more === undefined) return this.key === undefined ? [] : [this.key]
+    return Array.isArray(more) ? (everySecond(more, 0) as K[]) : [...more.keys()]
   }
 
   values(): readonly V[] {
-    return Array.isArray(this.entries) ? (everySecond(this.entries, 1) as V[]) : [...this.entries.values()]
+    const { more } = this
+    if (more === undefined) return this.key === undefined ? [] : [this.value as V]
+    return Array.isArray(more) ? (everySecond(more, 1) as V[]) : [...more.values()]
   }
 }
 
 function everySecond(entries: readonly unknown[], from: 0 | 1): unknown[] {
-  if (entries.length === 2) return [entries[from]]
   const found: unknown[] = []
   for (let i = from; i < entries.length; i += 2) found.push(entries[i])
   return found
 }
-
-/** Never changed: the first entry replaces it. */
-const none: unknown[] = []
 
 /** The list with one more. One that is pushed to takes room for sixteen more, so the first is a list of its own; an empty list may be shared. */
 export function withOne<T>(list: readonly T[] | undefined, one: T): T[] {

@@ -34,6 +34,7 @@ import {
   type XMachineSnapshot,
   type XSnapshot,
 } from './insides.js'
+import { activeSnapshot } from './snapshots.js'
 import { Cell, NOT_STARTED, RUNNING, RemoteRef, STOPPED, sendTo, type Deferred } from './refs.js'
 import { TurnAbort, type Inspection, type Timer, type Turn } from './turn.js'
 
@@ -678,9 +679,14 @@ export class ActorTree {
 
   /** The machine snapshot of a restored cell; its children are put in by the caller. */
   restoreSnapshot(cell: Cell, parts: { status: XSnapshot['status']; value: unknown; historyValue: unknown; output: unknown; error: unknown }): XMachineSnapshot {
-    const scope = (scopes[0] ??= new Scope())
-    scope.bind(cell)
-    return (cell.logic as XMachine).restoreSnapshot!({ ...parts, context: {}, children: {} }, scope) as XMachineSnapshot
+    const machine = cell.logic as XMachine
+    const restore = (): XMachineSnapshot => {
+      const scope = (scopes[0] ??= new Scope())
+      scope.bind(cell)
+      return machine.restoreSnapshot!({ ...parts, context: {}, children: {} }, scope) as XMachineSnapshot
+    }
+    const isPlain = parts.status === 'active' && parts.output === undefined && parts.error === undefined && parts.historyValue === undefined
+    return isPlain ? activeSnapshot(machine, parts.value, restore) : restore()
   }
 
   /** A reference from stored context: one of our cells, a stopped one we no longer have, or an actor elsewhere. */

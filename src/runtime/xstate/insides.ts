@@ -22,10 +22,11 @@ export interface XSnapshot {
 
 export interface XMachineSnapshot extends XSnapshot {
   readonly machine: XMachine
-  readonly value: unknown
+  value: unknown
   context: Record<string, unknown>
-  readonly children: Record<string, Cell>
-  readonly historyValue: Record<string, readonly { readonly id: string }[]>
+  children: Readonly<Record<string, Cell>>
+  historyValue: Readonly<Record<string, readonly { readonly id: string }[]>>
+  tags: ReadonlySet<string>
   _nodes: readonly XStateNode[]
 }
 

@@ -60,11 +60,9 @@ export class Cell {
   kind: LogicKind
   logic: XLogic
   id: string
-  sessionId: string
   src: unknown
   system: ActorTree
   systemId: string | undefined
-  ref: Cell
   /** For the root of a durable child: a reference to the actor that started it. */
   _parent: Cell | undefined
   _snapshot: XSnapshot
@@ -89,11 +87,9 @@ export class Cell {
     this.kind = kindOf(logic) as LogicKind
     this.logic = logic
     this.id = id
-    this.sessionId = tree.sessionIdOf(number)
     this.src = undefined
     this.system = tree
     this.systemId = undefined
-    this.ref = this
     this._parent = parent
     this._snapshot = { status: 'active' }
     this._processingStatus = NOT_STARTED
@@ -109,6 +105,12 @@ export class Cell {
     this.entry = 0
   }
 
+  get sessionId(): string {
+    return this.system.sessionIdOf(this.number)
+  }
+  get ref(): this {
+    return this
+  }
   /** Bound, as XState's is: it may be handed on by itself. */
   get send(): (event: XEvent) => void {
     return sendTo.bind(undefined, this)
