@@ -47,7 +47,7 @@ export class Acts implements ActRunner {
     this.host = host
   }
 
-  run(record: DurableRecord, result: TurnResult, actionIds: readonly (string | undefined)[] | undefined): void {
+  run(record: DurableRecord, result: TurnResult, actionIds: readonly (string | undefined)[] | undefined, incarnation: number): void {
     const { effects, listeners } = this.context
     if (result.inspection) listeners.inspected(record.tree.root, result.inspection)
     /** A throw ends the rest of its machine's actions, as it would have in one synchronous step. */
@@ -59,19 +59,19 @@ export class Acts implements ActRunner {
           const id = actionIds?.[i]
           if (act.cell === failed) {
             if (id !== undefined) this.host.confirm(id)
-          } else if (!this.perform(record, act, id ?? `${record.address}@${record.meta.incarnation}:${result.turn}/${i}`, id !== undefined)) failed = act.cell
+          } else if (!this.perform(record, act, id ?? `${record.address}@${incarnation}:${result.turn}/${i}`, id !== undefined)) failed = act.cell
           break
         }
         case '@xstate.start':
-          // Stopped again by a later turn of the same commit: nobody would hear of it.
-          if (record.status === 'active' && act.cell._snapshot.status === 'active') effects.start(record, act.cell, act.again ? 2 : 1)
+          // Stopped again by a later turn of the same commit, or its actor restarted: nobody would hear of it.
+          if (record.meta.incarnation === incarnation && record.status === 'active' && act.cell._snapshot.status === 'active') effects.start(record, act.cell, act.again ? 2 : 1)
           break
         case '@xstate.stop':
-          effects.stop(effectIdOf(record, act.cell))
+          effects.stop(effectIdOf(record, act.cell, incarnation))
           break
         case '@xstate.receive': {
-          const thrown = effects.receive(effectIdOf(record, act.cell), act.event)
-          if (thrown !== undefined) this.host.fault(record, act.cell, thrown, `${effectIdOf(record, act.cell)}:${result.turn}/${i}`)
+          const thrown = effects.receive(effectIdOf(record, act.cell, incarnation), act.event)
+          if (thrown !== undefined) this.host.fault(record, act.cell, thrown, `${effectIdOf(record, act.cell, incarnation)}:${result.turn}/${i}`)
           break
         }
         case '@xstate.emit':

@@ -25,7 +25,8 @@ import type { Cell } from './xstate/refs.js'
 
 /** Carries out what turns asked for, after their commit. */
 export interface ActRunner {
-  run(record: DurableRecord, result: TurnResult, actionIds: readonly (string | undefined)[] | undefined): void
+  /** @param incarnation of the record when it had the turn */
+  run(record: DurableRecord, result: TurnResult, actionIds: readonly (string | undefined)[] | undefined, incarnation: number): void
 }
 
 /** The key of the timer that takes an ended record away. */
@@ -326,6 +327,7 @@ export class Dispatcher {
   /** Writes a turn's result into the commit. */
   private write(batch: Batch, resident: Resident, record: DurableRecord, result: TurnResult, message: Message | undefined): void {
     const { address } = record
+    const { incarnation } = record.meta
     const part = batch.part(address)
     batch.turns++
     this.context.counters.turns++
@@ -371,7 +373,7 @@ export class Dispatcher {
     if (result.ended) this.ended(batch, part, record, result.ended, message)
     batch.after.push(() => {
       resident.pins--
-      this.acts.run(record, result, actionIds)
+      this.acts.run(record, result, actionIds, incarnation)
     })
   }
 
@@ -516,7 +518,8 @@ export class Dispatcher {
     batch.after.push(() => {
       this.context.counters.deadLetters++
       this.context.logger.warn({ ...about(envelope.to, envelope.belongs), message: envelope.id, reason }, 'a message became a dead letter')
-      this.context.listeners.refused(envelope.id, error)
+      // Only a sender of this process asks.
+      if (envelope.from === undefined) this.context.listeners.refused(envelope.id, error)
     })
   }
 

@@ -44,8 +44,9 @@ interface Running {
   dispose: (() => void) | undefined
 }
 
-export function effectIdOf(record: DurableRecord, cell: Cell): string {
-  return `${record.address}@${record.meta.incarnation}/${idPath(cell)}#${cell.number}`
+/** @param incarnation of the turn it is about: a restart in the same commit has another */
+export function effectIdOf(record: DurableRecord, cell: Cell, incarnation = record.meta.incarnation): string {
+  return `${record.address}@${incarnation}/${idPath(cell)}#${cell.number}`
 }
 
 /** `namespace/run/step/action`; outside a run `namespace/address/-/invoke/entry`. Free of incarnations: the receiver's view. */

@@ -32,14 +32,17 @@ export class Lanes {
   private readonly context: RuntimeContext
   private readonly lease: Lease
   private readonly onFailed: (verdict: Verdict) => void
+  /** Told where the log ends by a commit, before that commit counts as no longer on its way. */
+  private readonly onTail: (tail: number) => void
   private inFlight: Batch[] = []
   private last: Promise<Acknowledged | undefined> = Promise.resolve({ at: 0, tail: 0 })
   private idlers: (() => void)[] = []
 
-  constructor(context: RuntimeContext, lease: Lease, state: ShardState, onFailed: (verdict: Verdict) => void) {
+  constructor(context: RuntimeContext, lease: Lease, state: ShardState, onFailed: (verdict: Verdict) => void, onTail: (tail: number) => void) {
     this.context = context
     this.lease = lease
     this.onFailed = onFailed
+    this.onTail = onTail
     this.lastNumber = state.number
     this.position = state.position
   }
@@ -70,6 +73,7 @@ export class Lanes {
     const written = this.write(batch, this.last)
     this.last = written
     const result = await written
+    if (result) this.onTail(result.tail)
     this.inFlight = this.inFlight.filter((other) => other !== batch)
     if (this.inFlight.length === 0) for (const idle of this.idlers.splice(0)) idle()
     return result

@@ -8,7 +8,7 @@
  */
 import { createHash } from 'node:crypto'
 import { InvalidIdError, SnapshotError, TurnError, toStoredError } from '../errors.js'
-import type { Command } from '../protocol.js'
+import type { Command, ReplyToken } from '../protocol.js'
 import { actionNameOf, idPath, isExternal, srcPath } from './effect-names.js'
 import { checkEvent } from './envelope.js'
 import { canonicalJson, checkJson, decodeJson, decodeJsonOf, encodeJson, holdsReference, isForbiddenKey, type JsonLimits, noJsonLimits, type StoredRef } from './json.js'
@@ -173,6 +173,7 @@ export class DurableRecord implements TreeHost {
     result.effects = effects
     result.acts = effects.map(({ cell }) => ({ type: '@xstate.stop', cell }))
     result.ended = 'failed'
+    result.failure = this.failure
     return result
   }
 
@@ -396,13 +397,17 @@ export class DurableRecord implements TreeHost {
         childAddress(this.address, command.machine, command.id)
         return command.input === undefined ? undefined : encodeJson(command.input, `the input of child "${command.id}"`, this.host.limits)
       case 'reply':
+        checkToken(command.token)
         return command.value === undefined ? undefined : encodeJson(command.value, 'the reply', this.host.limits)
       case 'child.send':
         childAddress(this.address, command.machine, command.id)
         checkEvent(command.event)
         return encodeJson(command.event, `event "${command.event.type}" to child "${command.id}"`, this.host.limits)
-      case 'child.stop':
       case 'child.restart':
+        if (command.from !== 'snapshot' && command.from !== 'input') throw new TurnError('command', `Child "${command.id}" is to be restarted from ${JSON.stringify(command.from)}: from "snapshot" or from "input".`)
+        childAddress(this.address, command.machine, command.id)
+        return undefined
+      case 'child.stop':
         childAddress(this.address, command.machine, command.id)
         return undefined
       case 'append':
@@ -436,7 +441,8 @@ export class DurableRecord implements TreeHost {
       if (value !== old) this.encodeKey(cell, key, place, value, fields)
       place++
     }
-    if (before && kept < cell.keys) this.encodeMoved(cell, context, before, fields)
+    // More than are stored: some were put there in place, which only a frozen context prevents.
+    if (before && kept !== cell.keys) this.encodeMoved(cell, context, before, fields)
   }
 
   /** Once a key goes, the places of later ones change. */
@@ -611,6 +617,19 @@ export class DurableRecord implements TreeHost {
 
 /** Actions, effects and messages of one turn, inclusive. */
 export const actsMax = 8_192
+
+/** @throws TurnError for what no message brought: nobody could be answered by it */
+function checkToken(token: ReplyToken | undefined): void {
+  if (token === undefined) return
+  const { id, to } = (token ?? {}) as Partial<ReplyToken>
+  if (typeof id === 'string' && id !== '' && (to === undefined || isPlace(to))) return
+  throw new TurnError('command', `A reply has a token that no message brought: ${JSON.stringify(token)}. Keep the replyToken of the event as it came.`)
+}
+
+function isPlace(to: unknown): boolean {
+  const { to: address, cell, effect } = (to ?? {}) as Record<string, unknown>
+  return typeof address === 'string' && parseAddress(address) !== '' && Number.isSafeInteger(cell) && typeof effect === 'string'
+}
 
 /** As JSON; most keys are names. */
 function quoted(key: string): string {

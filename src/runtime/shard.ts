@@ -12,7 +12,8 @@
  *     and the shard reads again from what is stored.
  * S3  What a turn asked for happens after its commit was acknowledged, in the order of turns (I4).
  * S4  A message that this process made itself skips the log only if nothing unread stands in the log before it; so
- *     messages between any two actors keep their order.
+ *     messages that turns send between any two actors keep their order. What an action sends is appended after its commit,
+ *     and may be overtaken by a later turn's if that append has to be repeated.
  * S5  Every input that is taken is handled, parked, dead-lettered or, if stale, counted (I5).
  */
 import { StoppedError } from '../errors.js'
@@ -74,6 +75,10 @@ export class Shard {
   private cancelClearing: (() => void) | undefined
   private reading = new AbortController()
   private resumeReading: (() => void) | undefined
+  /** Counts how often it began: what belongs to an earlier round goes no further. */
+  private round = 0
+  /** The resets so far, one after the other. */
+  private resets: Promise<void> = Promise.resolve()
   private state: 'starting' | 'running' | 'resetting' | 'stopping' | 'stopped' = 'starting'
   private scheduled = false
   private pumping = false
@@ -100,22 +105,32 @@ export class Shard {
   }
 
   private newLanes(state: ShardState): Lanes {
-    return new Lanes(this.context, this.lease, state, (verdict) => this.failed(verdict))
+    return new Lanes(this.context, this.lease, state, (verdict) => this.failed(verdict), (tail) => this.knows(tail))
   }
 
   // ── Life ──
 
-  /** Takes up what the last owner left, then begins to work. */
+  /** Takes up what the last owner left, then begins to work; unless it is stopped or begins again meanwhile. */
   async start(state: ShardState): Promise<void> {
+    const { round } = this
     this.suspects.begin(state, this.context.options)
     await this.loadTimers()
     this.suspects.waiting(this.timers.dueTimes(), this.clock.now(), this.context.options)
     const recovery = await this.context.store.recover(this.number)
+    if (this.isPast(round)) return
     await recover(this, this.context, recovery)
+    if (this.isPast(round)) return
     this.state = 'running'
-    for (const address of recovery.parked) await this.unpark(address as Address, true)
+    for (const address of recovery.parked) {
+      await this.unpark(address as Address, true)
+      if (this.isPast(round)) return
+    }
     void this.readLog()
     this.wake()
+  }
+
+  private isPast(round: number): boolean {
+    return round !== this.round || this.state === 'stopping' || this.state === 'stopped'
   }
 
   /** Finishes what is under way, lets go of the lease, and stops effects; their outcomes are for the next owner. */
@@ -197,6 +212,8 @@ export class Shard {
   send(entry: Outgoing, mayRepeat: boolean): Promise<Appended> {
     const { to } = entry
     if (this.state === 'stopped') return Promise.reject(new StoppedError('The actor system'))
+    // Behind what was sent before it, which is appended once the shard has begun again.
+    if (this.state === 'resetting') return new Promise((resolve, reject) => void this.waiting.push({ entry, resolve, reject }))
     // An id that may come twice is checked where it is remembered: in the store, before the turn.
     if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.ending.race(this.appender.append(entry))
     if (this.queue.ownOf(to) >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
@@ -344,7 +361,8 @@ export class Shard {
     let produced = 0
     for (let inputs = 0; inputs < chainFactor * batchTurnsMax && batch.chars < batchCharsMax && !batch.isFull; inputs++) {
       const mayTake = inputs - produced < batchTurnsMax
-      const timer = mayTake ? this.timers.peek() : undefined
+      const due = this.timers.peek()
+      const timer = mayTake ? due : undefined
       const input = mayTake ? this.queue.first : undefined
       if (timer && timer.dueAt <= at && (!input || input.at >= timer.dueAt)) {
         const resident = this.residents.get(timer.address)
@@ -359,7 +377,7 @@ export class Shard {
         if (suspicion !== 'clear') break
       } else if (input) {
         const resident = this.residents.get(input.address)
-        if (!resident) break
+        if (!resident || isForNextCommit(batch, resident, input.message.envelope.kind)) break
         const { seq, envelope } = input.message
         const isSuspicious = input.parked ? this.suspects.isUnparked(envelope.id) : seq !== undefined && seq <= this.suspects.entriesThrough
         const suspicion = isSuspicious ? this.suspects.judge(batch, input.parked ? `p${input.address}@${envelope.id}` : `m${seq}`, inputs, this.lanes.isIdle) : 'clear'
@@ -370,10 +388,10 @@ export class Shard {
         if (seq !== undefined) batch.position = seq
         this.afterInput(batch, resident)
         if (suspicion !== 'clear') break
-      } else if (produced < dispatcher.produced.length && this.nothingUnreadBehind(batch)) {
+      } else if (produced < dispatcher.produced.length && this.nothingUnreadBehind(batch) && !(due && due.dueAt <= at)) {
         const { outgoing } = dispatcher.produced[produced]!
         const resident = this.residents.get(outgoing.to)
-        if (!resident) break
+        if (!resident || isForNextCommit(batch, resident, outgoing.head.kind)) break
         produced++
         if (!this.guarded(batch, resident, () => dispatcher.message(batch, resident, Message.sent(outgoing, this.context.revive)))) return undefined
         this.afterInput(batch, resident)
@@ -400,8 +418,8 @@ export class Shard {
       this.context.logger.error({ shard: this.number, actor: address, error: message }, 'handling an input threw where nothing should')
       if (this.dispatcher.refusals.has(address)) this.residents.broken.set(address, message)
       this.dispatcher.refusals.set(address, `The runtime stumbled over it: ${message}`)
-      this.state = 'resetting'
-      void this.lanes.idle().then(() => this.reset(batch.own))
+      this.confirmed.push(...batch.confirmed)
+      this.reset(batch.own)
       return false
     }
   }
@@ -463,7 +481,6 @@ export class Shard {
     const result = await this.lanes.submit(batch)
     if (result === undefined) return false
     this.clock.committed(result.at)
-    this.knows(result.tail)
     this.context.counters.commits++
     this.context.logger.trace({ shard: this.number, commit: batch.number, turns: batch.turns, records: batch.parts.size }, 'committed')
     for (const own of batch.own) own.resolve({ seq: 0 })
@@ -494,23 +511,43 @@ export class Shard {
     }
     if (verdict.why === 'refused' && verdict.address !== undefined) this.dispatcher.refusals.set(verdict.address as Address, `The store refused what the turn wanted to write: ${verdict.detail}`)
     this.context.logger.error({ shard: this.number, why: verdict.why }, `a commit was not accepted: ${verdict.detail}; reading again from what is stored`)
-    void this.reset(own)
+    this.reset(own)
   }
 
-  /** Forgets everything in memory and begins again from the store, under a new epoch. Commits that were dropped were not written: none follows one that was not accepted. */
-  private async reset(own: readonly Own[]): Promise<void> {
-    this.state = 'resetting'
+  /**
+   * Forgets everything in memory and begins again from the store, under a new epoch. Commits that were dropped were not
+   * written: none follows one that was not accepted. One reset at a time; one that is overtaken by another leaves it to that.
+   */
+  private reset(own: readonly Own[]): void {
+    if (this.state === 'stopped') {
+      for (const { reject } of own) reject(new StoppedError('The actor system'))
+      return
+    }
+    const round = ++this.round
     this.endReading()
     this.waiting.push(...own, ...this.queue.clear())
+    if (this.state === 'stopping') return
+    this.state = 'resetting'
     this.timers.clear()
     this.residents.clear()
     this.dispatcher.beginAgain()
-    for (;;) {
+    this.resets = this.resets.then(() => this.beginAgain(round))
+  }
+
+  private async beginAgain(round: number): Promise<void> {
+    // What is on its way and may be accepted comes before what is read.
+    if (this.lanes.alive) await this.lanes.idle()
+    while (!this.isPast(round)) {
       try {
         const claim = await this.context.store.claim(this.number, this.node)
-        if ((this.state as string) === 'stopped') return
+        if (this.isPast(round)) {
+          if ('heldBy' in claim) return
+          this.lease = claim.lease
+          if ((this.state as string) === 'stopped') await this.context.store.release(claim.lease).catch(() => {})
+          return
+        }
         if ('heldBy' in claim) {
-          for (const { reject } of this.waiting) reject(new StoppedError('The owner of the shard'))
+          for (const { reject } of this.waiting.splice(0)) reject(new StoppedError('The owner of the shard'))
           this.lost(`node ${claim.heldBy.node} owns it`)
           return
         }
@@ -527,7 +564,6 @@ export class Shard {
       } catch (error) {
         this.context.logger.error({ shard: this.number, error: (error as Error).message }, 'the shard cannot be read again; trying again')
         await new Promise<void>((resolve) => this.context.clock.after(100, resolve))
-        if ((this.state as string) === 'stopped') return
       }
     }
   }
@@ -639,4 +675,9 @@ export class Shard {
     const stored = await this.context.store.nextTimer(this.number)
     return near === undefined ? stored : Math.min(near, stored ?? Infinity)
   }
+}
+
+/** An actor's record goes with one commit, and another of its name begins with the next; and no two of its lives begin in one: they are told apart by it. */
+function isForNextCommit(batch: Batch, { address, record }: Resident, kind: Message['envelope']['kind']): boolean {
+  return batch.parts.get(address)?.life === 'erased' || ((kind === 'start' || kind === 'restart') && record?.meta.incarnation === batch.number)
 }

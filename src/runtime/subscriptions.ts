@@ -89,7 +89,7 @@ export class Subscriptions implements Listeners {
         status: result.ended ?? 'active',
         turns: result.turn,
         snapshot: record.begun ? result.snapshot : undefined,
-        failure: result.ended === 'failed' ? record.failure : undefined,
+        failure: result.failure,
         input: record.meta.input,
       })
     }

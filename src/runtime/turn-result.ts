@@ -1,5 +1,5 @@
 /** What goes into a turn of a record, and what comes out of it. */
-import type { FieldChanges, RecordStatus } from './stored-record.js'
+import type { Failure, FieldChanges, RecordStatus } from './stored-record.js'
 import type { XEvent, XMachineSnapshot } from './xstate/insides.js'
 import type { Cell } from './xstate/refs.js'
 import type { Act, Timer, TurnInspection } from './xstate/turn.js'
@@ -44,6 +44,8 @@ export interface TurnResult {
   readonly dropped: number
   /** Set when the turn ended the record. */
   readonly ended: Exclude<RecordStatus, 'active'> | undefined
+  /** Why it failed, if it did. */
+  readonly failure: Failure | undefined
 }
 
 /** What a record fills in: at first that of a turn that found nothing to do. */
@@ -61,6 +63,7 @@ export class Result implements TurnResult {
   snapshot: XMachineSnapshot
   dropped = 0
   ended: TurnResult['ended'] = undefined
+  failure: Failure | undefined = undefined
   constructor(turn: number, snapshot: XMachineSnapshot) {
     this.turn = turn
     this.snapshot = snapshot
