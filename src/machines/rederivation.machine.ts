@@ -46,11 +46,12 @@ export interface RederivationBounds {
 
 /** The decisions that depend on the bounds. */
 export function rederivationGuards({ times, agreement }: RederivationBounds) {
-  const suffices = (agree: number): boolean => agree / (times + 1) >= agreement
+  // Not without another one that agrees: the first is what is judged.
+  const suffices = (others: number): boolean => others > 0 && (1 + others) / (times + 1) >= agreement
   return {
-    suffices: ({ context }: { context: RederivationContext }) => suffices(1 + agreeing(context)),
+    suffices: ({ context }: { context: RederivationContext }) => suffices(agreeing(context)),
     /** Whatever the rest would bring. */
-    cannotSuffice: ({ context }: { context: RederivationContext }) => !suffices(1 + agreeing(context) + times - context.derivations.length),
+    cannotSuffice: ({ context }: { context: RederivationContext }) => !suffices(agreeing(context) + times - context.derivations.length),
   }
 }
 

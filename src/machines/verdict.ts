@@ -55,8 +55,14 @@ export function notJudged(by: string, why: string): Verdict {
 
 /** What came from whoever verifies, read so that anything but a verdict is a refusal. */
 export function toVerdict(given: unknown): Verdict {
+  if (isVerdict(given)) return given
+  const { by } = (given ?? {}) as Partial<Verdict>
+  return refusal(typeof by === 'string' ? by : 'unknown', ['malformed'], 'whoever verifies gave no verdict')
+}
+
+function isVerdict(given: unknown): given is Verdict {
   const { accepted, reasons, explanation, confidence, by, refused = [], sourcesVerified = [], parts = [] } = (given ?? {}) as Partial<Verdict>
-  const isVerdict =
+  return (
     typeof accepted === 'boolean' &&
     Array.isArray(reasons) &&
     typeof explanation === 'string' &&
@@ -66,6 +72,7 @@ export function toVerdict(given: unknown): Verdict {
     Array.isArray(refused) &&
     refused.every((each) => Array.isArray((each as { reasons?: unknown } | null)?.reasons)) &&
     Array.isArray(sourcesVerified) &&
-    Array.isArray(parts)
-  return isVerdict ? (given as Verdict) : refusal(typeof by === 'string' ? by : 'unknown', ['malformed'], 'whoever verifies gave no verdict')
+    Array.isArray(parts) &&
+    parts.every(isVerdict)
+  )
 }

@@ -212,6 +212,10 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     version: resolved.version,
     deadlineMs: options.verifyDeadlineMs ?? hourMs,
     inputOf,
+    outputOf: (what, value) => {
+      if (value === undefined) wrong(what, 'an output', value)
+      return storable(what, options.give ? value : parse(options.output, value, what), outputLimits)
+    },
     materialOf,
     gather,
     call,

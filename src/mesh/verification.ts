@@ -52,7 +52,7 @@ export interface Rederivation<TInput, TOutput> {
   readonly strategy: 'rederivation'
   /** How often, at most, 1 to 100; it ends as soon as the verdict is certain. Default 1. */
   readonly times?: number
-  /** Which share of all derivations, the first one included, must agree, above 0 to 1. Default 1: all of them. */
+  /** Which share of all derivations, the first one included, must agree, above 0 to 1; at least one other must. Default 1: all of them. */
   readonly agreement?: number
   /** Models to derive it, tried in order. Default: the agent's own. A model of another family errs in other ways. */
   readonly model?: ModelRef | readonly ModelRef[]
@@ -93,7 +93,7 @@ const aPart: Check = (name, value) => {
   share(name, value)
   if (value === 0) wrong(name, 'a number above 0, at most 1', value)
 }
-const strategies: Readonly<Record<string, Check>> = {
+const shapes: Readonly<Record<string, Check>> = {
   sources: optionsOf<SourceCheck<unknown, unknown>>({ strategy: anything, citations: aFunction, read: aFunction, stands: optional(aFunction), keep: optional(aFunction), deadlineMs: optional(milliseconds) }),
   rederivation: optionsOf<Rederivation<unknown, unknown>>({ strategy: anything, times: optional(whole(1, 100)), agreement: optional(aPart), model: optional(someModels), agrees: optional(aFunction) }),
   person: optionsOf<PersonalCheck<unknown, unknown>>({ strategy: anything, why: aWhy, deadlineMs: optional(milliseconds) }),
@@ -104,8 +104,8 @@ const aStrategy: Check = (name, value) => {
   if (typeof value === 'string') return void checkId(name, value)
   if (!isObject(value) || !('strategy' in value)) return anActor(name, value)
   const kind = value['strategy']
-  oneOf(...Object.keys(strategies))(`${name}.strategy`, kind)
-  return strategies[kind as string]!(name, value)
+  oneOf(...Object.keys(shapes))(`${name}.strategy`, kind)
+  return shapes[kind as string]!(name, value)
 }
 
 /** What `verifyWith` may be. */
@@ -139,6 +139,8 @@ export interface Judged {
   readonly deadlineMs: number
   /** @throws ConfigError if it does not fit */
   inputOf(task: AgentTask): unknown
+  /** What may stand as the agent's output. @throws ConfigError, NonJsonError, LimitError for what may not */
+  outputOf(name: string, value: unknown): unknown
   materialOf(task: AgentTask): Promise<unknown>
   readonly gather: PromiseActorLogic<unknown, { task: AgentTask }>
   readonly call: typeof callMachine
@@ -148,10 +150,13 @@ export interface Judged {
 }
 
 /** The actor that judges: the only one, or one that asks all of them in order. */
-export function verifierOf(given: readonly AnyStrategy[], judged: Judged): AnyActorLogic {
-  const taken = new Set<string>()
-  const named = given.map((strategy) => {
-    const { name, description, logic } = actorOf(strategy, judged)
+export function verifierOf(strategies: readonly AnyStrategy[], judged: Judged): AnyActorLogic {
+  // These are the states in which a list of them ends.
+  const taken = new Set(['verified', 'refused'])
+  const named = strategies.map((strategy) => {
+    const { name: given, description, logic } = actorOf(strategy, judged)
+    // A dot in the name of a state is a path.
+    const name = given.replaceAll('.', '_')
     let unique = name
     for (let n = 2; taken.has(unique); n++) unique = `${name}-${n}`
     taken.add(unique)
@@ -190,7 +195,7 @@ function askRun(by: string, deadlineMs: number): Verifier {
 }
 
 const citationsMax = 10_000
-const words = text(1_000_000)
+const words = text(1_000_000, 0)
 const someCitations = list(shape<Citation>({ finding: anything, source: words, quote: words }))
 
 function sourceCheck({ citations, read, stands = isQuoted, keep, deadlineMs }: SourceCheck<unknown, unknown>, judged: Judged): AnyActorLogic {
@@ -208,18 +213,18 @@ function sourceCheck({ citations, read, stands = isQuoted, keep, deadlineMs }: S
       if (found === null || found === undefined) return 'no-such-source'
       return atOnce('stands', stands({ ...citation, text: found })) === true ? undefined : 'not-in-source'
     }
-    const judgements = cited.map((citation) => ({ ...citation, whyNot: whyNot(citation) }))
+    const judgements = cited.map((citation) => ({ ...citation, key: canonicalJson(citation.finding ?? null), whyNot: whyNot(citation) }))
     // A finding with several quotations stands on all of them.
-    const fallen = new Map<unknown, Refused>()
-    for (const { finding, source, quote, whyNot: reason } of judgements) if (reason && !fallen.has(finding)) fallen.set(finding, { finding, reasons: [reason], explanation: reason === 'not-in-source' ? `"${shortened(quote)}" is not in ${source}` : `there is no source ${source}` })
-    const standing = [...new Set(cited.map(({ finding }) => finding))].filter((finding) => !fallen.has(finding))
+    const fallen = new Map<string, Refused>()
+    for (const { finding, key, source, quote, whyNot: reason } of judgements) if (reason && !fallen.has(key)) fallen.set(key, { finding, reasons: [reason], explanation: reason === 'not-in-source' ? `"${shortened(quote)}" is not in ${source}` : `there is no source ${source}` })
+    const standing = [...new Map(judgements.map(({ key, finding }) => [key, finding]))].filter(([key]) => !fallen.has(key)).map(([, finding]) => finding)
     const refused = [...fallen.values()]
-    const sourcesVerified = [...new Set(judgements.filter(({ finding }) => !fallen.has(finding)).map(({ source }) => source))]
+    const sourcesVerified = [...new Set(judgements.filter(({ key }) => !fallen.has(key)).map(({ source }) => source))]
     const reasons = [...new Set(refused.flatMap((each) => each.reasons))]
     const explanation = refused.length === 0 ? 'every quotation is in its source' : refused.slice(0, 3).map((each) => each.explanation).join('; ') + (refused.length > 3 ? ` and ${refused.length - 3} more` : '')
     const accepted = refused.length === 0 || (keep !== undefined && standing.length > 0)
     const confidence: Confidence = { value: accepted ? 1 : standing.length / (standing.length + refused.length), source: 'rule' }
-    const kept = accepted && refused.length > 0 ? { output: atOnce('keep', keep!({ output, findings: standing })) } : {}
+    const kept = accepted && refused.length > 0 ? { output: judged.outputOf('keep', atOnce('keep', keep!({ output, findings: standing }))) } : {}
     return { accepted, reasons, explanation, confidence, ...kept, refused, sourcesVerified, by: 'rule' }
   })
   return sourceCheckMachine.provide({ actors: { check }, delays: { deadline: deadlineMs ?? judged.deadlineMs } })

@@ -26,6 +26,7 @@ test('whatever a verifier gives, only a whole verdict that says yes accepts', ()
     }),
   )
   for (const accepted of ['true', 1, {}, [true]]) expect(toVerdict({ accepted, reasons: [], explanation: '', confidence: { value: 1, source: 'rule' }, by: 'x' }).accepted).toBe(false)
+  for (const parts of [[null], [{}], 'x']) expect(toVerdict({ accepted: true, reasons: [], explanation: '', confidence: { value: 1, source: 'rule' }, by: 'x', parts }).accepted).toBe(false)
 })
 
 test('a backoff grows, is bounded, and is shortened by chance at most as far as its jitter says', () => {

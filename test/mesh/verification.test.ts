@@ -1,7 +1,9 @@
 /** Strategies of verification: what each lets pass, what it costs, what stays on record, and that whatever goes wrong is a no. */
 import { expect, test } from 'vitest'
+import { createActor, fromPromise, toPromise, type AnyStateMachine } from 'xstate'
 import { z } from 'zod'
 import { createMesh, defineAgent, defineRun, isBalanced, isQuoted, modelOf, ModelError, repeatable, type AgentOptions, type Ledger, type Mesh, type ModelRef, type RunStatus, type TraceRecord, type Verdict, type VerificationInput } from '../../src/index.js'
+import { verifierOf } from '../../src/mesh/verification.js'
 import { World, type Fault } from '../../src/testing/index.js'
 import { functionModel } from '../support/function-model.js'
 
@@ -131,6 +133,20 @@ test('a check of sources that throws, gives nonsense or takes too long is a no, 
   expect((await play({ verifyWith: { ...bySources, stands: () => 'yes' as never } })).verdict!.accepted).toBe(false)
 })
 
+test('nothing that was refused gets through by what `keep` gives', async () => {
+  const answers = [{ findings: [...good.findings, finding('Keys are eaten.')] }]
+  for (const [keep, why] of [[() => undefined, /keep: expected an output, got undefined/], [() => ['x'], /keep does not fit/], [() => ({ findings: [finding('x'.repeat(900_000))] }), /keep.* bytes/], [() => ({ findings: () => 1 }), /keep/]] as const) {
+    const { verdict, status } = await play({ verifyWith: { ...bySources, keep: keep as never }, answers })
+    expect(verdict, String(keep)).toMatchObject({ accepted: false, reasons: ['not-judged'], explanation: expect.stringMatching(why) as string })
+    expect(status.state).toBe('done')
+  }
+  // A finding stands on all that it quotes, whether or not it is given as the same object.
+  const twice = ({ output }: { output: Output }) => output.findings.flatMap((each) => [{ finding: { ...each }, source: each.file, quote: each.claim }, { finding: { ...each }, source: each.file, quote: 'MADE UP' }])
+  expect((await play({ verifyWith: { ...bySources, citations: twice, keep: ({ findings }) => ({ findings: findings as Output['findings'] }) } })).verdict).toMatchObject({ accepted: false, confidence: { value: 0, source: 'rule' } })
+  const { verdict } = await play({ verifyWith: { ...bySources, keep: ({ findings }) => ({ findings: findings as Output['findings'] }) }, answers: [{ findings: [...good.findings, finding('')] }] })
+  expect(verdict).toMatchObject({ accepted: true, output: good })
+})
+
 test('isQuoted: what is nothing is nowhere', () => {
   expect(isQuoted({ quote: 'ann  may', text: 'x ann\n\tmay y' })).toBe(true)
   expect(isQuoted({ quote: 'ﬁne', text: 'fine' })).toBe(true)
@@ -177,6 +193,13 @@ test('one that differs is a no, unless enough agree; and no more is derived than
   const most = await play({ verifyWith: { strategy: 'rederivation', times: 4, agreement: 0.6 }, answers: [good, different, good, good, different] })
   expect(most.verdict).toMatchObject({ accepted: true, confidence: { value: 0.75 }, explanation: '3 of 4 derivations agree' })
   expect(most.asked).toBe(4)
+})
+
+test('a bound that the first derivation alone would meet needs another one all the same', async () => {
+  expect((await play({ verifyWith: { strategy: 'rederivation', times: 1, agreement: 0.5 }, answers: [good, new ModelError('invalid-request', 'down', { retryable: false })] })).verdict!.accepted).toBe(false)
+  expect((await play({ verifyWith: { strategy: 'rederivation', times: 2, agreement: 0.3 }, answers: [good, different, different] })).verdict!.accepted).toBe(false)
+  const second = await play({ verifyWith: { strategy: 'rederivation', times: 2, agreement: 0.3 }, answers: [good, different, good] })
+  expect(second.verdict).toMatchObject({ accepted: true, explanation: '2 of 3 derivations agree' })
 })
 
 test('derivations that fail agree with nothing, and are charged', async () => {
@@ -376,6 +399,22 @@ test('the first no ends it: whoever comes later is not asked', async () => {
     expect(reason).toBe(why)
   }
   expect(asked).toBe(0)
+})
+
+test.each(['verified', 'refused', 'critic.of.keys'])('an agent of the name %s is asked like any other', async (name) => {
+  const strategies = [bySources, name]
+  const asked: string[] = []
+  const judged = {
+    agent: 'worker', version: '1', deadlineMs: 1_000, inputOf: () => ({}), outputOf: (_: string, value: unknown) => value, materialOf: () => Promise.resolve(sources),
+    gather: undefined as never, call: undefined as never, callFor: undefined as never, read: undefined as never,
+  }
+  const machine = verifierOf(strategies as never, judged) as AnyStateMachine
+  const silent = Object.fromEntries(Object.keys((machine as unknown as { implementations: { actors: object } }).implementations.actors).map((src) => [src, fromPromise(() => (asked.push(src), Promise.resolve(src === 'sources' ? yes('rule') : { ...yes('critic'), accepted: false })))]))
+  const actor = createActor(machine.provide({ actors: silent } as never), { input: { task: {}, output: good, confidence: {} } as never }).start()
+  const { accepted } = (await toPromise(actor)) as Verdict
+  expect(accepted).toBe(false)
+  expect(asked).toHaveLength(2)
+  actor.stop()
 })
 
 test('two of a kind are told apart', async () => {

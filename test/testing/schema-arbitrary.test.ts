@@ -23,6 +23,7 @@ const schemas: Readonly<Record<string, z.ZodType>> = {
   uuid: z.uuid(),
   url: z.url(),
   'date and time': z.iso.datetime(),
+  'date and time to the second': z.iso.datetime({ precision: 0 }),
   date: z.iso.date(),
   time: z.iso.time(),
   duration: z.iso.duration(),

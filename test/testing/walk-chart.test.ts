@@ -31,6 +31,11 @@ test('all of it is reached: delays by themselves, actors by their outcomes', () 
   expect(walk.paths[0]).toEqual({ value: 'open', events: [] })
 })
 
+test('each error is an outcome of its own', () => {
+  const twofold = setup({ actors: { p: fromPromise(async () => 1) }, guards: { isOne: ({ event }) => (event as unknown as { error: Error }).error.message === 'one' } }).createMachine({ id: 'twofold', initial: 'a', states: { a: { invoke: { src: 'p', onDone: 'd', onError: [{ guard: 'isOne', target: 'b' }, { target: 'c' }] } }, b: {}, c: {}, d: {} } })
+  expect(walkChart(twofold, { events: [], outcomes: { p: [{ output: 1 }, { error: new Error('two') }, { error: new Error('one') }] } }).states.missing).toEqual([])
+})
+
 test('what is not reached is named', () => {
   const walk = walkChart(order, { events: [{ type: 'pay' }], facet: ({ tries }) => tries })
   expect(walk.states.missing).toEqual(['order.paid', 'order.failed', 'order.cancelled'])

@@ -105,8 +105,10 @@ export function traversal<M extends AnyStateMachine>({ events, outcomes = {}, fa
       if (state.status !== 'active') return []
       const children = state.children as Record<string, unknown>
       const given = typeof events === 'function' ? events(state as never) : events
-      return [...given.filter(({ type }) => !/^xstate\.(?:done|error)\.actor\./.test(type) || children[type.split('.').at(-1)!] !== undefined), ...ownEvents(state, outcomes)]
+      return [...given.filter(({ type }) => !/^xstate\.(?:done|error)\.actor\./.test(type) || children[type.replace(/^xstate\.(?:done|error)\.actor\./, '')] !== undefined), ...ownEvents(state, outcomes)]
     },
+    // Two errors are two events.
+    serializeEvent: (event: EventObject): string => JSON.stringify(event, (_, value: unknown) => (value instanceof Error ? Object.assign({}, value, { name: value.name, message: value.message }) : value)),
     serializeState: (state: AnyMachineSnapshot): string => JSON.stringify([state.value, state.status, facet?.(state.context as never, state.value)]),
   }
 }
