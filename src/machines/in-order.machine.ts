@@ -39,8 +39,6 @@ function joined({ input, verdicts }: InOrderContext): Verdict {
 }
 
 export function inOrderMachine(verifiers: readonly NamedVerifier[]): AnyStateMachine {
-  const note = (verdict: (event: unknown, by: string) => Verdict) =>
-    assign(({ context, event }: { context: InOrderContext; event: unknown }, { by }: { by: string }) => ({ verdicts: [...context.verdicts, verdict(event, by)] }))
   const machine = setup({
     types: {
       context: {} as InOrderContext,
@@ -53,8 +51,8 @@ export function inOrderMachine(verifiers: readonly NamedVerifier[]): AnyStateMac
       isAccepted: ({ event }) => toVerdict((event as unknown as { output: unknown }).output).accepted,
     },
     actions: {
-      noteVerdict: note((event) => toVerdict((event as { output: unknown }).output)) as never,
-      noteError: note((event, by) => notJudged(by, (event as { error: { message: string } }).error.message)) as never,
+      noteVerdict: assign({ verdicts: ({ context, event }) => [...context.verdicts, toVerdict((event as unknown as { output: unknown }).output)] }),
+      noteError: assign({ verdicts: ({ context, event }, { by }: { by: string }) => [...context.verdicts, notJudged(by, (event as unknown as { error: { message: string } }).error.message)] }),
       askAgent: sendParent(({ event }) => event),
       answerVerifier: sendTo('verifier', ({ event }) => event),
     },
@@ -68,8 +66,8 @@ export function inOrderMachine(verifiers: readonly NamedVerifier[]): AnyStateMac
         src: name,
         input: ({ context }: { context: InOrderContext }) => left(context),
         onDone: [
-          { guard: 'isAccepted', target: verifiers[i + 1]?.name ?? 'verified', actions: { type: 'noteVerdict', params: { by: name } } },
-          { target: 'refused', actions: { type: 'noteVerdict', params: { by: name } } },
+          { guard: 'isAccepted', target: verifiers[i + 1]?.name ?? 'verified', actions: 'noteVerdict' },
+          { target: 'refused', actions: 'noteVerdict' },
         ],
         onError: { target: 'refused', actions: { type: 'noteError', params: { by: name } } },
       },

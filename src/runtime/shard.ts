@@ -67,8 +67,6 @@ export class Shard {
   /** The last entry of the log that this process knows of. */
   private knownTail: number
   private readPosition: number
-  /** What never passed the log, of commits that were not accepted, until it is appended. */
-  private readonly waiting: Own[] = []
   private confirmed: string[] = []
   private cancelTimer: (() => void) | undefined
   private cancelFlush: (() => void) | undefined
@@ -178,7 +176,7 @@ export class Shard {
     this.cancelClearing?.()
     this.relay.stop()
     const stopped = new StoppedError('The actor system')
-    for (const { reject } of [...this.queue.clear(), ...this.waiting.splice(0)]) reject(stopped)
+    for (const { reject } of this.queue.clear()) reject(stopped)
     this.appender.stop(stopped)
   }
 
@@ -212,8 +210,6 @@ export class Shard {
   send(entry: Outgoing, mayRepeat: boolean): Promise<Appended> {
     const { to } = entry
     if (this.state === 'stopped') return Promise.reject(new StoppedError('The actor system'))
-    // Behind what was sent before it, which is appended once the shard has begun again.
-    if (this.state === 'resetting') return new Promise((resolve, reject) => void this.waiting.push({ entry, resolve, reject }))
     // An id that may come twice is checked where it is remembered: in the store, before the turn.
     if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.ending.race(this.appender.append(entry))
     if (this.queue.ownOf(to) >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
@@ -525,7 +521,8 @@ export class Shard {
     }
     const round = ++this.round
     this.endReading()
-    this.waiting.push(...own, ...this.queue.clear())
+    // What never passed the log does so now, before what is sent from here on.
+    for (const { entry, resolve, reject } of [...own, ...this.queue.clear()]) this.appender.append(entry).then(resolve, reject)
     if (this.state === 'stopping') return
     this.state = 'resetting'
     this.timers.clear()
@@ -547,7 +544,6 @@ export class Shard {
           return
         }
         if ('heldBy' in claim) {
-          for (const { reject } of this.waiting.splice(0)) reject(new StoppedError('The owner of the shard'))
           this.lost(`node ${claim.heldBy.node} owns it`)
           return
         }
@@ -556,8 +552,6 @@ export class Shard {
         this.knownTail = claim.state.tail
         this.readPosition = claim.state.position
         this.reading = new AbortController()
-        // What never passed the log does so now.
-        for (const { entry, resolve, reject } of this.waiting.splice(0)) this.appender.append(entry).then(resolve, reject)
         this.state = 'starting'
         await this.start({ ...claim.state, clean: true })
         return

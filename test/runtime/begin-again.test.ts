@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
 import { MemoryStore } from '../../src/adapters/memory/index.js'
-import { durableChild, refTo, reply, restartDurableChild } from '../../src/index.js'
+import { durableChild, refTo, reply, restartDurableChild, StoreError } from '../../src/index.js'
 import { World, type WorldOptions } from '../../src/testing/index.js'
 import { aWorld, counter, RecordingLogger } from '../support/worlds.js'
 
@@ -54,6 +54,40 @@ test.each(['refused', 'gap'] as const)('what is sent while a shard begins again 
   await pass(world, 1_000)
   await Promise.all(sent)
   expect(fails).toBe(false)
+  expect((await a.snapshot())!.context.log).toEqual(['0', '1', '2', '3'])
+  await world.stop()
+})
+
+test('what waits for a shard that cannot begin again is bounded, too (I12)', async () => {
+  let gone = false
+  const world = await withStore(() => ({
+    async commit(this: MemoryStore, commit: Commit) {
+      return gone ? { ok: false, why: 'gap', detail: 'x' } : proto.commit.call(this, commit)
+    },
+    async append(this: MemoryStore, ...args: Parameters<MemoryStore['append']>) {
+      if (gone) throw new StoreError('gone', 'failed')
+      return proto.append.apply(this, args)
+    },
+    async claim(this: MemoryStore, ...args: Parameters<MemoryStore['claim']>) {
+      if (gone) throw new StoreError('gone', 'failed')
+      return proto.claim.apply(this, args)
+    },
+  }), { backlogMax: 3 })
+  const a = world.system.actor(counter, 'a')
+  await a.send({ type: 'note', text: '0' })
+  await world.settled()
+  gone = true
+  const sent = [a.send({ type: 'note', text: '1' })]
+  await pass(world, 10)
+  sent.push(...['2', '3', '4', '5', '6'].map((text) => a.send({ type: 'note', text })))
+  const refused: string[] = []
+  const ends = Promise.all(sent.map((one) => one.then(() => 'ok', (error: Error) => (refused.push(error.name), error.name))))
+  await pass(world, 1_000)
+  // At once, and not when the store is back.
+  expect(refused).toHaveLength(3)
+  gone = false
+  await pass(world, 5_000)
+  expect(await ends).toEqual(['ok', 'ok', 'ok', 'MailboxFullError', 'MailboxFullError', 'MailboxFullError'])
   expect((await a.snapshot())!.context.log).toEqual(['0', '1', '2', '3'])
   await world.stop()
 })

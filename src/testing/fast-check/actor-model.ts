@@ -8,7 +8,6 @@ import fc from 'fast-check'
 import { createActor, type Actor, type AnyStateMachine, type EventFromLogic, type InputFrom, type SnapshotFrom } from 'xstate'
 import { ConfigError, HoldfastError } from '../../errors.js'
 import type { ActorHandle } from '../../runtime/actor.js'
-import { MachineRegistry } from '../../runtime/machines.js'
 import type { Fault } from '../faulty-store.js'
 import { VirtualClock } from '../virtual-clock.js'
 import { World, type WorldOptions } from '../world.js'
@@ -121,8 +120,6 @@ class Real<M extends AnyStateMachine> {
     this.machine = machine
     this.options = options
     const { machines = [], connect, seed } = options
-    const { name } = new MachineRegistry([machine]).of(machine)
-    if (!name) throw new ConfigError('actorModel: the machine has no id.')
     this.world = new World({
       suspectMax: Infinity,
       machines: [machine, ...machines],
