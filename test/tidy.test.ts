@@ -78,6 +78,10 @@ test('time and chance come through ports in charts, runtime and mesh', () => {
   expect(direct.map(({ path }) => path)).toEqual([])
 })
 
+test('no signal ends by what a garbage collection can take away (src/cli/own-signal.ts says why)', () => {
+  expect(sources.filter(({ text }) => /\bAbortSignal\.(?:any|timeout)\(/.test(text)).map(({ path }) => path)).toEqual([])
+})
+
 test('nothing is left to do in the code', () => {
   const left = [...sources, ...files('test').map((path) => ({ path, text: readFileSync(path, 'utf8') }))].filter(({ path, text }) => path !== 'test/tidy.test.ts' && /\b(?:TODO|FIXME|XXX|HACK)\b|\bnot implemented\b|\.(?:skip|only)\(|\btest\.todo\b/.test(text))
   expect(left.map(({ path }) => path)).toEqual([])

@@ -7,6 +7,7 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { Decision } from '../machines/approval.js'
 import { liveProgress, type LiveProgress } from './live.js'
+import { underOwnSignal } from './own-signal.js'
 import { styled, printable, type Terminal } from './terminal.js'
 import type { RunHandle, RunStatus } from '../mesh/run-handle.js'
 import { exitCodes, type ExitCode } from './exit.js'
@@ -100,13 +101,16 @@ async function decide(run: RunHandle, status: RunStatus, terminal: Terminal, { u
   return true
 }
 
-async function ask(run: RunHandle, status: RunStatus, terminal: Terminal, coming: Promise<unknown>, signal: AbortSignal): Promise<boolean> {
+function ask(run: RunHandle, status: RunStatus, terminal: Terminal, coming: Promise<unknown>, signal: AbortSignal): Promise<boolean> {
+  return underOwnSignal(signal, (over, end) => {
+    void coming.then(end, end)
+    return askUnder(over, run, status, terminal, signal)
+  })
+}
+
+async function askUnder(over: AbortSignal, run: RunHandle, status: RunStatus, terminal: Terminal, signal: AbortSignal): Promise<boolean> {
   const { digest, why } = status.approval!
   const by = userInfo().username
-  const elsewhere = new AbortController()
-  const isOver = (): void => elsewhere.abort()
-  void coming.then(isOver, isOver)
-  const over = AbortSignal.any([signal, elsewhere.signal])
   const decided = (wanted: boolean, recorded: Decision): true => {
     if (recorded.approved !== wanted || recorded.by !== by) terminal.line(alreadyDecided(run, recorded))
     return true

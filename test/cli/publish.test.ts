@@ -1,5 +1,7 @@
 /** What `--publish` makes of what a receiver does, over real connections. */
 import { createHash } from 'node:crypto'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -174,6 +176,17 @@ test('an answer without end is read as far as it is wanted', async () => {
   expect((await publish(url)) as { receipt: string }).toMatchObject({ status: 201, receipt: 'x'.repeat(2_000) })
   const proof = await receiver([nothing], [flood(200)])
   expect(isOutcomeUnknown(await failureOf(publish(proof.url)))).toBe(true)
+})
+
+test('an answer that does not come is given up, also if memory is collected meanwhile', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const { url, asked } = await receiver([silence], [silence, says(404)])
+  const collecting = setInterval(collect, 20)
+  const hasty = externalActions({ ...pace, attemptsMax: 2, answerMsMax: 300 })['post-report']!
+  const error = await failureOf(Promise.resolve(hasty.run(argsFor(url)))).finally(() => clearInterval(collecting))
+  expect(error.message).toBe(`${url} did not take the report in 2 attempts: no whole answer came within 300 ms.`)
+  expect(asked).toEqual(['POST k', 'GET k', 'GET k', 'POST k', 'GET k'])
 })
 
 test('it ends with its signal, whatever it waits for', async () => {

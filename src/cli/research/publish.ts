@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { HoldfastError } from '../../errors.js'
 import type { ExternalActionOptions } from '../../mesh/define-agent.js'
 import type { EffectArgs, Reconciled } from '../../protocol.js'
+import { within } from '../own-signal.js'
 
 const WriteInput = z.object({ root: z.string(), path: z.string(), text: z.string() })
 const PostInput = z.object({ url: z.url({ protocol: /^https?$/ }), text: z.string() })
@@ -96,26 +97,28 @@ async function postReport(args: EffectArgs<PostInput>, pace: Pace): Promise<unkn
 }
 
 async function post({ input: { url, text }, idempotencyKey, signal }: EffectArgs<PostInput>, { answerMsMax }: Pace): Promise<Posted> {
-  let answer: Response
-  try {
-    answer = await fetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'text/markdown; charset=utf-8', 'idempotency-key': idempotencyKey },
-      body: text,
-      redirect: 'manual',
-      signal: AbortSignal.any([signal, AbortSignal.timeout(answerMsMax)]),
-    })
-  } catch (error) {
+  return within(answerMsMax, signal, async (own): Promise<Posted> => {
+    let answer: Response
+    try {
+      answer = await fetch(url, {
+        method: 'POST',
+        headers: { 'content-type': 'text/markdown; charset=utf-8', 'idempotency-key': idempotencyKey },
+        body: text,
+        redirect: 'manual',
+        signal: own,
+      })
+    } catch (error) {
+      signal.throwIfAborted()
+      return { as: wasNeverSent(error) ? 'not taken' : 'lost', why: problemOf(error) }
+    }
+    const { status } = answer
+    const body = await beginningOf(answer, receiptCharsMax).catch(() => '')
     signal.throwIfAborted()
-    return { as: wasNeverSent(error) ? 'not taken' : 'lost', why: problemOf(error) }
-  }
-  const { status } = answer
-  const body = await beginningOf(answer, receiptCharsMax).catch(() => '')
-  signal.throwIfAborted()
-  if (answer.ok) return { as: 'taken', output: { url, status, receipt: body } }
-  // draft-ietf-httpapi-idempotency-key-header-07, section 2.7.
-  if (status === 422) return { as: 'refused', why: `it answered 422. If it has another text under the key ${idempotencyKey}, give the run another id (--run)` }
-  return { as: isFromBetween(status) ? 'lost' : isForNow(status) ? 'not taken' : 'refused', why: `it answered ${status}` }
+    if (answer.ok) return { as: 'taken', output: { url, status, receipt: body } }
+    // draft-ietf-httpapi-idempotency-key-header-07, section 2.7.
+    if (status === 422) return { as: 'refused', why: `it answered 422. If it has another text under the key ${idempotencyKey}, give the run another id (--run)` }
+    return { as: isFromBetween(status) ? 'lost' : isForNow(status) ? 'not taken' : 'refused', why: `it answered ${status}` }
+  })
 }
 
 /**
@@ -129,9 +132,10 @@ async function isPosted(args: EffectArgs<PostInput>, pace: Pace): Promise<Reconc
     let why: string
     let isAskedAgain = true
     try {
-      const answer = await fetch(url, { headers: { 'idempotency-key': idempotencyKey }, redirect: 'manual', signal: AbortSignal.any([signal, AbortSignal.timeout(pace.answerMsMax)]) })
-      const { status, ok } = answer
-      const body = await beginningOf(answer, proofBytesMax)
+      const { status, ok, body } = await within(pace.answerMsMax, signal, async (own) => {
+        const answer = await fetch(url, { headers: { 'idempotency-key': idempotencyKey }, redirect: 'manual', signal: own })
+        return { status: answer.status, ok: answer.ok, body: await beginningOf(answer, proofBytesMax) }
+      })
       if (status === 404) return { happened: false }
       if (ok && body.toLowerCase().includes(digestOf(text))) return { happened: true, output: { url, status, receipt: body.slice(0, receiptCharsMax) } }
       why = ok ? `it answered ${status} without the digest of the report` : `it answered ${status}`
