@@ -117,7 +117,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
       }
       return { sent: send() }
     })
-    return gateway.ending(address).race(inLine)
+    return gateway.ending.race(inLine)
   }
 
   /**
@@ -162,7 +162,10 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     return (snapshot as unknown as XMachineSnapshot).output as OutputFrom<M>
   }
 
-  /** Calls back with the snapshot of every turn from now on, in order, after its commit. A throwing listener harms nobody. */
+  /**
+   * Calls back with the snapshot of every turn from now on, in order, after its commit; while another node runs the actor,
+   * with its latest snapshot after changes. A throwing listener harms nobody.
+   */
   subscribe(listener: (snapshot: SnapshotFrom<M>) => void): { unsubscribe(): void } {
     const stop = this.gateway.watch(this.address, (sight) => {
       if (sight.snapshot && sight.status !== 'failed') listener(sight.snapshot as unknown as SnapshotFrom<M>)
@@ -224,7 +227,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
 
   /** The promise, unless the deadline passes or this process stops before it settles. */
   private async within<T>(promise: Promise<T>, deadlineMs: number | undefined, what: string): Promise<T> {
-    const settled = this.gateway.ending(this.address).race(promise)
+    const settled = this.gateway.ending.race(promise)
     if (deadlineMs === undefined) return settled
     let cancel = (): void => {}
     const late = new Promise<never>((_, reject) => {

@@ -1,9 +1,9 @@
 /**
  * Appends this process's messages to one shard's log: those of one moment together, one append at a time, so that they
- * stand in the log in the order in which they were sent. An append whose reply was lost is repeated; the ids make that
- * harmless.
+ * stand in the log in the order in which they were sent, whether this process owns the shard or not. An append whose
+ * reply was lost is repeated; the ids make that harmless.
  */
-import { StoreError } from '../errors.js'
+import { StoppedError, StoreError } from '../errors.js'
 import type { RuntimeContext } from './context.js'
 import type { Appended, NewEntry } from './ports/store.js'
 
@@ -16,21 +16,61 @@ interface Pending {
 const groupMax = 256
 const retryMs = 100
 
+type AppenderContext = Pick<RuntimeContext, 'store' | 'clock' | 'logger' | 'backlogMax'>
+
+/** One for each shard that this process has sent to. */
+export class Appenders {
+  private readonly context: AppenderContext
+  private readonly byShard = new Map<number, Appender>()
+  private stopped: Error | undefined
+
+  constructor(context: AppenderContext) {
+    this.context = context
+  }
+
+  of(shard: number): Appender {
+    let appender = this.byShard.get(shard)
+    if (!appender) {
+      this.byShard.set(shard, (appender = new Appender(this.context, shard)))
+      if (this.stopped) appender.stop(this.stopped)
+    }
+    return appender
+  }
+
+  /** Resolves when all that was given so far is durable or refused. */
+  async soFar(): Promise<void> {
+    await Promise.all([...this.byShard.values()].map((appender) => appender.soFar()))
+  }
+
+  stop(error: Error): void {
+    this.stopped = error
+    for (const appender of this.byShard.values()) appender.stop(error)
+  }
+
+  /** Writes nothing more and tells nobody, as a killed process would. */
+  abandon(): void {
+    for (const appender of this.byShard.values()) appender.abandon()
+  }
+}
+
 export class Appender {
-  private readonly context: Pick<RuntimeContext, 'store' | 'clock' | 'logger' | 'backlogMax'>
+  /** Told the number of each entry: who owns the shard must know how far its log goes. */
+  onAppended: (seq: number) => void = () => {}
+  /** What was sent before and skips the log must be safe first: if its commit fails it comes before what waits here. */
+  before: () => Promise<void> | undefined = () => undefined
+  private readonly context: AppenderContext
   private readonly shard: number
-  private readonly knows: (seq: number) => void
   private pending: Pending[] = []
   /** How many wait or are on their way, by the actor they are for. */
   private readonly counts = new Map<string, number>()
+  private writing: Pending[] = []
   private busy = false
+  private last: Promise<unknown> = Promise.resolve()
   private stopped: Error | undefined
-  private idlers: (() => void)[] = []
 
-  constructor(context: Pick<RuntimeContext, 'store' | 'clock' | 'logger' | 'backlogMax'>, shard: number, knows: (seq: number) => void = () => {}) {
+  constructor(context: AppenderContext, shard: number) {
     this.context = context
     this.shard = shard
-    this.knows = knows
   }
 
   get isIdle(): boolean {
@@ -39,27 +79,50 @@ export class Appender {
 
   /** Resolves when the message is durable; `full` if there was no room for it. */
   append(entry: NewEntry): Promise<Appended> {
+    return this.add(entry, (pending) => void this.pending.push(pending))
+  }
+
+  /** The same, before all that waits: it was sent earlier. */
+  appendFirst(entries: readonly NewEntry[]): Promise<Appended>[] {
+    let place = 0
+    return entries.map((entry) => this.add(entry, (pending) => void this.pending.splice(place++, 0, pending)))
+  }
+
+  private add(entry: NewEntry, put: (pending: Pending) => void): Promise<Appended> {
     if (this.stopped) return Promise.reject(this.stopped)
     const waiting = this.counts.get(entry.to) ?? 0
     if (waiting >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
     this.counts.set(entry.to, waiting + 1)
-    return new Promise((resolve, reject) => {
-      this.pending.push({ entry, resolve, reject })
+    const appended = new Promise<Appended>((resolve, reject) => {
+      put({ entry, resolve, reject })
       if (!this.busy) {
         this.busy = true
         this.context.clock.soon(() => void this.work())
       }
     })
+    const { last } = this
+    this.last = appended.then(() => last, () => last)
+    return appended
+  }
+
+  /** Resolves when all that was given so far is durable or refused. */
+  async soFar(): Promise<void> {
+    await this.last
   }
 
   private async work(): Promise<void> {
     while (this.pending.length > 0 && !this.stopped) {
-      const group = this.pending.splice(0, groupMax)
+      const earlier = this.before()
+      if (earlier) {
+        await earlier
+        continue
+      }
+      const group = (this.writing = this.pending.splice(0, groupMax))
       try {
         const appended = await this.write(group.map(({ entry }) => entry))
         group.forEach(({ resolve }, i) => {
           const result = appended[i]!
-          if (typeof result === 'object') this.knows(result.seq)
+          if (typeof result === 'object') this.onAppended(result.seq)
           resolve(result)
         })
       } catch (error) {
@@ -68,7 +131,6 @@ export class Appender {
       for (const { entry } of group) this.over(entry)
     }
     this.busy = false
-    for (const idle of this.idlers.splice(0)) idle()
   }
 
   private over({ to }: NewEntry): void {
@@ -91,15 +153,14 @@ export class Appender {
     }
   }
 
-  /** Resolves when nothing is on its way. */
-  idle(): Promise<void> {
-    if (this.isIdle) return Promise.resolve()
-    return new Promise((resolve) => this.idlers.push(resolve))
-  }
-
+  /** What waits and what is on its way is rejected; what is on its way may be written all the same. */
   stop(error: Error): void {
     this.stopped = error
-    for (const { reject } of this.pending.splice(0)) reject(error)
-    for (const idle of this.idlers.splice(0)) idle()
+    for (const { reject } of [...this.writing, ...this.pending.splice(0)]) reject(error)
+  }
+
+  abandon(): void {
+    this.stopped = new StoppedError('The actor system')
+    this.pending = []
   }
 }

@@ -97,6 +97,8 @@ export class Batch {
   readonly suspects = new Map<string, number | undefined>()
   /** Whether it appends to the shard's own log. */
   isAppending = false
+  /** A reply was lost: whether it was written is known only by an answer that says it was. */
+  isUnsure = false
   /** Messages that skip the log with this commit. */
   readonly own: Own[] = []
   /** Run in order once the commit is acknowledged. */

@@ -1,5 +1,6 @@
 /** What the parts of a shard's owner share: the ports, the bounds, and the system they work for. */
 import type { HoldfastError } from '../errors.js'
+import type { Appenders } from './appender.js'
 import type { Effects } from './effects.js'
 import type { Address, MessageId } from './identity.js'
 import type { JsonLimits, StoredRef } from './json.js'
@@ -29,6 +30,7 @@ export interface RuntimeContext extends RecordHost {
   readonly backlogMax: number
   readonly options: RuntimeOptions
   readonly effects: Effects
+  readonly appenders: Appenders
   readonly listeners: Listeners
   /** What a reference in a message stands for. */
   revive(ref: StoredRef): unknown

@@ -55,7 +55,11 @@ export class Dispatcher {
   /** Those of which that turn is on its way to the store. */
   private readonly failing = new Set<Address>()
 
-  constructor(context: RuntimeContext, shard: number, timers: NearTimers, acts: ActRunner) {
+  /** Told of an actor that is to be tried again. */
+  private readonly onRedrive: (address: Address) => void
+
+  constructor(context: RuntimeContext, shard: number, timers: NearTimers, acts: ActRunner, onRedrive: (address: Address) => void) {
+    this.onRedrive = onRedrive
     this.context = context
     this.shard = shard
     this.timers = timers
@@ -75,6 +79,10 @@ export class Dispatcher {
     const { envelope } = message
     const part = batch.part(resident.address)
     if (message.seq !== undefined) part.handled++
+    if (envelope.kind === 'redrive') {
+      batch.after.push(() => this.onRedrive(resident.address))
+      return
+    }
     if (envelope.deadlineAt !== undefined && envelope.deadlineAt < batch.at) {
       this.refuse(batch, part, message, 'expired', new DeadlineError(`Handling ${envelope.kind} ${envelope.id}`, 0))
       return

@@ -29,6 +29,8 @@ export type Envelope = {
   | { readonly kind: 'start'; readonly body: { readonly input?: unknown; readonly parent?: Address; readonly parentCell?: number } }
   | { readonly kind: 'stop'; readonly body?: undefined }
   | { readonly kind: 'restart'; readonly body: { readonly from: 'snapshot' | 'input' } }
+  /** To an actor that is quarantined: try again. */
+  | { readonly kind: 'redrive'; readonly body?: undefined }
   /** An effect tells its own cell; `id` is the effect's. */
   | { readonly kind: 'outcome'; readonly cell: number; readonly body: { readonly type: string; readonly data?: unknown } }
   /** A callback or event observable sends to its parent. */

@@ -1,7 +1,4 @@
-/**
- * How handles reach actors: through the shards this process owns, or only through the store. Both accept the same
- * messages; the owner hears of every turn in order, a client of the latest state.
- */
+/** What handles need to reach actors, and how they post to them. routed-gateway.ts is how it is done. */
 import { InvalidIdError, MailboxFullError, type HoldfastError, type SnapshotError } from '../errors.js'
 import { Outgoing, type EnvelopeHead } from './envelope.js'
 import { checkId, type Address, type MessageId } from './identity.js'
@@ -33,8 +30,8 @@ export interface Gateway {
   readonly idRetentionMs: number
   readonly backlogMax: number
   readonly beginnings: Beginnings
-  /** Ends when this process can tell no more of the actor. */
-  ending(address: Address): Ending
+  /** Ends when this process can tell no more of any actor. */
+  readonly ending: Ending
   /** Namespace time, ms: what ids are remembered from. */
   now(address: Address): number
   /** The machine new actors of that name run, if it is registered here. */
@@ -47,7 +44,7 @@ export interface Gateway {
   look(address: Address): Promise<Sight | undefined>
   /** A record read from the store, for those who want all of it. */
   read(address: Address): Promise<DurableRecord | undefined>
-  /** Calls back with each committed turn (owner) or after changes (client). */
+  /** Calls back with each committed turn if this node runs the actor, else after changes. */
   watch(address: Address, onTurn: (sight: Sight) => void): () => void
   onEmitted(address: Address, listener: (event: XEvent) => void): () => void
   /** The answer to a message: `{ value }` or `{ error }`, encoded. */

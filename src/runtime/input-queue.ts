@@ -55,6 +55,11 @@ export class InputQueue {
     }
   }
 
+  /** Whether any of them never passed the log. */
+  get hasOwn(): boolean {
+    return this.own.size > 0
+  }
+
   ownOf(address: Address): number {
     return this.own.get(address) ?? 0
   }

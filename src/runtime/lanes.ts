@@ -60,6 +60,11 @@ export class Lanes {
     return this.inFlight.some((batch) => batch.isAppending)
   }
 
+  /** Whether anything skips the log with the commits on their way. */
+  get hasOwn(): boolean {
+    return this.alive && this.inFlight.some((batch) => batch.own.length > 0)
+  }
+
   /** What skipped the log with the commits on their way. */
   own(): Own[] {
     return this.inFlight.flatMap((batch) => batch.own)
@@ -79,9 +84,9 @@ export class Lanes {
     return result
   }
 
-  /** Resolves when nothing is on its way. */
+  /** Resolves when nothing is on its way, or nobody waits for it any more. */
   idle(): Promise<void> {
-    if (this.isIdle) return Promise.resolve()
+    if (this.isIdle || !this.alive) return Promise.resolve()
     return new Promise((resolve) => this.idlers.push(resolve))
   }
 
@@ -90,6 +95,7 @@ export class Lanes {
     let again = true
     for (let attempt = 0; ; attempt++) {
       const result = await this.context.store.commit(commit).catch((error: unknown) => {
+        batch.isUnsure = true
         this.context.logger.warn({ shard: this.lease.shard, commit: batch.number, error: (error as Error).message }, 'the reply to a commit was lost; asking again')
         return undefined
       })
@@ -114,5 +120,6 @@ export class Lanes {
   /** No further attempts; commits on their way stay unanswered. */
   close(): void {
     this.alive = false
+    for (const idle of this.idlers.splice(0)) idle()
   }
 }

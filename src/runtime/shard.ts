@@ -11,19 +11,20 @@
  * S2  At most `lanesMax` commits are in flight, each built on the one before; if one fails, all later ones are dropped
  *     and the shard reads again from what is stored.
  * S3  What a turn asked for happens after its commit was acknowledged, in the order of turns (I4).
- * S4  A message that this process made itself skips the log only if nothing unread stands in the log before it; so
- *     messages that turns send between any two actors keep their order. What an action sends is appended after its commit,
- *     and may be overtaken by a later turn's if that append has to be repeated.
+ * S4  A message that this process made itself skips the log only if nothing unread stands in the log before it, and what
+ *     is sent after it is appended only when its commit stands; so messages between any two actors keep their order, also
+ *     if that commit fails. What an action sends is appended after its commit, and may be overtaken by a later turn's if
+ *     that append has to be repeated.
  * S5  Every input that is taken is handled, parked, dead-lettered or, if stale, counted (I5).
  */
-import { StoppedError } from '../errors.js'
+import { StoppedError, StoreError } from '../errors.js'
 import { Acts } from './acts.js'
-import { Appender } from './appender.js'
+import type { Appender } from './appender.js'
 import { Batch, type Own } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import { Dispatcher } from './dispatch.js'
 import { Message, type Outgoing, type Parked } from './envelope.js'
-import { Ending, type Sight } from './gateway.js'
+import type { Sight } from './gateway.js'
 import { shardOf, type Address } from './identity.js'
 import { InputQueue, type Input } from './input-queue.js'
 import { Lanes, type Verdict } from './lanes.js'
@@ -54,8 +55,6 @@ export class Shard {
   readonly clock: NamespaceClock
   readonly suspects: Suspects
   readonly relay: OutboxRelay
-  /** Of its ownership by this process. */
-  readonly ending = new Ending()
   private readonly context: RuntimeContext
   private readonly node: NodeIdentity
   private readonly timers = new NearTimers()
@@ -73,6 +72,8 @@ export class Shard {
   private cancelClearing: (() => void) | undefined
   private reading = new AbortController()
   private resumeReading: (() => void) | undefined
+  /** Told when nothing skips the log any more. */
+  private ownWaiters: (() => void)[] = []
   /** Counts how often it began: what belongs to an earlier round goes no further. */
   private round = 0
   /** The resets so far, one after the other. */
@@ -93,10 +94,14 @@ export class Shard {
       confirm: (id) => this.confirm(id),
       fault: (record, cell, error, id) => this.context.tellFault(record.address, cell.number, error, id),
     })
-    this.dispatcher = new Dispatcher(context, this.number, this.timers, this.acts)
+    this.dispatcher = new Dispatcher(context, this.number, this.timers, this.acts, (address) => {
+      this.redrive(address).catch((error: unknown) => context.logger.error({ shard: this.number, actor: address, error: (error as Error).message }, 'an actor could not be taken up again'))
+    })
     this.relay = new OutboxRelay(context, this.number, () => this.flushSoon())
     this.suspects = new Suspects(context.options.suspectMax)
-    this.appender = new Appender(context, this.number, (seq) => this.knows(seq))
+    this.appender = context.appenders.of(this.number)
+    this.appender.onAppended = (seq) => this.knows(seq)
+    this.appender.before = () => (this.hasOwn ? new Promise((resolve) => this.ownWaiters.push(resolve)) : undefined)
     this.lanes = this.newLanes(state)
     this.knownTail = state.tail
     this.readPosition = state.position
@@ -131,23 +136,33 @@ export class Shard {
     return round !== this.round || this.state === 'stopping' || this.state === 'stopped'
   }
 
-  /** Finishes what is under way, lets go of the lease, and stops effects; their outcomes are for the next owner. */
-  async stop(): Promise<void> {
-    if (this.state === 'stopped') return
+  /**
+   * Finishes what is under way and stops effects; their outcomes are for the next owner. What this process sends from now
+   * on is appended for it.
+   *
+   * @returns the lease to let go of; undefined if it is lost
+   */
+  async stop(): Promise<Lease | undefined> {
+    if (this.state === 'stopped') return undefined
     this.state = 'stopping'
     this.endReading()
-    // What a commit asked for may append; what effects say until they are stopped is kept.
-    while (!this.appender.isIdle || !this.lanes.isIdle) {
-      await this.appender.idle()
-      await this.lanes.idle()
+    this.appendAll(this.queue.clear())
+    // What a commit asked for may append.
+    do {
+      await Promise.all([this.lanes.idle(), this.appender.soFar()])
       await new Promise<void>((resolve) => this.context.clock.soon(resolve))
-    }
+    } while (this.isStopping && !this.lanes.isIdle)
     this.stopEffects()
-    if (this.lanes.alive && (this.confirmed.length > 0 || this.relay.hasDelivered)) await this.submit(this.newBatch())
-    this.state = 'stopped'
-    this.quiet()
-    this.ending.end(new StoppedError('The actor system'))
-    await this.context.store.release(this.lease).catch(() => {})
+    // What they said before is kept: else the next owner would run them again.
+    await this.appender.soFar()
+    if (this.isStopping && this.lanes.alive && (this.confirmed.length > 0 || this.relay.hasDelivered)) await this.submit(this.newBatch())
+    if (!this.isStopping) return undefined
+    this.abandon()
+    return this.lease
+  }
+
+  private get isStopping(): boolean {
+    return this.state === 'stopping'
   }
 
   private stopEffects(): void {
@@ -157,7 +172,15 @@ export class Shard {
   /** Gives up at once, without a word to the store: another node owns the shard, or this one is to look dead. */
   abandon(): void {
     this.state = 'stopped'
-    this.quiet()
+    this.endReading()
+    this.lanes.close()
+    this.cancelTimer?.()
+    this.cancelFlush?.()
+    this.cancelClearing?.()
+    this.relay.stop()
+    this.appender.onAppended = () => {}
+    this.appender.before = () => undefined
+    this.appendAll(this.queue.clear())
   }
 
   /** Without the store, which does not answer. */
@@ -165,19 +188,20 @@ export class Shard {
     this.abandon()
     this.stopEffects()
     for (const { reject } of this.lanes.own()) reject(why)
-    this.ending.end(why)
   }
 
-  private quiet(): void {
-    this.endReading()
-    this.lanes.close()
-    this.cancelTimer?.()
-    this.cancelFlush?.()
-    this.cancelClearing?.()
-    this.relay.stop()
-    const stopped = new StoppedError('The actor system')
-    for (const { reject } of this.queue.clear()) reject(stopped)
-    this.appender.stop(stopped)
+  private get hasOwn(): boolean {
+    return this.queue.hasOwn || this.lanes.hasOwn
+  }
+
+  private tellOwnWaiters(): void {
+    if (!this.hasOwn) for (const resolve of this.ownWaiters.splice(0)) resolve()
+  }
+
+  /** What was to skip the log goes through it after all, all of it at once: before whatever was sent later. */
+  private appendAll(own: readonly Own[]): void {
+    this.appender.appendFirst(own.map(({ entry }) => entry)).forEach((appended, i) => void appended.then(own[i]!.resolve, own[i]!.reject))
+    this.tellOwnWaiters()
   }
 
   private endReading(): void {
@@ -190,8 +214,11 @@ export class Shard {
     if (this.state === 'stopped') return
     const { store } = this.context
     const held = await store.renew(this.lease)
-    if (!held) this.lost('its lease was taken over')
-    else {
+    if (!held) {
+      // What is on its way is told apart by what the store says of it.
+      while (this.lanes.alive && !this.lanes.isIdle) await this.lanes.idle()
+      this.lost('its lease was taken over')
+    } else {
       this.clock.sync(await store.now())
       // What is due by it is due now.
       this.wake()
@@ -200,7 +227,8 @@ export class Shard {
 
   private lost(why: string): void {
     if (this.state === 'stopped') return
-    this.giveUp(new StoppedError('The owner of the shard'))
+    this.abandon()
+    this.stopEffects()
     this.onLost(this, why)
   }
 
@@ -209,9 +237,8 @@ export class Shard {
   /** Accepts a message: with the commit of the turn it causes if nothing stands before it (S4), else through the log. */
   send(entry: Outgoing, mayRepeat: boolean): Promise<Appended> {
     const { to } = entry
-    if (this.state === 'stopped') return Promise.reject(new StoppedError('The actor system'))
     // An id that may come twice is checked where it is remembered: in the store, before the turn.
-    if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.ending.race(this.appender.append(entry))
+    if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.appender.append(entry)
     if (this.queue.ownOf(to) >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
     return new Promise((resolve, reject) => {
       this.queue.push({
@@ -475,6 +502,7 @@ export class Shard {
   /** Sends a batch on its way; what it asked for happens when it is acknowledged. */
   async submit(batch: Batch): Promise<boolean> {
     const result = await this.lanes.submit(batch)
+    this.tellOwnWaiters()
     if (result === undefined) return false
     this.clock.committed(result.at)
     this.context.counters.commits++
@@ -501,7 +529,12 @@ export class Shard {
       return
     }
     if (verdict.why === 'fenced') {
-      for (const { reject } of own) reject(new StoppedError('The owner of the shard'))
+      // If the first was refused at once none was written; else what is built on it may have been, too.
+      const isUnsure = verdict.batches[0]!.isUnsure
+      this.appendAll([...(isUnsure ? [] : own), ...this.queue.clear()])
+      if (isUnsure) {
+        for (const { entry, reject } of own) reject(new StoreError(`Whether a message to ${entry.to} was accepted is not known: the reply was lost, and another node has taken over. Send it under an id of yours, and a repeat does no harm.`, 'unknown'))
+      }
       this.lost(verdict.detail)
       return
     }
@@ -522,7 +555,7 @@ export class Shard {
     const round = ++this.round
     this.endReading()
     // What never passed the log does so now, before what is sent from here on.
-    for (const { entry, resolve, reject } of [...own, ...this.queue.clear()]) this.appender.append(entry).then(resolve, reject)
+    this.appendAll([...own, ...this.queue.clear()])
     if (this.state === 'stopping') return
     this.state = 'resetting'
     this.timers.clear()
@@ -653,9 +686,9 @@ export class Shard {
     )
   }
 
-  /** Resolves when no write is on its way, or the shard has ended. */
+  /** Resolves when no write is on its way, or nobody waits for it any more. */
   async written(): Promise<void> {
-    await this.ending.race(Promise.all([this.lanes.idle(), this.appender.idle()])).catch(() => {})
+    await Promise.all([this.lanes.idle(), this.appender.soFar()])
   }
 
   /** Whether the log holds entries that have not been handled; asks the store. */

@@ -1,7 +1,7 @@
-/** Reaching actors through the store alone: what a client does, and an owner for shards it does not own. */
+/** Reaching actors through the store alone: what a client does, and a node for shards that it does not own. */
 import { SnapshotError } from '../errors.js'
-import { Appender } from './appender.js'
-import { Beginnings, Ending, type Gateway, type Sight } from './gateway.js'
+import type { Appenders } from './appender.js'
+import { Beginnings, Ending, type Sight } from './gateway.js'
 import type { Outgoing } from './envelope.js'
 import { machineOf, shardOf, type Address, type MessageId } from './identity.js'
 import type { JsonLimits } from './json.js'
@@ -17,6 +17,7 @@ export interface StoreGatewayOptions extends RecordHost {
   readonly store: Store
   readonly info: StoreInfo
   readonly registry: MachineRegistry
+  readonly appenders: Appenders
   readonly clock: Clock
   readonly ids: IdSource
   readonly logger: Logger
@@ -24,17 +25,17 @@ export interface StoreGatewayOptions extends RecordHost {
   readonly backlogMax: number
 }
 
-export class StoreGateway implements Gateway {
+export class StoreGateway {
   readonly limits: JsonLimits
   readonly ids: IdSource
   readonly clock: Clock
   readonly idRetentionMs: number
   readonly backlogMax: number
   readonly beginnings: Beginnings
-  private readonly end = new Ending()
+  /** Of what this process can tell. */
+  readonly ending = new Ending()
   private stopped: Error | undefined
   private readonly options: StoreGatewayOptions
-  private readonly appenders = new Map<number, Appender>()
   /** The store's time as last read, and when. */
   private time = { at: 0, since: 0 }
 
@@ -54,12 +55,7 @@ export class StoreGateway implements Gateway {
 
   stop(error: Error): void {
     this.stopped = error
-    this.end.end(error)
-    for (const appender of this.appenders.values()) appender.stop(error)
-  }
-
-  ending(): Ending {
-    return this.end
+    this.ending.end(error)
   }
 
   now(): number {
@@ -71,14 +67,8 @@ export class StoreGateway implements Gateway {
   }
 
   accept(message: Outgoing): Promise<Appended> {
-    if (this.stopped) return Promise.reject(this.stopped)
-    const shard = this.shardOf(message.to)
-    let appender = this.appenders.get(shard)
-    if (!appender) this.appenders.set(shard, (appender = new Appender(this.options, shard)))
-    return this.end.race(appender.append(message))
+    return this.options.appenders.of(this.shardOf(message.to)).append(message)
   }
-
-  refusal(): undefined {}
 
   async look(address: Address): Promise<Sight | undefined> {
     const stored = await this.load(address)
@@ -105,9 +95,8 @@ export class StoreGateway implements Gateway {
     return DurableRecord.decode(this.options, address, stored.fields, meta, definition)
   }
 
-  watch(address: Address, onTurn: (sight: Sight) => void): () => void {
-    // The first look only learns where the actor stands: others of its shard change, too.
-    let seen: number | undefined
+  /** @param seen the turn after which to tell; absent: that at which it is first seen, since others of its shard change, too */
+  watch(address: Address, onTurn: (sight: Sight) => void, seen?: number): () => void {
     const check = this.looker(async () => {
       const turns = seen
       const sight = await this.look(address)
@@ -119,17 +108,16 @@ export class StoreGateway implements Gateway {
     return stop
   }
 
-  onEmitted(): () => void {
-    return () => {}
+  reply(address: Address, id: MessageId): Promise<string | undefined> {
+    return this.options.store.reply(this.shardOf(address), id)
   }
 
   onReply(address: Address, id: MessageId, listener: (text: string) => void): () => void {
-    const shard = this.shardOf(address)
     const check = this.looker(async () => {
-      const text = await this.options.store.reply(shard, id)
+      const text = await this.reply(address, id)
       if (text !== undefined) listener(text)
     })
-    const stop = this.options.store.watch(shard, check)
+    const stop = this.options.store.watch(this.shardOf(address), check)
     // An answer to an earlier sending of the same id is there already.
     check()
     return stop

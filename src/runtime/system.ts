@@ -1,16 +1,16 @@
 /**
- * An actor system: one process's part in a namespace. It owns the shards it could claim, runs their actors, and hands
- * out {@link ActorHandle}s. While another living process owns the namespace, this one stands by as a client: it appends
- * and reads, and takes over when that process has gone.
+ * An actor system: one process's part in a namespace. It runs the actors of the shards that fall to it (ownership.ts), and
+ * hands out {@link ActorHandle}s for all of the namespace: what other nodes run it reaches through the store.
  */
 import type { AnyStateMachine } from 'xstate'
 import { ConfigError, MailboxFullError, StoppedError, isHoldfastError, toStoredError } from '../errors.js'
 import { actingMessageId, noteSent } from './acts.js'
+import { Appenders } from './appender.js'
 import { ActorHandle } from './actor.js'
 import { newCounters, type Counters, type RuntimeContext } from './context.js'
 import { Effects } from './effects.js'
 import { Outgoing, checkEvent, type DeadLetter, type Parked, type EnvelopeHead } from './envelope.js'
-import { ownIdRetentionMs, type Gateway } from './gateway.js'
+import { ownIdRetentionMs, post, type Gateway } from './gateway.js'
 import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
 import type { Inspect } from './inspection.js'
@@ -19,8 +19,10 @@ import { checkSystemOptions, resolveOptions, type RuntimeOptions } from './optio
 import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
-import type { Appended, FindQuery, Holder, NodeIdentity, ShardState, Store, StoreInfo } from './ports/store.js'
-import { Shard } from './shard.js'
+import type { FindQuery, NodeIdentity, Store, StoreInfo } from './ports/store.js'
+import { Ownership } from './ownership.js'
+import { RoutedGateway } from './routed-gateway.js'
+import type { Shard } from './shard.js'
 import { StreamDrain, type DrainHandler } from './stream-drain.js'
 import { deadStream, decodeStreamEntry, ownStream, sharedStream, type StreamRecord } from './streams.js'
 import { StoreGateway } from './store-gateway.js'
@@ -51,6 +53,8 @@ export interface ActorSystemOptions extends Partial<RuntimeOptions> {
   readonly node?: NodeIdentity
 }
 
+const noShards: ReadonlyMap<number, Shard> = new Map()
+
 export type SystemRole = 'owner' | 'client'
 
 /** @throws ConfigError for an option that is missing or out of bounds */
@@ -68,18 +72,17 @@ export class ActorSystem {
   private readonly ids: IdSource
   private readonly subscriptions: Subscriptions
   private readonly counters: Counters = newCounters()
-  private readonly shards = new Map<number, Shard>()
   private readonly drains: StreamDrain[] = []
   private readonly node: NodeIdentity
-  private gateway: Gateway | undefined
+  private gateway: RoutedGateway | undefined
   private storeGateway: StoreGateway | undefined
+  private appenders: Appenders | undefined
+  private ownership: Ownership | undefined
+  private opening: Promise<RuntimeContext> | undefined
   private info: StoreInfo | undefined
   private effects: Effects | undefined
   private state: 'new' | 'started' | 'stopping' | 'stopped' = 'new'
   private stopping: Promise<void> | undefined
-  private currentRole: SystemRole = 'client'
-  private cancelHeartbeat: (() => void) | undefined
-  private cancelStandby: (() => void) | undefined
 
   constructor(options: ActorSystemOptions) {
     checkSystemOptions(options)
@@ -98,24 +101,34 @@ export class ActorSystem {
   // ── Life ──
 
   /**
-   * Opens the store, claims the shards and takes up what an earlier owner left. Resolves to this system. If another
-   * process has the shards, this one is a client for now, looks every third of a lease whether it has gone, and then
-   * takes over: {@link role} tells.
+   * Opens the store, claims the shards that fall to this node and takes up what an earlier owner left. Resolves to this
+   * system once it owns them, or once their owners have shown that they live: those hand them over. A node that died is
+   * waited for as long as its lease. On LMDB one process owns all shards while it lives; others stand by.
    *
-   * @throws ConfigError when the namespace's settings differ or the store would lose data
+   * @throws ConfigError when the namespace's settings differ or the store would lose data; StoppedError if it is stopped meanwhile
    */
   async start(): Promise<this> {
-    const context = await this.open()
-    this.currentRole = await this.claimAll(context)
-    if (this.currentRole === 'owner') this.gateway = this.ownerGateway(this.storeGateway!)
-    else this.standBy(context)
-    this.logger.info({ namespace: context.namespace, node: this.node.id, role: this.currentRole, durability: this.durability, shards: context.shards }, 'actor system started')
+    const context = await (this.opening = this.open())
+    this.started()
+    this.ownership = new Ownership(context, this.node, {
+      gained: (shard) => {
+        this.gateway!.moved(shard.number)
+        for (const drain of this.drains) drain.add(shard.number)
+      },
+      lost: (number) => {
+        for (const drain of this.drains) drain.remove(number)
+        this.gateway!.moved(number)
+      },
+    })
+    await this.ownership.start()
+    this.started()
+    this.logger.info({ namespace: context.namespace, node: this.node.id, durability: this.durability, shards: this.shards.size, of: context.shards }, 'actor system started')
     return this
   }
 
   /** Opens the store without claiming anything. See `createClient`. */
   async startAsClient(): Promise<this> {
-    await this.open()
+    await (this.opening = this.open())
     return this
   }
 
@@ -132,10 +145,12 @@ export class ActorSystem {
     })
     this.info = info
     for (const warning of info.warnings) this.logger.warn({ namespace, durability: info.durability }, warning)
-    const context = this.createContext(namespace, info)
+    const appenders = (this.appenders = new Appenders({ store, clock: this.clockPort, logger: this.logger, backlogMax: this.options.backlogMax ?? 1_000 }))
+    const context = this.createContext(namespace, info, appenders)
     this.storeGateway = new StoreGateway({
       store,
       info,
+      appenders,
       registry: this.registry,
       clock: this.clockPort,
       ids: this.ids,
@@ -151,9 +166,13 @@ export class ActorSystem {
     for (const definition of this.registry.all()) {
       if (definition.inline.length > 0) this.logger.info({ machine: definition.name, places: definition.inline }, 'a machine has inline actions or actors: an inline action runs at most once across a crash, an inline actor is known by its place only. Name them')
     }
-    this.gateway = this.storeGateway
-    // Now, because taking up the shards may take longer than a lease. A client's beat keeps its process alive while it waits.
-    this.heartbeat()
+    this.gateway = new RoutedGateway({
+      store: this.storeGateway,
+      subscriptions: this.subscriptions,
+      shards: info.shards,
+      owned: (number) => this.shards.get(number),
+      isOpen: () => this.state === 'started',
+    })
     return context
   }
 
@@ -171,23 +190,25 @@ export class ActorSystem {
 
   private async end(withinMs: number): Promise<void> {
     this.state = 'stopping'
-    this.cancelStandby?.()
     const stopped = await this.inTime(this.finish(), withinMs)
     this.state = 'stopped'
-    this.cancelHeartbeat?.()
     const error = new StoppedError('The actor system')
     if (!stopped) {
       this.logger.error({ node: this.node.id, withinMs }, 'the store does not answer: the shards were given up without it')
-      for (const shard of this.shards.values()) shard.giveUp(error)
+      this.ownership?.giveUp(error)
     }
+    this.appenders?.stop(error)
     this.storeGateway?.stop(error)
     await this.inTime(this.options.store.close(), withinMs)
     this.logger.info({ node: this.node.id }, 'actor system stopped')
   }
 
   private async finish(): Promise<void> {
+    await this.opening?.catch(() => {})
     await Promise.all(this.drains.map((drain) => drain.stop()))
-    await Promise.all([...this.shards.values()].map((shard) => shard.stop()))
+    await this.ownership?.stop()
+    // What this process has accepted or said is kept, whoever runs the actors.
+    await this.appenders?.soFar()
   }
 
   /** Whether it ended in time. */
@@ -201,42 +222,21 @@ export class ActorSystem {
     }
   }
 
-  /** Another process runs the actors: as soon as it has gone, this one does. */
-  private standBy(context: RuntimeContext): void {
-    this.cancelStandby = this.clockPort.after(Math.ceil(this.runtime.leaseMs / 3), () => {
-      this.takeOver(context)
-        .catch((error: unknown) => this.logger.warn({ node: this.node.id, error: (error as Error).message }, 'the shards could not be asked for; trying again'))
-        .finally(() => {
-          if (this.state === 'started' && this.currentRole === 'client') this.standBy(context)
-        })
-    })
-  }
-
-  private async takeOver(context: RuntimeContext): Promise<void> {
-    if (this.state !== 'started' || (await this.claimAll(context)) === 'client') return
-    // It may have been stopped meanwhile.
-    if ((this.state as string) !== 'started') {
-      await Promise.all([...this.shards.values()].map((shard) => shard.stop()))
-      return
-    }
-    this.currentRole = 'owner'
-    this.gateway = this.ownerGateway(this.storeGateway!)
-    for (const drain of this.drains) for (const shard of this.shards.keys()) drain.add(shard)
-    this.logger.info({ namespace: context.namespace, node: this.node.id, shards: this.shards.size }, 'actor system took over from another process')
-  }
-
   /** For tests of crashes: falls silent at once, as a killed process would. */
   abandon(): void {
     this.state = 'stopped'
-    this.cancelHeartbeat?.()
-    this.cancelStandby?.()
-    for (const shard of this.shards.values()) shard.abandon()
-    this.storeGateway?.stop(new StoppedError('The actor system'))
+    this.ownership?.abandon()
+    this.appenders?.abandon()
   }
 
-  /** owner: this process runs the actors. client: another one does, and this one sends, looks and, unless it is a client by choice, waits for its turn. */
+  /** owner: this process runs actors. client: others run them all, and this one sends, looks and, unless it is a client by choice, waits for its turn. */
   get role(): SystemRole {
-    return this.currentRole
+    return this.shards.size > 0 ? 'owner' : 'client'
+  }
+
+  /** Numbers of the shards whose actors this process runs now, and how many the namespace has. */
+  get owned(): { readonly shards: readonly number[]; readonly of: number } {
+    return { shards: [...this.shards.keys()].sort((a, b) => a - b), of: this.info?.shards ?? 0 }
   }
 
   // ── Actors ──
@@ -319,16 +319,15 @@ export class ActorSystem {
 
   /**
    * Takes up a quarantined actor again: its parked messages are handled, its effects and actions run. Does nothing for
-   * one that is not quarantined.
-   *
-   * @throws ConfigError if another process runs the actor
+   * one that is not quarantined. Resolves when they have been handled; if another node runs the actor, when that one is
+   * told for sure.
    */
   async redrive(address: string): Promise<void> {
-    this.started()
+    const gateway = this.started()
     const at = parseAddress(address)
     const shard = this.shards.get(shardOf(at, this.info!.shards))
-    if (!shard) throw new ConfigError(`redrive: another process runs ${address}. Call it there, or stop that process first.`)
-    await shard.redrive(at)
+    if (shard) await shard.redrive(at)
+    else await post(gateway, { kind: 'redrive', to: at }, undefined)
   }
 
   // ── Watching ──
@@ -377,7 +376,7 @@ export class ActorSystem {
     throw new ConfigError('Start the actor system first: await createActorSystem({ … }).start().')
   }
 
-  private createContext(namespace: string, info: StoreInfo): RuntimeContext {
+  private createContext(namespace: string, info: StoreInfo, appenders: Appenders): RuntimeContext {
     const remote = (address: string, cell?: number): RemoteRef => new RemoteRef(address, cell, (ref, event) => this.sendLater(ref.address as Address, ref.cell, event))
     this.effects = new Effects({
       namespace,
@@ -403,6 +402,7 @@ export class ActorSystem {
       freeze: this.runtime.freeze,
       options: this.runtime,
       effects: this.effects,
+      appenders,
       listeners: this.subscriptions,
       counters: this.counters,
       revive: (ref) => remote(ref.address!, ref.n),
@@ -412,90 +412,8 @@ export class ActorSystem {
     }
   }
 
-  /** The shard of number 0 stands for the namespace: who has it claims the rest. What another living node has stays its. */
-  private async claimAll(context: RuntimeContext): Promise<SystemRole> {
-    const first = await this.claim(context, 0)
-    if (!first) return 'client'
-    const rest = await Promise.all(Array.from({ length: context.shards - 1 }, (_, i) => this.claim(context, i + 1, first.dead)))
-    await Promise.all([first, ...rest.filter((claimed) => claimed !== undefined)].map(({ shard, state }) => shard.start(state)))
-    return 'owner'
-  }
-
-  /**
-   * A shard that is free, or whose holder is dead: its counter stands still for the length of a lease, by our own clock.
-   *
-   * @param dead a node that is known to be: its counter stood still on another shard
-   */
-  private async claim(context: RuntimeContext, number: number, dead?: string): Promise<{ readonly shard: Shard; readonly state: ShardState; readonly dead: string | undefined } | undefined> {
-    let seen: Holder | undefined
-    for (;;) {
-      const claim = await context.store.claim(number, this.node, seen)
-      if ('lease' in claim) {
-        const shard = new Shard(context, this.node, claim.lease, claim.state, await context.store.now(), (lost, why) => this.lost(context, lost, why))
-        this.shards.set(number, shard)
-        return { shard, state: claim.state, dead: seen?.node }
-      }
-      const { heldBy } = claim
-      if (heldBy.alive || (seen && (seen.node !== heldBy.node || seen.beat !== heldBy.beat))) return undefined
-      seen = heldBy
-      if (heldBy.node !== dead) await new Promise<void>((resolve) => this.clockPort.after(this.runtime.leaseMs, resolve))
-    }
-  }
-
-  private lost(context: RuntimeContext, shard: Shard, why: string): void {
-    this.shards.delete(shard.number)
-    for (const drain of this.drains) drain.remove(shard.number)
-    this.logger.error({ shard: shard.number, node: this.node.id }, `a shard was lost: ${why}`)
-    if (this.shards.size > 0) return
-    this.currentRole = 'client'
-    if (this.state !== 'started') return
-    this.gateway = this.storeGateway
-    this.standBy(context)
-  }
-
-  private heartbeat(): void {
-    this.cancelHeartbeat = this.clockPort.after(this.runtime.leaseMs / 3, () => {
-      for (const shard of this.shards.values()) {
-        shard.renew().catch((error: unknown) => this.logger.warn({ shard: shard.number, error: (error as Error).message }, 'a lease could not be renewed'))
-      }
-      if (this.state !== 'stopped') this.heartbeat()
-    })
-  }
-
-  private ownerGateway(store: StoreGateway): Gateway {
-    const shardFor = (address: Address): Shard | undefined => this.shards.get(shardOf(address, this.info!.shards))
-    return {
-      limits: this.limits,
-      ids: this.ids,
-      clock: this.clockPort,
-      idRetentionMs: this.runtime.idRetentionMs,
-      backlogMax: store.backlogMax,
-      beginnings: store.beginnings,
-      ending: (address) => shardFor(address)?.ending ?? store.ending(),
-      now: (address) => shardFor(address)?.clock.now() ?? store.now(),
-      definitionOf: (address) => store.definitionOf(address),
-      accept: (message, mayRepeat) => (this.state === 'started' ? this.accept(message, mayRepeat) : Promise.reject(new StoppedError('The actor system'))),
-      refusal: ({ id, to }) => {
-        const refused = this.subscriptions.takeRefusal(id)
-        if (refused?.code === 'ACTOR_NOT_STARTED') store.beginnings.forget(to)
-        return refused?.code === 'ACTOR_EXISTS' || refused?.code === 'ACTOR_NOT_STARTED' ? refused : undefined
-      },
-      look: async (address) => shardFor(address)?.look(address) ?? store.look(address),
-      read: (address) => store.read(address),
-      watch: (address, onTurn) => this.subscriptions.onTurn(address, onTurn),
-      onEmitted: (address, listener) => this.subscriptions.onEmitted(address, listener),
-      onReply: (address, id, listener) => {
-        const stop = this.subscriptions.onReply(id, listener)
-        void this.options.store.reply(shardOf(address, this.info!.shards), id).then((text) => text !== undefined && listener(text), () => {})
-        return stop
-      },
-    }
-  }
-
-  private accept(message: Outgoing, mayRepeat: boolean): Promise<Appended> {
-    const shard = this.shards.get(shardOf(message.to, this.info!.shards))
-    if (!shard) return this.storeGateway!.accept(message)
-    return shard.send(message, mayRepeat)
+  private get shards(): ReadonlyMap<number, Shard> {
+    return this.ownership?.shards ?? noShards
   }
 
   // ── Messages of the runtime itself ──
@@ -542,11 +460,13 @@ export class ActorSystem {
 
   private async accepted(head: EnvelopeHead, body: string, how: 'new' | 'once' | 'again'): Promise<void> {
     if (this.state === 'stopped') throw new StoppedError('The actor system')
-    const now = this.shards.get(shardOf(head.to, this.info!.shards))?.clock.now() ?? this.storeGateway!.now()
+    const shard = this.shards.get(shardOf(head.to, this.info!.shards))
+    const now = shard?.clock.now() ?? this.storeGateway!.now()
     const { idRetentionMs } = this.runtime
     const rememberUntil = now + (how === 'new' ? Math.min(ownIdRetentionMs, idRetentionMs) : idRetentionMs)
     // One that bears the id of its turn or effect is one of a bounded number, and must not be lost.
-    const appended = await this.accept(new Outgoing(head, body, rememberUntil, how === 'new' ? undefined : true), how === 'again')
+    const message = new Outgoing(head, body, rememberUntil, how === 'new' ? undefined : true)
+    const appended = await (shard?.send(message, how === 'again') ?? this.storeGateway!.accept(message))
     if (appended === 'full') throw new MailboxFullError(head.to, this.storeGateway!.backlogMax)
   }
 }

@@ -4,7 +4,7 @@
  */
 import { StoreError } from '../errors.js'
 import type { Clock } from '../runtime/ports/clock.js'
-import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Holder, Lease, LogEntry, NewEntry, NodeIdentity, OpenOptions, OutboxEntry, Recovery, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
+import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Holder, Lease, LogEntry, NewEntry, NodeIdentity, NodePresence, NodeSeen, OpenOptions, OutboxEntry, Recovery, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
 
 export type WriteKind = 'claim' | 'append' | 'commit' | 'deliver' | 'release' | 'renew' | 'trim'
 
@@ -131,6 +131,9 @@ export class FaultyStore implements Store {
   now(): Promise<number> {
     return this.look(() => this.inner.now())
   }
+  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]> {
+    return this.look(() => this.inner.beat(node, as, silent))
+  }
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     return this.write('claim', () => this.inner.claim(shard, node, seen))
   }
@@ -179,8 +182,8 @@ export class FaultyStore implements Store {
   find(shard: number, query: FindQuery): Promise<readonly string[]> {
     return this.look(() => this.inner.find(shard, query))
   }
-  watch(shard: number, onChange: () => void): () => void {
-    return this.inner.watch(shard, () => {
+  watch(what: number | 'nodes', onChange: () => void): () => void {
+    return this.inner.watch(what, () => {
       if (!this.dead) onChange()
     })
   }

@@ -10,7 +10,7 @@
  * answers that a repeat changes.
  */
 import assert from 'node:assert/strict'
-import type { Commit, CommitResult, Lease, NewEntry, NodeIdentity, OpenOptions, Part, ShardState, Store } from '../runtime/ports/store.js'
+import type { Commit, CommitResult, Lease, NewEntry, NodeIdentity, NodeSeen, OpenOptions, Part, ShardState, Store } from '../runtime/ports/store.js'
 
 /** A database that no other case uses. */
 export interface ContractDatabase {
@@ -25,6 +25,8 @@ export interface StoreContractOptions {
   create(): Promise<ContractDatabase>
   /** How long another connection may take to notice an append or a commit, ms. Default 2,000. */
   readonly noticeMs?: number
+  /** Whether several nodes can own shards of one namespace at a time. Default true. */
+  readonly sharesShards?: boolean
   /** Whether a holder whose counter stands still can be taken over while its process lives. Default true. */
   readonly takesOverByCounter?: boolean
 }
@@ -251,6 +253,96 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     await one.store.release(one.lease)
     await two.commit([])
     assert.ok('heldBy' in (await one.store.claim(1, database.node('node-2'))))
+  })
+
+  // ── Nodes ──
+
+  const idsOf = (nodes: readonly NodeSeen[]): string[] => nodes.map(({ id }) => id).sort()
+
+  add('who is alone has all, and a sign of life may be repeated', async (database) => {
+    const store = await open(database)
+    assert.deepEqual(idsOf(await store.beat(database.node('node-1'), 'here', [])), ['node-1'])
+    const [again] = await store.beat(database.node('node-1'), 'here', [])
+    assert.equal(again?.presence, 'here')
+    assert.equal((await store.beat(database.node('node-1'), 'leaving', []))[0]?.presence, 'leaving')
+    assert.deepEqual(await store.beat(database.node('node-1'), 'gone', []), [])
+    assert.deepEqual(await store.beat(database.node('node-1'), 'gone', []), [])
+  })
+
+  add('who owns the shards is seen by all', async (database) => {
+    const [a, b] = [await open(database), await open(database)]
+    await a.beat(database.node('node-1'), 'here', [])
+    await claim(database, a, 0, 'node-1')
+    const nodes = await b.beat(database.node('node-2'), 'here', [])
+    assert.ok(idsOf(nodes).includes('node-1'))
+    assert.equal(nodes.find(({ id }) => id === 'node-1')!.presence, 'here')
+  })
+
+  if (options.sharesShards ?? true) {
+    strictly('nodes see each other come, live and leave', async (database) => {
+      const [a, b] = [await open(database), await open(database)]
+      const [one, two] = [database.node('node-1'), database.node('node-2')]
+      await a.beat(one, 'here', [])
+      const first = await b.beat(two, 'here', [])
+      assert.deepEqual(idsOf(first), ['node-1', 'node-2'])
+      const beatOf = (nodes: readonly NodeSeen[], id: string): number => nodes.find((node) => node.id === id)!.beat
+      await a.beat(one, 'here', [])
+      const second = await b.beat(two, 'here', [])
+      assert.notEqual(beatOf(second, 'node-1'), beatOf(first, 'node-1'))
+      assert.equal(beatOf(await a.beat(one, 'leaving', []), 'node-2'), beatOf(second, 'node-2'))
+      assert.deepEqual((await b.beat(two, 'here', [])).filter(({ presence }) => presence === 'leaving').map(({ id }) => id), ['node-1'])
+      await a.beat(one, 'gone', [])
+      assert.deepEqual(idsOf(await b.beat(two, 'here', [])), ['node-2'])
+    })
+
+    strictly('a node that is taken for dead is marked, then forgotten, unless it has shown itself since', async (database) => {
+      const [a, b] = [await open(database), await open(database)]
+      const [one, two] = [database.node('node-1'), database.node('node-2')]
+      await a.beat(one, 'here', [])
+      const otherOf = (nodes: readonly NodeSeen[]): NodeSeen[] => nodes.filter(({ id }) => id === 'node-1')
+      const seen = otherOf(await b.beat(two, 'here', []))
+      await a.beat(one, 'here', [])
+      const shown = otherOf(await b.beat(two, 'here', seen))
+      assert.equal(shown[0]?.presence, 'here')
+      const marked = otherOf(await b.beat(two, 'here', shown))
+      assert.equal(marked[0]?.presence, 'dead')
+      await a.beat(one, 'here', [])
+      const back = otherOf(await b.beat(two, 'here', marked))
+      assert.equal(back[0]?.presence, 'here')
+      const again = otherOf(await b.beat(two, 'here', back))
+      assert.deepEqual(idsOf(await b.beat(two, 'here', again)), ['node-2'])
+    })
+
+    add('who watches the nodes is told who comes and leaves', async (database) => {
+      const [a, b] = [await open(database), await open(database)]
+      let told = 0
+      const stop = a.watch('nodes', () => told++)
+      await a.beat(database.node('node-1'), 'here', [])
+      for (const as of ['here', 'leaving', 'gone'] as const) {
+        await eventually(`${as}`, async () => {
+          const before = told
+          await b.beat(database.node('node-2'), as === 'here' ? 'gone' : 'here', [])
+          await b.beat(database.node('node-2'), as, [])
+          await new Promise((resolve) => setTimeout(resolve, 5))
+          return told > before
+        })
+      }
+      stop()
+    })
+  }
+
+  add('who watches a shard is told when its owner lets go of it', async (database) => {
+    const [a, b] = [await open(database), await open(database)]
+    const one = await claim(database, a)
+    await one.commit([])
+    let told = 0
+    const stop = b.watch(1, () => told++)
+    // What was written before the watch began may still be told.
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const before = told
+    await a.release(one.lease)
+    await eventually('the release', () => told > before)
+    stop()
   })
 
   // ── The log ──

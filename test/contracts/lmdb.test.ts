@@ -27,17 +27,17 @@ async function create(identify: boolean, fault?: Fault): Promise<ContractDatabas
 }
 
 describe('the store contract on LMDB', () => {
-  const cases = storeContract({ create: () => create(false) })
+  const cases = storeContract({ create: () => create(false), sharesShards: false })
   for (const { name, run } of cases) test(name, run)
   test('all cases ran', () => expect(cases.length).toBeGreaterThan(50))
 })
 
 describe('the store contract on LMDB with owners that are known to live', () => {
-  const cases = storeContract({ create: () => create(true), takesOverByCounter: false })
+  const cases = storeContract({ create: () => create(true), takesOverByCounter: false, sharesShards: false })
   for (const { name, run } of cases) test(name, run)
 })
 
 describe.each(faults)('the store contract on LMDB where every third write %s', (_, fault) => {
-  const cases = storeContract({ create: () => create(false, fault) })
+  const cases = storeContract({ create: () => create(false, fault), sharesShards: false })
   for (const { name, strict, run } of cases) if (!strict) test(name, run)
 })

@@ -17,6 +17,8 @@ import {
   type LogEntry,
   type NewEntry,
   type NodeIdentity,
+  type NodePresence,
+  type NodeSeen,
   type OpenOptions,
   type OutboxEntry,
   type Recovery,
@@ -41,6 +43,9 @@ export class RefusingStore implements Store {
   }
   now(): Promise<number> {
     return this.inner.now()
+  }
+  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]> {
+    return this.inner.beat(node, as, silent)
   }
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     return this.inner.claim(shard, node, seen)
@@ -91,7 +96,7 @@ export class RefusingStore implements Store {
   find(shard: number, query: FindQuery): Promise<readonly string[]> {
     return this.inner.find(shard, query)
   }
-  watch(shard: number, onChange: () => void): () => void {
+  watch(shard: number | 'nodes', onChange: () => void): () => void {
     return this.inner.watch(shard, onChange)
   }
   close(): Promise<void> {

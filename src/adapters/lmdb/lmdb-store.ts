@@ -23,6 +23,8 @@ import {
   type LogEntry,
   type NewEntry,
   type NodeIdentity,
+  type NodePresence,
+  type NodeSeen,
   type OpenOptions,
   type OutboxEntry,
   type Recovery,
@@ -35,9 +37,9 @@ import type { Draft } from './draft.js'
 import { Environment } from './environment.js'
 import { limitError } from './failures.js'
 import { allKeys, folderKey, namespaceKey, Refusal, ShardKeys } from './keys.js'
-import { processIdentity } from './process-identity.js'
+import { isNodeAlive, processIdentity } from './process-identity.js'
 import { ShardDraft, type Bounds } from './shard-draft.js'
-import { decodeHead } from './shard-head.js'
+import { decodeHead, readHead } from './shard-head.js'
 import { findRecords, readLog, readParked, readRecord, readRecovery, readStreamEntries, readTimers } from './shard-reads.js'
 import type { Reader } from './tree.js'
 import { decodeTimed } from './values.js'
@@ -141,6 +143,17 @@ export class LmdbStore implements Store {
     return Promise.resolve(Date.now())
   }
 
+  /** One process owns all shards, as long as it lives: on one host nobody else needs to go on for it. Whoever has the first has them all. */
+  beat(node: NodeIdentity, as: NodePresence): Promise<readonly NodeSeen[]> {
+    return this.look(0, (reader, keys) => {
+      const { owner, beat } = readHead(reader, keys.head)
+      const own: NodeSeen[] = as === 'gone' ? [] : [{ id: node.id, beat: 0, presence: as, alive: true }]
+      if (!owner || owner.id === node.id) return own
+      const alive = isNodeAlive(owner)
+      return alive === false ? own : [{ id: owner.id, beat, presence: 'here', ...(alive ? { alive } : {}) }]
+    })
+  }
+
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     const known = node.process || !this.options.identify ? node : { id: node.id, process: processIdentity() }
     return this.write(shard, (draft) => draft.claim(shard, known, seen))
@@ -242,14 +255,18 @@ export class LmdbStore implements Store {
     return this.look(shard, (reader, keys) => findRecords(reader, keys, query))
   }
 
-  watch(shard: number, onChange: () => void): () => void {
-    const { environment, keys } = this.at(shard)
-    let seen = environment.read((reader) => decodeHead(reader.get(keys.head)).number)
+  watch(what: number | 'nodes', onChange: () => void): () => void {
+    const { environment, keys } = this.at(what === 'nodes' ? 0 : what)
+    // Appends and heartbeats change no record.
+    const lookOf = (head: string | undefined): string => {
+      const { number, owner } = decodeHead(head)
+      return what === 'nodes' ? `${owner?.id}` : `${number} ${owner?.id}`
+    }
+    let seen = environment.read((reader) => lookOf(reader.get(keys.head)))
     const stopListening = environment.watcher.listen(keys.head, (head) => {
-      // Appends and heartbeats change no record.
-      const { number } = decodeHead(head)
-      if (number === seen) return
-      seen = number
+      const now = lookOf(head)
+      if (now === seen) return
+      seen = now
       onChange()
     })
     const stop = (): void => {

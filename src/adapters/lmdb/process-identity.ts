@@ -42,6 +42,11 @@ export function isProcessAlive(identity: ProcessIdentity): boolean | undefined {
   return stat.startedAt === identity.startedAt && stat.state !== 'Z' && stat.state !== 'X'
 }
 
+/** The same of a node; undefined also if it does not say which process it is. */
+export function isNodeAlive({ process: identity }: NodeIdentity): boolean | undefined {
+  return identity && isProcessAlive(identity)
+}
+
 /** The state and the start of a process, from Linux. */
 function readStat(pid: number): { state: string; startedAt: string } | undefined {
   try {

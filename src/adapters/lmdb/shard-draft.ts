@@ -18,7 +18,7 @@ import {
 } from '../../runtime/ports/store.js'
 import type { Draft } from './draft.js'
 import { Refusal, type ShardKeys } from './keys.js'
-import { isProcessAlive } from './process-identity.js'
+import { isNodeAlive } from './process-identity.js'
 import { encodeHead, readHead, type ShardHead } from './shard-head.js'
 import { StreamDraft } from './stream-draft.js'
 import { encodeMessage, encodeTimed, join } from './values.js'
@@ -61,7 +61,7 @@ export class ShardDraft {
     const { head } = this
     const { owner, beat } = head
     if (owner && owner.id !== node.id) {
-      const alive = owner.process && isProcessAlive(owner.process)
+      const alive = isNodeAlive(owner)
       const stoodStill = seen?.node === owner.id && seen.beat === beat
       // A living process is not overtaken, however long it takes: on one host nobody else needs to go on for it.
       if (alive || (alive === undefined && !stoodStill)) return { heldBy: { node: owner.id, beat, ...(alive ? { alive } : {}) } }

@@ -19,6 +19,8 @@ import {
   type LogEntry,
   type NewEntry,
   type NodeIdentity,
+  type NodePresence,
+  type NodeSeen,
   type OpenOptions,
   type OutboxEntry,
   type Recovery,
@@ -46,6 +48,8 @@ export class MemoryDatabase {
 interface MemoryNamespace {
   readonly incarnation: string
   readonly shards: readonly Shard[]
+  readonly nodes: Map<string, { readonly node: NodeIdentity; readonly beat: number; readonly presence: NodeSeen['presence'] }>
+  readonly nodeWatchers: Set<() => void>
 }
 
 interface Stream {
@@ -107,7 +111,7 @@ export class MemoryStore implements Store {
       const { namespaces } = this.database
       let namespace = namespaces.get(options.namespace)
       if (!namespace) {
-        namespace = { incarnation: randomUUID(), shards: Array.from({ length: options.shards ?? 16 }, () => new Shard()) }
+        namespace = { incarnation: randomUUID(), shards: Array.from({ length: options.shards ?? 16 }, () => new Shard()), nodes: new Map(), nodeWatchers: new Set() }
         namespaces.set(options.namespace, namespace)
       }
       if (options.shards !== undefined && options.shards !== namespace.shards.length) {
@@ -122,6 +126,26 @@ export class MemoryStore implements Store {
 
   now(): Promise<number> {
     return Promise.resolve(this.time())
+  }
+
+  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]> {
+    return settle(() => {
+      const { nodes, nodeWatchers } = this.opened()
+      for (const { id, beat } of silent) {
+        const kept = nodes.get(id)
+        if (kept?.beat !== beat) continue
+        if (kept.presence === 'dead') nodes.delete(id)
+        else nodes.set(id, { ...kept, presence: 'dead' })
+      }
+      const before = nodes.get(node.id)
+      if (as === 'gone') nodes.delete(node.id)
+      else nodes.set(node.id, { node, beat: (before?.beat ?? 0) + 1, presence: as })
+      if ((before?.presence ?? 'gone') !== as) wake(nodeWatchers)
+      return [...nodes.values()].map(({ node: seen, beat, presence }) => {
+        const alive = this.isAlive?.(seen)
+        return { id: seen.id, beat, presence, ...(alive === undefined ? {} : { alive }) }
+      })
+    })
   }
 
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
@@ -156,6 +180,7 @@ export class MemoryStore implements Store {
       if (s.epoch !== lease.epoch) return
       s.owner = undefined
       s.clean = true
+      wake(s.watchers)
     })
   }
 
@@ -363,14 +388,19 @@ export class MemoryStore implements Store {
     )
   }
 
-  watch(shard: number, onChange: () => void): () => void {
-    const { watchers } = this.shard(shard)
+  watch(what: number | 'nodes', onChange: () => void): () => void {
+    const watchers = what === 'nodes' ? this.opened().nodeWatchers : this.shard(what).watchers
     watchers.add(onChange)
     return () => void watchers.delete(onChange)
   }
 
   close(): Promise<void> {
     return Promise.resolve()
+  }
+
+  private opened(): MemoryNamespace {
+    if (!this.namespace) throw new ConfigError('The store is not open. Open it first.')
+    return this.namespace
   }
 
   private shard(shard: number): Shard {

@@ -1,7 +1,8 @@
 /**
- * Tells those who watch a shard of its commits. Every commit publishes its number on the shard's channel; a channel may
- * lose messages (while the connection is made, on a failover), so whoever watches is also told when a subscription
- * begins, and a slow poll compares the numbers of the last commits.
+ * Tells those who watch a shard of its commits, and those who watch the nodes who comes and leaves. Every commit
+ * publishes its number on the shard's channel; a channel may lose messages (while the connection is made, on a
+ * failover), so whoever watches is also told when a subscription begins, and a slow poll compares the numbers of the last
+ * commits. (Nodes look at each other often enough by themselves.)
  */
 import type { Connection } from './connection.js'
 import type { NamespaceKeys } from './keys.js'
@@ -9,6 +10,9 @@ import type { NamespaceKeys } from './keys.js'
 const pollMs = 1_000
 /** A connection outlives its last watcher by this, because those who ask and wait come and go. */
 const lingerMs = 1_000
+
+/** The number of a shard, or the nodes. */
+export type Watched = number | 'nodes'
 
 export interface ChangeWatcherOptions {
   readonly keys: NamespaceKeys
@@ -20,10 +24,10 @@ export interface ChangeWatcherOptions {
 
 export class ChangeWatcher {
   private readonly options: ChangeWatcherOptions
-  private readonly watchers = new Map<number, Set<() => void>>()
-  private readonly shards = new Map<string, number>()
+  private readonly watchers = new Map<Watched, Set<() => void>>()
+  private readonly watched = new Map<string, Watched>()
   /** Number of the last commit that the watchers of a shard were told of. */
-  private readonly told = new Map<number, string>()
+  private readonly told = new Map<Watched, string>()
   private connection: Connection | undefined
   private polling: NodeJS.Timeout | undefined
   private lingering: NodeJS.Timeout | undefined
@@ -33,39 +37,39 @@ export class ChangeWatcher {
     this.options = options
   }
 
-  watch(shard: number, onChange: () => void): () => void {
+  watch(what: Watched, onChange: () => void): () => void {
     if (this.closed) return () => {}
     // An object of its own, so that the same function can watch twice.
     const watcher = (): void => onChange()
-    const others = this.watchers.get(shard)
+    const others = this.watchers.get(what)
     if (others) others.add(watcher)
     else {
-      this.watchers.set(shard, new Set([watcher]))
-      this.begin(shard)
+      this.watchers.set(what, new Set([watcher]))
+      this.begin(what)
     }
-    return () => this.unwatch(shard, watcher)
+    return () => this.unwatch(what, watcher)
   }
 
-  private begin(shard: number): void {
+  private begin(what: Watched): void {
     clearTimeout(this.lingering)
-    this.shards.set(this.channelOf(shard), shard)
+    this.watched.set(this.channelOf(what), what)
     this.polling ??= setInterval(() => void this.poll(), pollMs).unref()
     if (!this.connection) {
       this.connection = this.options.connect((connection) => this.subscribeAll(connection))
       this.connection.onMessage((channel, number) => this.hear(channel, number))
     } else {
       // One that is not up subscribes to everything once it is.
-      this.subscribe(this.connection, [shard]).catch(() => {})
+      this.subscribe(this.connection, [what]).catch(() => {})
     }
   }
 
-  private unwatch(shard: number, watcher: () => void): void {
-    const watchers = this.watchers.get(shard)
+  private unwatch(what: Watched, watcher: () => void): void {
+    const watchers = this.watchers.get(what)
     if (!watchers?.delete(watcher) || watchers.size > 0) return
-    this.watchers.delete(shard)
-    this.shards.delete(this.channelOf(shard))
-    this.told.delete(shard)
-    this.connection?.call('unsubscribe', [this.channelOf(shard)]).catch(() => {})
+    this.watchers.delete(what)
+    this.watched.delete(this.channelOf(what))
+    this.told.delete(what)
+    this.connection?.call('unsubscribe', [this.channelOf(what)]).catch(() => {})
     if (this.watchers.size > 0) return
     clearInterval(this.polling)
     this.polling = undefined
@@ -80,21 +84,21 @@ export class ChangeWatcher {
     if (this.watchers.size > 0) await this.subscribe(connection, [...this.watchers.keys()])
   }
 
-  private async subscribe(connection: Connection, shards: readonly number[]): Promise<void> {
-    await connection.send('subscribe', shards.map((shard) => this.channelOf(shard)))
+  private async subscribe(connection: Connection, these: readonly Watched[]): Promise<void> {
+    await connection.send('subscribe', these.map((what) => this.channelOf(what)))
     // What was committed before the subscription stood, nobody was told of.
-    for (const shard of shards) this.notify(shard)
+    for (const what of these) this.notify(what)
   }
 
   private hear(channel: string, number: string): void {
-    const shard = this.shards.get(channel)
-    if (shard === undefined) return
-    this.told.set(shard, number)
-    this.notify(shard)
+    const what = this.watched.get(channel)
+    if (what === undefined) return
+    this.told.set(what, number)
+    this.notify(what)
   }
 
   private async poll(): Promise<void> {
-    const shards = [...this.watchers.keys()]
+    const shards = [...this.watchers.keys()].filter((watched) => watched !== 'nodes')
     // Finds out whether the subscription still lives: nothing else is sent there.
     this.connection?.call('PING', []).catch(() => {})
     try {
@@ -110,12 +114,13 @@ export class ChangeWatcher {
     }
   }
 
-  private notify(shard: number): void {
-    for (const watcher of [...(this.watchers.get(shard) ?? [])]) watcher()
+  private notify(what: Watched): void {
+    for (const watcher of [...(this.watchers.get(what) ?? [])]) watcher()
   }
 
-  private channelOf(shard: number): string {
-    return this.options.keys.shard(shard).channel
+  private channelOf(what: Watched): string {
+    const { keys } = this.options
+    return (what === 'nodes' ? keys : keys.shard(what)).channel
   }
 
   async close(): Promise<void> {

@@ -29,9 +29,11 @@
  * | key, after `<prefix>:{<namespace>}:` | type | holds |
  * |---|---|---|
  * | `namespace` | hash | `shards` `incarnation` `format`, fixed when it is created |
+ * | `nodes`     | hash | the nodes that share the shards: counter, a space, `here`, `leaving` or `dead` |
  * | `probe`     | -    | written and removed whenever a connection is made |
  *
- * Channel `<prefix>:{<namespace>:<shard>}:changed` carries the number of each commit.
+ * Channel `<prefix>:{<namespace>:<shard>}:changed` carries the number of each commit, and is used when the shard is released;
+ * channel `<prefix>:{<namespace>}:changed` names each node that comes or leaves.
  */
 import { ConfigError } from '../../errors.js'
 
@@ -49,6 +51,9 @@ export function checkPrefix(prefix: string): string {
 export class NamespaceKeys {
   readonly settings: string
   readonly probe: string
+  readonly nodes: string
+  /** Tells of nodes. */
+  readonly channel: string
   private readonly prefix: string
   private readonly namespace: string
   private readonly byShard: ShardKeys[] = []
@@ -62,6 +67,8 @@ export class NamespaceKeys {
     this.namespace = namespace
     this.settings = `${prefix}:{${namespace}}:namespace`
     this.probe = `${prefix}:{${namespace}}:probe`
+    this.nodes = `${prefix}:{${namespace}}:nodes`
+    this.channel = `${prefix}:{${namespace}}:changed`
   }
 
   shard(shard: number): ShardKeys {

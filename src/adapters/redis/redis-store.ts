@@ -17,6 +17,8 @@ import {
   type LogEntry,
   type NewEntry,
   type NodeIdentity,
+  type NodePresence,
+  type NodeSeen,
   type OpenOptions,
   type OutboxEntry,
   type Recovery,
@@ -112,12 +114,22 @@ export class RedisStore implements Store {
     }
   }
 
+  async beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]> {
+    const { nodes, channel } = this.opened().keys
+    const reply = (await this.run(scripts.beat, [nodes], [node.id, as, channel, ...silent.flatMap(({ id, beat }) => [id, String(beat)])])) as string[]
+    return [...toMap(reply)].map(([id, kept]) => {
+      const [beat, presence] = kept.split(' ') as [string, NodeSeen['presence']]
+      return { id, beat: Number(beat), presence }
+    })
+  }
+
   async renew(lease: Lease): Promise<boolean> {
     return (await this.run(scripts.renew, [this.keysOf(lease.shard).meta], [String(lease.epoch)])) === 1
   }
 
   async release(lease: Lease): Promise<void> {
-    await this.run(scripts.release, [this.keysOf(lease.shard).meta], [String(lease.epoch)])
+    const { meta, channel } = this.keysOf(lease.shard)
+    await this.run(scripts.release, [meta], [String(lease.epoch), channel])
   }
 
   // ── The log ──
@@ -251,9 +263,9 @@ export class RedisStore implements Store {
     return found.filter((address) => (machine === undefined || address.startsWith(`${machine}/`)) && address > after).sort().slice(0, limit)
   }
 
-  watch(shard: number, onChange: () => void): () => void {
-    this.keysOf(shard)
-    return this.opened().watcher.watch(shard, onChange)
+  watch(what: number | 'nodes', onChange: () => void): () => void {
+    if (what !== 'nodes') this.keysOf(what)
+    return this.opened().watcher.watch(what, onChange)
   }
 
   // ── The parts below ──

@@ -18,6 +18,7 @@ export interface Script {
 
 export const scripts = {
   append: read('append'),
+  beat: read('beat'),
   claim: read('claim'),
   commit: read('commit'),
   deliver: read('deliver'),

@@ -70,6 +70,20 @@ export interface Holder {
   readonly alive?: boolean
 }
 
+/** A node that shares the work of a namespace, as the store shows it. */
+export interface NodeSeen {
+  readonly id: string
+  /** Moves with every sign of life. */
+  readonly beat: number
+  /** leaving: it gives its shards up. dead: another node has seen no sign of life for a lease. To neither is a shard to fall. */
+  readonly presence: 'here' | 'leaving' | 'dead'
+  /** The store knows whether its process lives. */
+  readonly alive?: boolean
+}
+
+/** What a node tells of itself with a sign of life: `gone` takes it off the list. */
+export type NodePresence = 'here' | 'leaving' | 'gone'
+
 /** Where a shard stands when it is claimed. */
 export interface ShardState {
   /** Number of the last commit; 0 before the first. */
@@ -267,13 +281,20 @@ export interface Store {
   /** The store's time, ms since the epoch. */
   now(): Promise<number>
   /**
+   * A node's sign of life. Tells of all that share the shards of the namespace, itself included unless it is gone.
+   * Where only one process can own at a time, that is the owner, or whoever asks while there is none.
+   *
+   * @param silent nodes to mark as dead, or, if they are marked already, to take off the list; none that has shown a sign of life since
+   */
+  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]>
+  /**
    * Takes ownership. A shard that is held is given only to a caller who shows a holder whose counter has not moved
    * since (`seen`), or where the store itself knows that the holder is dead.
    */
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim>
   /** Moves the heartbeat counter; false if the lease is lost. */
   renew(lease: Lease): Promise<boolean>
-  /** Gives the shard up cleanly; nothing happens if the lease is lost. */
+  /** Gives the shard up cleanly, and wakes those who watch it; nothing happens if the lease is lost. */
   release(lease: Lease): Promise<void>
   /**
    * Appends messages to a shard's log, in the order given. Anybody may append.
@@ -302,7 +323,10 @@ export interface Store {
   /** The answer to a message, if there is one yet. */
   reply(shard: number, id: string): Promise<string | undefined>
   find(shard: number, query: FindQuery): Promise<readonly string[]>
-  /** Calls back, now and then too often, when the shard's records or replies may have changed. Returns how to stop. */
-  watch(shard: number, onChange: () => void): () => void
+  /**
+   * Calls back, now and then too often, when the shard's records or replies may have changed or it was released; or, of
+   * `nodes`, when one comes or leaves. Returns how to stop.
+   */
+  watch(what: number | 'nodes', onChange: () => void): () => void
   close(): Promise<void>
 }

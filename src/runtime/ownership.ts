@@ -1,0 +1,284 @@
+/**
+ * This node's part of the shards: it shows that it lives, sees who else does, claims what falls to it and hands over what
+ * falls to others. placement.ts says what falls to whom, members.ts who lives.
+ *
+ * O1  A shard is claimed from another node only if that node released it, or is dead by M1. Should two nodes see it
+ *     otherwise, the epoch in every commit decides (I2): at worst a shard moves once more than it must.
+ * O2  Between two looks at the nodes nothing has to happen for actors to go on: their owner works until it has handed over.
+ */
+import type { RuntimeContext } from './context.js'
+import { Members } from './members.js'
+import { placementOf } from './placement.js'
+import type { Holder, Lease, NodeIdentity, NodePresence } from './ports/store.js'
+import { Shard } from './shard.js'
+
+/** A lease has so many signs of life, so that a dead node's shards are at work again soon after it. */
+const beatsPerLease = 20
+/** A shard's counter is moved so many times a lease, and its clock compared with the store's. */
+const renewalsPerLease = 3
+/** A shard that somebody else holds is asked for at most this often, however often its owner writes. */
+const claimMsMin = 10
+
+export interface OwnershipEvents {
+  /** Before it handles anything. */
+  gained(shard: Shard): void
+  lost(number: number): void
+}
+
+export class Ownership {
+  /** What this node owns, or is about to. */
+  readonly shards = new Map<number, Shard>()
+  private readonly context: RuntimeContext
+  private readonly node: NodeIdentity
+  private readonly events: OwnershipEvents
+  private readonly members: Members
+  private placement: readonly string[] = []
+  private presence: NodePresence = 'here'
+  private isOver = false
+  private readonly claims = new Map<number, Promise<void>>()
+  private readonly handOvers = new Map<number, Promise<void>>()
+  /** Shards that the store may take for this node's though it does not run them: an answer was lost, or is awaited. */
+  private readonly loose = new Set<number>()
+  /** Owners of shards that fall to this node, as last seen. */
+  private readonly holders = new Map<number, Holder>()
+  private readonly watches = new Map<number, () => void>()
+  private readonly waits = new Map<number, () => void>()
+  private looking: Promise<void> | undefined
+  private looksAgain = false
+  private renewedAt: number
+  private cancelBeat = (): void => {}
+  private unwatchNodes = (): void => {}
+  private onLooked: (() => void)[] = []
+
+  constructor(context: RuntimeContext, node: NodeIdentity, events: OwnershipEvents) {
+    this.context = context
+    this.node = node
+    this.events = events
+    this.members = new Members(node.id, context.options.leaseMs)
+    this.renewedAt = context.clock.now()
+  }
+
+  // ── Life ──
+
+  /** Resolves when every shard that falls to this node is its, or its owner has shown that it lives. */
+  async start(): Promise<void> {
+    this.unwatchNodes = this.context.store.watch('nodes', () => this.lookSoon())
+    await this.look()
+    this.beat()
+    await Promise.all(this.claims.values())
+    while (!this.isOver && !this.isSettled) await new Promise<void>((resolve) => this.onLooked.push(resolve))
+  }
+
+  private get isSettled(): boolean {
+    if (this.claims.size > 0) return false
+    return this.placement.every((node, number) => {
+      const holder = this.holders.get(number)
+      return node !== this.node.id || this.shards.has(number) || (holder !== undefined && this.members.isShown(holder))
+    })
+  }
+
+  /** Hands over all shards, to whoever is there. */
+  async stop(): Promise<void> {
+    this.presence = 'leaving'
+    await this.look().catch((error: unknown) => this.warn(error, 'the other nodes could not be told that this one leaves'))
+    await Promise.allSettled(this.claims.values())
+    await Promise.all([...this.shards.values()].map((shard) => this.handOver(shard)))
+    // What could not be let go of is tried again with each look.
+    while (!this.isOver && this.loose.size > 0) await new Promise<void>((resolve) => this.onLooked.push(resolve))
+    this.end()
+    await this.context.store.beat(this.node, 'gone', []).catch(() => {})
+  }
+
+  /** At once, and without a word to anybody. */
+  abandon(): void {
+    this.end()
+    for (const shard of this.shards.values()) shard.abandon()
+  }
+
+  /** Without the store, which does not answer. */
+  giveUp(why: Error): void {
+    this.end()
+    for (const shard of this.shards.values()) shard.giveUp(why)
+  }
+
+  private end(): void {
+    this.isOver = true
+    this.cancelBeat()
+    this.unwatchNodes()
+    for (const number of [...this.watches.keys()]) this.unwatch(number)
+    this.looked()
+  }
+
+  // ── Looking ──
+
+  private beat(): void {
+    const { clock, options } = this.context
+    if (this.isOver) return
+    this.cancelBeat = clock.after(Math.ceil(options.leaseMs / beatsPerLease), () => {
+      if (clock.now() - this.renewedAt >= options.leaseMs / renewalsPerLease) this.renew()
+      this.look()
+        .catch((error: unknown) => this.warn(error, 'the nodes could not be asked for; trying again'))
+        .finally(() => this.beat())
+    })
+  }
+
+  private renew(): void {
+    this.renewedAt = this.context.clock.now()
+    for (const shard of this.shards.values()) shard.renew().catch((error: unknown) => this.warn(error, 'a lease could not be renewed', shard.number))
+  }
+
+  private lookSoon(): void {
+    if (!this.isOver) this.look().catch((error: unknown) => this.warn(error, 'the nodes could not be asked for; trying again'))
+  }
+
+  /** One look at a time; who asks meanwhile gets another one after it. */
+  private look(): Promise<void> {
+    if (this.looking) {
+      this.looksAgain = true
+      return this.looking
+    }
+    this.looking = this.lookOn().finally(() => (this.looking = undefined))
+    return this.looking
+  }
+
+  private async lookOn(): Promise<void> {
+    do {
+      this.looksAgain = false
+      const asked = this.context.clock.now()
+      const nodes = await this.context.store.beat(this.node, this.presence, this.members.silent())
+      if (this.isOver) return
+      this.members.saw(nodes, asked)
+      this.arrange()
+    } while (this.looksAgain)
+    this.looked()
+  }
+
+  private looked(): void {
+    for (const looked of this.onLooked.splice(0)) looked()
+  }
+
+  // ── Claiming and handing over ──
+
+  private arrange(): void {
+    this.placement = placementOf(this.members.sharing(this.presence === 'leaving'), this.context.shards)
+    for (let number = 0; number < this.context.shards; number++) {
+      const shard = this.shards.get(number)
+      if (!this.isMine(number)) {
+        this.unwatch(number)
+        if (shard) void this.handOver(shard)
+      } else if (!shard) this.claimSoon(number)
+      if (!shard && this.loose.has(number)) this.claimSoon(number)
+    }
+  }
+
+  private isMine(number: number): boolean {
+    return this.placement[number] === this.node.id
+  }
+
+  private claimSoon(number: number): void {
+    if (this.isOver || this.claims.has(number) || this.waits.has(number) || this.shards.has(number)) return
+    const claim = this.claim(number).finally(() => {
+      this.claims.delete(number)
+      if (!this.isOver && this.claims.size === 0) this.looked()
+    })
+    this.claims.set(number, claim)
+    claim.catch((error: unknown) => this.warn(error, 'a shard could not be claimed; trying again', number))
+  }
+
+  private async claim(number: number): Promise<void> {
+    const { store, clock, logger } = this.context
+    this.loose.add(number)
+    let claim = await store.claim(number, this.node)
+    if ('heldBy' in claim && this.isMine(number) && this.members.isDead(number, claim.heldBy, clock.now())) claim = await store.claim(number, this.node, claim.heldBy)
+    if ('heldBy' in claim) {
+      this.loose.delete(number)
+      this.heldBy(number, claim.heldBy)
+      return
+    }
+    this.unwatch(number)
+    const { lease, state } = claim
+    const storeTime = await store.now()
+    if (this.isOver || !this.isMine(number)) {
+      await this.release(lease)
+      return
+    }
+    const shard = new Shard(this.context, this.node, lease, state, storeTime, (lost, why) => this.lost(lost, why))
+    this.shards.set(number, shard)
+    this.loose.delete(number)
+    this.events.gained(shard)
+    try {
+      await shard.start(state)
+    } catch (error) {
+      shard.abandon()
+      this.drop(shard)
+      await this.release(lease)
+      throw error
+    }
+    logger.info({ shard: number, node: this.node.id, epoch: lease.epoch }, 'this node runs the shard')
+    if (!this.isOver && !this.isMine(number)) void this.handOver(shard)
+  }
+
+  private async release(lease: Lease): Promise<void> {
+    this.loose.add(lease.shard)
+    await this.context.store.release(lease)
+    this.loose.delete(lease.shard)
+  }
+
+  /** It is asked for again when its owner lets go of it, and with every look. */
+  private heldBy(number: number, holder: Holder): void {
+    if (this.isOver || !this.isMine(number)) return
+    this.holders.set(number, holder)
+    if (!this.watches.has(number)) this.watches.set(number, this.context.store.watch(number, () => this.claimSoon(number)))
+    // Its owner writes, and each write is told.
+    this.waits.set(
+      number,
+      this.context.clock.after(claimMsMin, () => this.waits.delete(number)),
+    )
+  }
+
+  private unwatch(number: number): void {
+    this.holders.delete(number)
+    this.waits.get(number)?.()
+    this.waits.delete(number)
+    this.watches.get(number)?.()
+    this.watches.delete(number)
+  }
+
+  private handOver(shard: Shard): Promise<void> {
+    const under = this.handOvers.get(shard.number)
+    if (under) return under
+    const handOver = this.handOverNow(shard)
+      .catch((error: unknown) => this.warn(error, 'a shard could not be let go of; trying again', shard.number))
+      .finally(() => {
+        this.handOvers.delete(shard.number)
+        // It may have fallen to this node again.
+        if (this.isMine(shard.number)) this.claimSoon(shard.number)
+      })
+    this.handOvers.set(shard.number, handOver)
+    return handOver
+  }
+
+  private async handOverNow(shard: Shard): Promise<void> {
+    const lease = await shard.stop()
+    if (lease) await this.release(lease).finally(() => this.drop(shard))
+    else this.drop(shard)
+    if (lease) this.context.logger.info({ shard: shard.number, node: this.node.id }, 'this node has handed over the shard')
+  }
+
+  private lost(shard: Shard, why: string): void {
+    this.context.logger.error({ shard: shard.number, node: this.node.id }, `a shard was lost: ${why}`)
+    this.drop(shard)
+  }
+
+  private drop(shard: Shard): boolean {
+    if (this.shards.get(shard.number) !== shard) return false
+    this.shards.delete(shard.number)
+    this.events.lost(shard.number)
+    return true
+  }
+
+  private warn(error: unknown, what: string, shard?: number): void {
+    if (!this.isOver) this.context.logger.warn({ node: this.node.id, ...(shard === undefined ? {} : { shard }), error: (error as Error).message }, what)
+  }
+}
+

@@ -1,0 +1,313 @@
+/** Several nodes of one namespace, under virtual time: who runs what, and what those see who send and wait. */
+import { expect, test } from 'vitest'
+import { assign, setup } from 'xstate'
+import { MemoryStore } from '../../src/adapters/memory/index.js'
+import { append, createClient, reply, type ReplyToken } from '../../src/index.js'
+import { Fleet, type FleetNode } from '../support/fleet.js'
+import { RecordingLogger } from '../support/worlds.js'
+
+const counter = setup({
+  types: { context: {} as { seen: number[] }, events: {} as { type: 'add'; n: number } | { type: 'question' } | { type: 'later' } | { type: 'answer' }, emitted: {} as { type: 'added'; n: number } },
+  actions: { take: assign({ seen: ({ context, event }) => (event.type === 'add' ? [...context.seen, event.n] : context.seen) }) },
+}).createMachine({
+  id: 'counter',
+  context: { seen: [] },
+  initial: 'counting',
+  states: {
+    counting: {
+      on: { add: { actions: 'take' }, question: { actions: reply(({ context }) => context.seen.length) }, later: 'waiting' },
+    },
+    waiting: { after: { 3_000: 'counting' }, on: { add: { actions: 'take' } } },
+  },
+})
+
+const ids = Array.from({ length: 24 }, (_, i) => `c${i}`)
+const leaseMs = 2_000
+
+function fleet(more: Partial<ConstructorParameters<typeof Fleet>[0]> = {}): Fleet {
+  return new Fleet({ machines: [counter], leaseMs, ...more })
+}
+
+/** Sends without waiting; says how many were accepted, and what was refused. */
+class Sender {
+  accepted = 0
+  readonly refused: unknown[] = []
+  private n = 0
+  private readonly from: () => FleetNode
+  constructor(from: () => FleetNode) {
+    this.from = from
+  }
+  /** The next number to every actor. */
+  all(): void {
+    this.n++
+    for (const id of ids) this.from().system.actor(counter, id).send({ type: 'add', n: this.n }).then(() => this.accepted++, (error: unknown) => this.refused.push(error))
+  }
+  get last(): number {
+    return this.n
+  }
+}
+
+async function seenBy(node: FleetNode, id: string): Promise<readonly number[]> {
+  return (await node.system.actor(counter, id).snapshot())?.context.seen ?? []
+}
+
+const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1)
+
+test('nodes share the shards evenly as they come and go, and nothing that was sent is lost, doubled or overtaken', async () => {
+  const all = fleet()
+  const first = all.join()
+  await all.advance(100)
+  expect(all.loads()).toEqual({ n0: 16 })
+  const sender = new Sender(() => first)
+  sender.all()
+  const second = all.join()
+  for (let i = 0; i < 20; i++) {
+    sender.all()
+    await all.advance(20)
+  }
+  expect(all.loads()).toEqual({ n0: 8, n1: 8 })
+  const third = all.join()
+  for (let i = 0; i < 20; i++) {
+    sender.all()
+    await all.advance(20)
+  }
+  expect(Object.values(all.loads()).sort()).toEqual([5, 5, 6])
+  const left = all.leave(second)
+  sender.all()
+  await all.advance(100)
+  await left
+  sender.all()
+  await all.advance(100)
+  expect(all.loads()).toEqual({ n0: 8, n2: 8 })
+  expect(sender.refused).toEqual([])
+  expect(sender.accepted).toBe(sender.last * ids.length)
+  for (const id of ids) expect(await seenBy(third, id)).toEqual(upTo(sender.last))
+  for (const { system } of all.living) await system.stop()
+})
+
+test('a clean leave is taken up within a look, not after a lease', async () => {
+  const all = fleet()
+  const first = all.join()
+  const second = all.join()
+  await all.advance(1_000)
+  const left = all.leave(first)
+  await all.advance(leaseMs / 20)
+  await left
+  expect(all.loads()).toEqual({ n1: 16 })
+  await second.system.stop()
+})
+
+test('the shards of a dead node are taken over within its lease and a second; its timers fire on time', async () => {
+  const all = fleet()
+  const first = all.join()
+  const second = all.join()
+  await all.advance(1_000)
+  const sender = new Sender(() => second)
+  sender.all()
+  for (const id of ids) await second.system.actor(counter, id).send({ type: 'later' })
+  await all.advance(10)
+  first.kill()
+  const killedAt = all.time.now()
+  sender.all()
+  while (all.loads()['n1'] !== 16) await all.advance(50)
+  expect(all.time.now() - killedAt).toBeGreaterThan(leaseMs - leaseMs / 20)
+  expect(all.time.now() - killedAt).toBeLessThanOrEqual(leaseMs + 1_000)
+  await all.advance(1_100)
+  for (const id of ids) {
+    const snapshot = await second.system.actor(counter, id).snapshot()
+    expect([snapshot?.value, snapshot?.context.seen]).toEqual(['counting', [1, 2]])
+  }
+  expect(sender.refused).toEqual([])
+  await second.system.stop()
+})
+
+test('a node that comes after another one has died agrees at once with those who know', async () => {
+  const all = fleet()
+  const [first, second] = [all.join(), all.join()]
+  await all.advance(1_000)
+  first.kill()
+  await all.advance(leaseMs + 500)
+  expect(all.loads()).toEqual({ n1: 16 })
+  all.join()
+  await all.advance(leaseMs / 10)
+  expect(all.loads()).toEqual({ n1: 8, n2: 8 })
+  for (const { system } of all.living) await system.stop()
+  expect(second.system.role).toBe('client')
+})
+
+test('one that was frozen for longer than its lease writes nothing any more, sends what it is told to the new owners, and gets its share again', async () => {
+  const logger = new RecordingLogger()
+  const all = fleet({ logger })
+  const first = all.join()
+  const second = all.join()
+  await all.advance(1_000)
+  const fromFirst = new Sender(() => first)
+  first.freeze()
+  // It does not know that it was frozen, nor that others have its shards by the time this is handled.
+  fromFirst.all()
+  await all.advance(leaseMs + 1_000)
+  expect(second.system.owned.shards).toHaveLength(16)
+  const fromSecond = new Sender(() => second)
+  fromSecond.all()
+  await all.advance(10)
+  first.thaw()
+  await all.advance(2_000)
+  expect(all.loads()).toEqual({ n0: 8, n1: 8 })
+  expect(all.owners().every((owner) => owner === 'n0' || owner === 'n1')).toBe(true)
+  expect(fromFirst.refused).toEqual([])
+  expect(fromFirst.accepted).toBe(ids.length)
+  // Each once, whatever the order of the two senders.
+  for (const id of ids) expect([...(await seenBy(first, id))].sort()).toEqual([1, 1])
+  expect(logger.lines.some(({ message }) => message.startsWith('a shard was lost'))).toBe(true)
+  for (const { system } of all.living) await system.stop()
+})
+
+test('who waits, watches or asks is moved with the actor', async () => {
+  const all = fleet()
+  const first = all.join()
+  await all.advance(100)
+  const watched: number[][] = []
+  for (const id of ids) first.system.actor(counter, id).subscribe(({ context }) => void (id === 'c3' && watched.push(context.seen)))
+  const sender = new Sender(() => first)
+  sender.all()
+  await all.advance(50)
+  const waits = Promise.all(ids.map((id) => first.system.actor(counter, id).waitFor(({ context }) => context.seen.length >= 4)))
+  const second = all.join()
+  await all.advance(500)
+  sender.all()
+  await all.advance(500)
+  const owner = all.owners()
+  expect(new Set(owner).size).toBe(2)
+  second.kill()
+  sender.all()
+  await all.advance(leaseMs + 1_000)
+  const asked = Promise.all(ids.map((id) => first.system.actor(counter, id).ask({ type: 'question' }, { deadlineMs: 10_000 })))
+  await all.advance(100)
+  expect(await asked).toEqual(ids.map(() => 3))
+  sender.all()
+  await all.advance(100)
+  expect((await waits).map(({ context }) => context.seen.length)).toEqual(ids.map(() => 4))
+  // Each state in its order, and none is told that is older than one told before.
+  const lengths = watched.map((seen) => seen.length)
+  expect(lengths).toEqual([...lengths].sort((a, b) => a - b))
+  expect(lengths).toContain(4)
+  await first.system.stop()
+})
+
+test('a question that is being answered when the actor moves is answered once it has', async () => {
+  const slow = setup({
+    types: { events: {} as { type: 'question'; replyToken?: ReplyToken }, context: {} as { token: ReplyToken | undefined } },
+    actions: { keep: assign({ token: ({ event }) => event.replyToken }), answer: reply(() => 'late', ({ context }) => context.token!) },
+  }).createMachine({
+    id: 'slow',
+    context: { token: undefined },
+    initial: 'idle',
+    states: { idle: { on: { question: { target: 'busy', actions: 'keep' } } }, busy: { after: { 700: { target: 'idle', actions: 'answer' } } } },
+  })
+  const all = fleet({ machines: [slow], leaseMs })
+  const first = all.join()
+  await all.advance(100)
+  const asked = Promise.all(ids.map((id) => first.system.actor(slow, id).ask({ type: 'question' }, { deadlineMs: 60_000 })))
+  await all.advance(100)
+  all.join()
+  await all.advance(500)
+  expect(all.loads()).toEqual({ n0: 8, n1: 8 })
+  await all.advance(1_000)
+  expect(await asked).toEqual(ids.map(() => 'late'))
+  for (const { system } of all.living) await system.stop()
+})
+
+test('while the store does not answer nobody is taken for dead, however long', async () => {
+  let down = false
+  const all = fleet({ onWrite: () => (down ? 'fail' : undefined) })
+  const [first, second] = [all.join(), all.join()]
+  await all.advance(1_000)
+  const before = all.owners()
+  down = true
+  for (const node of [first, second]) Object.assign(node.store, { beat: () => Promise.reject(new Error('the store is away')) })
+  await all.advance(20_000)
+  down = false
+  for (const node of [first, second]) delete (node.store as unknown as { beat?: unknown }).beat
+  await all.advance(leaseMs)
+  expect(all.owners()).toEqual(before)
+  for (const { system } of all.living) await system.stop()
+})
+
+test('a node that starts behind a dead one waits for its lease and then has all; one that was stopped before that has nothing', async () => {
+  const all = fleet()
+  all.join().kill()
+  const dead = all.join()
+  await all.advance(100)
+  dead.kill()
+  const third = all.join()
+  const fourth = all.join()
+  await all.advance(500)
+  await all.leave(fourth)
+  await all.advance(leaseMs + 1_000)
+  expect(all.loads()).toEqual({ [third.id]: 16 })
+  const client = await createClient({ store: new MemoryStore({ database: all.database }), machines: [counter] })
+  await all.leave(third)
+  await all.advance(3 * leaseMs)
+  expect(await client.actor(counter, 'c1').status()).toBeUndefined()
+  expect(all.owners().some((owner) => owner !== undefined)).toBe(false)
+  await client.stop()
+})
+
+test('what a node drains follows its shards', async () => {
+  const telling = setup({ types: { events: {} as { type: 'tell'; n: number } }, actions: { tell: append(({ event }) => ({ stream: 'told', value: event.n, shared: true })) } }).createMachine({ id: 'telling', on: { tell: { actions: 'tell' } } })
+  const all = fleet({ machines: [telling], leaseMs })
+  const told: string[] = []
+  const drain = (node: FleetNode): void => void node.system.drain('told', (entries) => Promise.resolve(void told.push(...entries.map(() => node.id))))
+  const first = all.join()
+  await all.advance(100)
+  drain(first)
+  for (const id of ids) await first.system.actor(telling, id).send({ type: 'tell', n: 1 })
+  await all.advance(50)
+  const second = all.join()
+  await all.advance(500)
+  drain(second)
+  for (const id of ids) void first.system.actor(telling, id).send({ type: 'tell', n: 2 })
+  await all.advance(500)
+  expect(told).toHaveLength(2 * ids.length)
+  expect(new Set(told.slice(ids.length))).toEqual(new Set(['n0', 'n1']))
+  for (const { system } of all.living) await system.stop()
+})
+
+test('any node may redrive what was set aside, whoever runs it', async () => {
+  let isDeadly = true
+  const deadly = setup({
+    types: { context: {} as { n: number }, events: {} as { type: 'do' } },
+    actions: {
+      work: assign({
+        n: ({ context }) => {
+          if (isDeadly) for (const node of all.living) if (node.system.owned.shards.length > 0) node.kill()
+          return context.n + 1
+        },
+      }),
+    },
+  }).createMachine({ id: 'deadly', context: { n: 0 }, on: { do: { actions: 'work' } } })
+  const all = fleet({ machines: [deadly], shards: 1, suspectMax: 1 })
+  const first = all.join()
+  await all.advance(100)
+  await first.system.actor(deadly, 'd').start()
+  const client = await createClient({ store: new MemoryStore({ database: all.database }), machines: [deadly] })
+  await client.actor(deadly, 'd').send({ type: 'do' })
+  await all.advance(10)
+  expect(first.state).toBe('gone')
+  for (let i = 0; i < 3; i++) {
+    if (all.living.length === 0) all.join()
+    await all.advance(2 * leaseMs)
+  }
+  const owner = all.living[0]!
+  const other = all.join()
+  await all.advance(1_000)
+  expect([owner.system.role, other.system.role].sort()).toEqual(['client', 'owner'])
+  expect((await other.system.parked('deadly/d')).map(({ reason }) => reason)).toEqual(['quarantined'])
+  isDeadly = false
+  for (const { system } of all.living) if (system.role === 'client') await system.redrive('deadly/d')
+  await all.advance(100)
+  expect((await other.system.actor(deadly, 'd').snapshot())?.context.n).toBe(1)
+  expect(await other.system.parked('deadly/d')).toEqual([])
+  await client.stop()
+  for (const { system } of all.living) await system.stop()
+})
