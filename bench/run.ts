@@ -12,14 +12,17 @@ import { durable, storeKinds } from './durable.js'
 import { jsonLines, measure, table, type Figure, type Result } from './figure.js'
 import { latencyStores, sendToTurn } from './latency.js'
 import { memoryIdle, passivated, restore } from './memory.js'
+import { handOverJoin, handOverLeave, node, takeOver } from './nodes.js'
+import { placementMoves } from './placement.js'
 import { fill, recovery } from './recovery.js'
 import { bareStep, sendMemory, turnsMemory, turnsMemoryPass } from './turns.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { reps: { type: 'string', default: '5' }, json: { type: 'boolean', default: false }, fill: { type: 'string' } },
+  options: { reps: { type: 'string', default: '5' }, json: { type: 'boolean', default: false }, fill: { type: 'string' }, node: { type: 'string' } },
 })
 if (values.fill !== undefined) await fill(values.fill)
+if (values.node !== undefined) await node(values.node)
 
 /** By name, in the order in which they are told. */
 const figures: Readonly<Record<string, (scratch: string) => Promise<Figure>>> = {
@@ -44,6 +47,10 @@ const figures: Readonly<Record<string, (scratch: string) => Promise<Figure>>> = 
   restore,
   passivated,
   'recovery.10000': recovery,
+  'handover.join': handOverJoin,
+  'handover.leave': handOverLeave,
+  takeover: takeOver,
+  ...Object.fromEntries([2, 3, 8, 16, 64].map((nodes) => [`placement.moves.${nodes}`, placementMoves(nodes)] as const)),
   'bulkhead.p50': bulkhead(0.5),
   'bulkhead.p99': bulkhead(0.99),
 }
@@ -55,7 +62,7 @@ if (unknown.length > 0 || !(Number.isSafeInteger(reps) && reps >= 1)) {
   console.error(unknown.length > 0 ? `There is no figure ${unknown.join(', ')}. There are:\n  ${Object.keys(figures).join('\n  ')}` : `--reps: expected a whole number of at least 1, got ${values.reps}.`)
   process.exit(2)
 }
-if (names.some((name) => name.includes('redis')) && spawnSync('redis-server', ['--version']).status !== 0) {
+if (names.some((name) => /redis|handover|takeover/.test(name)) && spawnSync('redis-server', ['--version']).status !== 0) {
   console.error('There is no redis-server on the PATH for the figures on Redis. `npm test` provides one; or name other figures.')
   process.exit(2)
 }
