@@ -79,15 +79,11 @@ export class Dispatcher {
     const { envelope } = message
     const part = batch.part(resident.address)
     if (message.seq !== undefined) part.handled++
-    if (envelope.kind === 'redrive') {
-      batch.after.push(() => this.onRedrive(resident.address))
-      return
-    }
     if (envelope.deadlineAt !== undefined && envelope.deadlineAt < batch.at) {
       this.refuse(batch, part, message, 'expired', new DeadlineError(`Handling ${envelope.kind} ${envelope.id}`, 0))
-      return
-    }
-    if (resident.blocked) {
+    } else if (envelope.kind === 'redrive') {
+      batch.after.push(() => this.onRedrive(resident.address))
+    } else if (resident.blocked) {
       this.park(batch, part, resident, message, resident.blocked.reason, resident.blocked.detail)
     } else if (resident.parked > 0 && !unparked && !isCommand(envelope)) {
       this.park(batch, part, resident, message, 'behind', 'earlier messages are parked')
@@ -207,6 +203,8 @@ export class Dispatcher {
         return
       case 'fault':
         this.turn(batch, resident, record, { kind: 'fault', cell: envelope.cell ?? 0, error: envelope.body.error }, message)
+        return
+      case 'redrive':
     }
   }
 

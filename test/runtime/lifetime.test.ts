@@ -199,11 +199,11 @@ test('an owner whose shards were taken over commits nothing more; what it is sen
   const logger = new RecordingLogger()
   const alive = new Set(['one', 'two'])
   const store = (): MemoryStore => new MemoryStore({ database, isAlive: (node) => alive.has(node.id) })
-  const one = await createActorSystem({ store: store(), machines: [counter], shards: 2, node: { id: 'one' }, logger }).start()
+  const one = await createActorSystem({ store: store(), machines: [counter], shards: 1, node: { id: 'one' }, logger }).start()
   await one.actor(counter, 'a').send({ type: 'add', by: 1 })
   // Frozen, as by SIGSTOP, while another node thinks it dead.
   alive.delete('one')
-  const two = await createActorSystem({ store: store(), machines: [counter], shards: 2, node: { id: 'two' } }).start()
+  const two = await createActorSystem({ store: store(), machines: [counter], shards: 1, node: { id: 'two' } }).start()
   expect(two.role).toBe('owner')
   await two.actor(counter, 'a').send({ type: 'add', by: 10 })
   // It does not know yet: this is refused by the fence, and appended for the new owner.
@@ -233,7 +233,7 @@ test('a shard whose store lost its tail is read again from what is stored', asyn
 test('a shard goes on although its store fails, loses replies and answers late', async () => {
   for (const fault of ['fail', 'lose-reply', { delayMs: 20 }] as const) {
     let countdown = 0
-    const world = new World({ machines: [counter], shards: 2, onWrite: (write) => (write.kind !== 'claim' && ++countdown % 3 === 0 ? fault : undefined) })
+    const world = new World({ machines: [counter], shards: 1, onWrite: (write) => (write.kind !== 'claim' && ++countdown % 3 === 0 ? fault : undefined) })
     await world.start()
     const actors = ['a', 'b', 'c'].map((id) => world.system.actor(counter, id))
     const sends = Promise.all(Array.from({ length: 90 }, (_, i) => actors[i % 3]!.send({ type: 'note', text: String(i) })))

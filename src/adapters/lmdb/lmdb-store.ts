@@ -257,17 +257,13 @@ export class LmdbStore implements Store {
 
   watch(what: number | 'nodes', onChange: () => void): () => void {
     const { environment, keys } = this.at(what === 'nodes' ? 0 : what)
-    // Appends and heartbeats change no record.
-    const lookOf = (head: string | undefined): string => {
-      const { number, owner } = decodeHead(head)
-      return what === 'nodes' ? `${owner?.id}` : `${number} ${owner?.id}`
-    }
-    let seen = environment.read((reader) => lookOf(reader.get(keys.head)))
+    let seen = environment.read((reader) => decodeHead(reader.get(keys.head)))
     const stopListening = environment.watcher.listen(keys.head, (head) => {
-      const now = lookOf(head)
-      if (now === seen) return
-      seen = now
-      onChange()
+      const before = seen
+      seen = decodeHead(head)
+      const isReleased = seen.owner === undefined && before.owner !== undefined
+      // Appends and heartbeats change no record.
+      if (isReleased || (what === 'nodes' ? seen.owner?.id !== before.owner?.id : seen.number !== before.number)) onChange()
     })
     const stop = (): void => {
       stopListening()
