@@ -512,6 +512,19 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.deepEqual((await shard.store.read(1, 0, 10, AbortSignal.abort())).map((e) => e.seq), [3, 4])
   })
 
+  add('an epoch alone is no lease: who does not own the shard, or has let go of it, is fenced', async (database) => {
+    const one = await start(database)
+    const stranger = await one.store.commit({ ...one.commitOf([{ fields: new Map([['f', '1']]) }]), lease: { ...one.lease, node: 'node-2' } })
+    assert.equal(!stranger.ok && stranger.why, 'fenced')
+    assert.equal(await one.store.renew({ ...one.lease, node: 'node-2' }), false)
+    await one.store.release({ ...one.lease, node: 'node-2' })
+    await one.commit([])
+    await one.store.release(one.lease)
+    const late = await one.store.commit(one.commitOf([{ fields: new Map([['f', '1']]) }]))
+    assert.equal(!late.ok && late.why, 'fenced')
+    assert.equal(await one.fields('m/a'), undefined)
+  })
+
   add('a commit under an old epoch is fenced and writes nothing', async (database) => {
     const old = await start(database)
     const now = await claim(database, old.store)

@@ -3,21 +3,23 @@ import { RedisStore } from '../../src/adapters/redis/index.js'
 import type { Store } from '../../src/runtime/ports/store.js'
 import { storeContract, type ContractDatabase, type Fault } from '../../src/testing/index.js'
 import { faults, insistent } from '../support/insistent-store.js'
+import { RedisCluster } from '../support/redis-cluster.js'
 import { RedisServer } from '../support/redis-server.js'
 
 let server: RedisServer
+let cluster: RedisCluster
 let databases = 0
 beforeAll(async () => {
-  server = await RedisServer.start()
-})
-afterAll(() => server.stop())
+  ;[server, cluster] = await Promise.all([RedisServer.start(), RedisCluster.start({ primaries: 3, replicas: 0 })])
+}, 60_000)
+afterAll(() => Promise.all([server.stop(), cluster.stop()]))
 
 /** One server for all cases; each has keys of its own. */
-async function create(fault?: Fault): Promise<ContractDatabase> {
+async function create(fault?: Fault, on: { readonly url: string } = server): Promise<ContractDatabase> {
   const keyPrefix = `case-${databases++}`
   const stores: RedisStore[] = []
   const connect = (): Store => {
-    const store = new RedisStore(server.url, { keyPrefix })
+    const store = new RedisStore(on.url, { keyPrefix })
     stores.push(store)
     return store
   }
@@ -39,4 +41,8 @@ describe('the store contract on Redis', () => {
 describe.each(faults)('the store contract on Redis where every third write %s', (_, fault) => {
   const cases = storeContract({ create: () => create(fault) })
   for (const { name, strict, run } of cases) if (!strict) test(name, run)
+})
+
+describe('the store contract on Redis Cluster', () => {
+  for (const { name, run } of storeContract({ create: () => create(undefined, cluster) })) test(name, run)
 })

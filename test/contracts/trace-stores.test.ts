@@ -7,14 +7,16 @@ import { MemoryTraceStore } from '../../src/adapters/memory/index.js'
 import { RedisTraceStore } from '../../src/adapters/redis/index.js'
 import type { TraceEntry, TraceStore } from '../../src/index.js'
 import { traceStoreContract, type TraceStoreDatabase } from '../../src/testing/index.js'
+import { RedisCluster } from '../support/redis-cluster.js'
 import { RedisServer } from '../support/redis-server.js'
 
 let server: RedisServer
 let databases = 0
+let cluster: RedisCluster
 beforeAll(async () => {
-  server = await RedisServer.start()
-})
-afterAll(() => server.stop())
+  ;[server, cluster] = await Promise.all([RedisServer.start(), RedisCluster.start({ replicas: 0 })])
+}, 60_000)
+afterAll(() => Promise.all([server.stop(), cluster.stop()]))
 
 /** Closes what it has handed out. */
 async function closing(connect: () => TraceStore, after: () => Promise<void> = async () => {}): Promise<TraceStoreDatabase> {
@@ -52,6 +54,13 @@ const kinds: readonly [string, () => Promise<TraceStoreDatabase>][] = [
     () => {
       const namespace = `n${databases++}`
       return closing(() => new RedisTraceStore(server.url, { namespace }))
+    },
+  ],
+  [
+    'Redis Cluster',
+    () => {
+      const namespace = `n${databases++}`
+      return closing(() => new RedisTraceStore(cluster.url, { namespace }))
     },
   ],
 ]
@@ -100,7 +109,7 @@ test('on Redis a trace has an end of life, counted from its last entry', async (
   await store.append([entry(1)])
   const { Redis } = await import('ioredis')
   const admin = new Redis(server.url)
-  const left = await admin.pttl('hf:trace:life:r')
+  const left = await admin.pttl('hf:trace:{life}:r')
   expect(left).toBeGreaterThan(50_000)
   expect(left).toBeLessThanOrEqual(60_000)
   admin.disconnect()

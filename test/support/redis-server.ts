@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createConnection, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,6 +17,8 @@ export interface RedisServerOptions {
   readonly appendfsync?: 'always' | 'everysec' | 'no'
   /** Further settings, by the names of redis.conf. */
   readonly config?: Readonly<Record<string, string>>
+  /** Runs as a Sentinel that watches this server as `mymaster`. */
+  readonly sentinelOf?: RedisServer
   /** How long it may take to answer, ms. Default 20,000. */
   readonly startMs?: number
 }
@@ -55,7 +57,7 @@ export class RedisServer {
   }
 
   private async spawn(): Promise<void> {
-    const { appendonly = true, appendfsync = 'always', config = {}, startMs = 20_000 } = this.options
+    const { appendonly = true, appendfsync = 'always', config = {}, sentinelOf, startMs = 20_000 } = this.options
     const settings = {
       port: String(this.port),
       bind: '127.0.0.1',
@@ -65,7 +67,8 @@ export class RedisServer {
       appendfsync,
       ...config,
     }
-    const child = spawn('redis-server', Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]), { stdio: ['ignore', 'pipe', 'pipe'] })
+    const args = sentinelOf ? await this.sentinelArgs(sentinelOf) : Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
+    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.child = child
     this.output = ''
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (this.output = (this.output + data.toString()).slice(-4_000)))
@@ -83,6 +86,14 @@ export class RedisServer {
       if (gone !== undefined || performance.now() > until) throw new Error(`redis-server on port ${this.port} ${gone ?? 'does not answer'}:\n${this.output}`)
       await sleep(10)
     }
+  }
+
+  /** A Sentinel keeps what it learns in its own file of settings. */
+  private async sentinelArgs(primary: RedisServer): Promise<string[]> {
+    const file = join(this.directory, 'sentinel.conf')
+    const lines = [`port ${this.port}`, 'bind 127.0.0.1', `dir ${this.directory}`, `sentinel monitor mymaster 127.0.0.1 ${primary.port} 2`, 'sentinel down-after-milliseconds mymaster 800', 'sentinel failover-timeout mymaster 4000', 'sentinel parallel-syncs mymaster 1']
+    await writeFile(file, `${lines.join('\n')}\n`)
+    return [file, '--sentinel']
   }
 
   /** Whether it takes commands: connected, and its data are read. */
@@ -133,7 +144,7 @@ export class RedisServer {
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

@@ -1,4 +1,5 @@
 /** Clients that tell actors numbers one after the other, each until it is answered, and note how long each took. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from '../../src/index.js'
 import { tally } from './tally.js'
 
@@ -14,6 +15,9 @@ export class TallyPumps {
   private readonly ids: readonly string[]
   private readonly counts = new Map<string, number>()
   private stopped = false
+  private asking = 0
+  private paused: Promise<void> | undefined
+  private onResume = (): void => {}
   private readonly running: Promise<unknown>
 
   constructor(client: Client, ids: readonly string[]) {
@@ -25,8 +29,11 @@ export class TallyPumps {
   private async pump(id: string): Promise<void> {
     const actor = this.client.actor(tally, id)
     for (let n = 1; !this.stopped; n++) {
+      if (this.paused) await this.paused
       const at = performance.now()
+      this.asking++
       const count = await actor.ask<number>({ type: 'add', n }, { id: `m${n}`, deadlineMs: 60_000 })
+      this.asking--
       this.answers.push({ at, ms: performance.now() - at })
       // A repeat would be told the same; a lost one would be missing.
       if (count !== n) throw new Error(`${id} has ${count} numbers after the ${n}th`)
@@ -37,6 +44,17 @@ export class TallyPumps {
   /** The longest wait for an answer among those that were asked or answered in a span, for each span. */
   longest(from: number, to: number): number {
     return this.answers.reduce((most, { at, ms }) => (at + ms >= from && at <= to ? Math.max(most, ms) : most), 0)
+  }
+
+  /** Resolves when all that was asked has been answered; nothing is asked until {@link resume}. */
+  async pause(): Promise<void> {
+    this.paused = new Promise((resolve) => (this.onResume = resolve))
+    while (this.asking > 0) await sleep(5)
+  }
+
+  resume(): void {
+    this.paused = undefined
+    this.onResume()
   }
 
   /** Ends when every number has been answered. */

@@ -75,15 +75,20 @@ export class ShardDraft {
     return { lease: { shard, epoch: head.epoch, node: node.id }, state }
   }
 
+  /** Of a folder that was put back in time the same epoch may be given twice. */
+  private isHeldBy({ epoch, node }: Lease): boolean {
+    return this.head.epoch === epoch && this.head.owner?.id === node
+  }
+
   renew(lease: Lease): boolean {
-    if (this.head.epoch !== lease.epoch) return false
+    if (!this.isHeldBy(lease)) return false
     this.head.beat++
     this.save()
     return true
   }
 
   release(lease: Lease): void {
-    if (this.head.epoch !== lease.epoch) return
+    if (!this.isHeldBy(lease)) return
     delete this.head.owner
     this.head.clean = true
     this.save()
@@ -156,7 +161,7 @@ export class ShardDraft {
 
   commit(commit: Commit, fault: { readonly address?: string; readonly detail: string } | undefined): CommitResult {
     const { head } = this
-    if (head.epoch !== commit.lease.epoch) return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${head.epoch}` }
+    if (!this.isHeldBy(commit.lease)) return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${head.epoch}` }
     if (commit.number <= head.number) return { ok: true, at: head.clock, tail: head.tail }
     if (commit.number !== head.number + 1) return { ok: false, why: 'gap', detail: `commit ${commit.number} does not follow ${head.number}` }
     if (fault) return { ok: false, why: 'refused', ...fault }

@@ -83,6 +83,11 @@ class Shard {
   readonly watchers = new Set<() => void>()
   private sweptAt = 0
 
+  /** Of a store that went back in time the same epoch may be given twice. */
+  isHeldBy({ epoch, node }: Lease): boolean {
+    return this.epoch === epoch && this.owner?.id === node
+  }
+
   /** Forgets ids and replies whose time has passed; now and then, because it looks at all. */
   sweep(now: number): void {
     if (now - this.sweptAt < 60_000) return
@@ -168,7 +173,7 @@ export class MemoryStore implements Store {
   renew(lease: Lease): Promise<boolean> {
     return settle(() => {
       const s = this.shard(lease.shard)
-      if (s.epoch !== lease.epoch) return false
+      if (!s.isHeldBy(lease)) return false
       s.beat++
       return true
     })
@@ -177,7 +182,7 @@ export class MemoryStore implements Store {
   release(lease: Lease): Promise<void> {
     return settle(() => {
       const s = this.shard(lease.shard)
-      if (s.epoch !== lease.epoch) return
+      if (!s.isHeldBy(lease)) return
       s.owner = undefined
       s.clean = true
       wake(s.watchers)
@@ -238,7 +243,7 @@ export class MemoryStore implements Store {
   commit(commit: Commit): Promise<CommitResult> {
     return settle(() => {
       const s = this.shard(commit.lease.shard)
-      if (s.epoch !== commit.lease.epoch) return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${s.epoch}` }
+      if (!s.isHeldBy(commit.lease)) return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${s.epoch}` }
       if (commit.number <= s.number) return { ok: true, at: s.clock, tail: s.seq }
       if (commit.number !== s.number + 1) return { ok: false, why: 'gap', detail: `commit ${commit.number} does not follow ${s.number}` }
       const fault = faultOf(commit)

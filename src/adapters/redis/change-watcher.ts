@@ -16,8 +16,8 @@ export type Watched = number | 'nodes'
 
 export interface ChangeWatcherOptions {
   readonly keys: NamespaceKeys
-  /** Where the poll asks. */
-  readonly commands: Connection
+  /** The numbers of the last commits of shards, for the poll. */
+  numbersOf(shards: readonly number[]): Promise<readonly (string | null)[]>
   /** Makes the connection that subscribes. */
   connect(prepare: (connection: Connection) => Promise<void>): Connection
 }
@@ -80,6 +80,16 @@ export class ChangeWatcher {
     }, lingerMs).unref()
   }
 
+  /** Another server may have to be asked from now on; in a cluster all of them pass on what is published. */
+  moved(): void {
+    const { connection } = this
+    if (!connection || this.closed) return
+    this.connection = undefined
+    void connection.close()
+    const [first] = this.watchers.keys()
+    if (first !== undefined) this.begin(first)
+  }
+
   private async subscribeAll(connection: Connection): Promise<void> {
     if (this.watchers.size > 0) await this.subscribe(connection, [...this.watchers.keys()])
   }
@@ -102,7 +112,7 @@ export class ChangeWatcher {
     // Finds out whether the subscription still lives: nothing else is sent there.
     this.connection?.call('PING', []).catch(() => {})
     try {
-      const numbers = (await this.options.commands.callAll(shards.map((shard) => ['HGET', this.options.keys.shard(shard).meta, 'number'] as const))) as (string | null)[]
+      const numbers = await this.options.numbersOf(shards)
       shards.forEach((shard, i) => {
         const number = numbers[i] ?? '0'
         if (this.told.get(shard) === number || !this.watchers.has(shard)) return

@@ -74,9 +74,6 @@ export function judge(facts: ServerFacts, endpoint: string, unsafe: boolean): Ve
   if (facts.role !== 'master') {
     throw new ConfigError(`${server} has role ${facts.role}. Point the store at the primary, or connect through Sentinel.`)
   }
-  if (facts.cluster) {
-    throw new ConfigError(`${server} has cluster-enabled yes. Redis Cluster is not supported yet: use a single primary, with replicas and Sentinel if you like.`)
-  }
   if (facts.lastAppendFailed) {
     throw new ConfigError(`${server} has aof_last_write_status err: it could not write to its disk. Make room or mend the disk, and wait until INFO persistence says ok.`)
   }

@@ -59,7 +59,7 @@ export function encodeCommit(commit: Commit, keys: ShardKeys, bounds: Bounds): {
     keys.indexByKey,
     keys.streams,
   ])
-  const args = [...mailboxArgs(bounds), String(commit.lease.epoch), String(commit.number), String(commit.position), String(commit.at), keys.channel, keys.streamPrefix]
+  const args = [...mailboxArgs(bounds), String(commit.lease.epoch), commit.lease.node, String(commit.number), String(commit.position), String(commit.at), keys.channel, keys.streamPrefix]
   pushFolded(args, commit)
   for (const part of commit.parts) pushPart(args, part, keys, list)
   for (const { to, through } of commit.delivered) args.push('delivered', list.place(keys.outbox(to)), String(to), String(through))

@@ -19,13 +19,13 @@
 --   17…   keys of records, parked messages, streams and outboxes; the changes name them by their place in KEYS
 -- ARGV
 --   1-3   the mailbox, see mailbox.lua
---   4     epoch of the lease
---   5     number of the commit
---   6     position: the log is trimmed up to it
---   7     namespace time of the runtime, ms
---   8     channel that tells of the commit
---   9     what a stream's key begins with, to remove those of an erased record
---   10…   the folded changes, as many lists as FOLDED names, each after its length; then to the end the changes of
+--   4-5   epoch and node of the lease: of a server that went back in time the same epoch may be given twice
+--   6     number of the commit
+--   7     position: the log is trimmed up to it
+--   8     namespace time of the runtime, ms
+--   9     channel that tells of the commit
+--   10    what a stream's key begins with, to remove those of an erased record
+--   11…   the folded changes, as many lists as FOLDED names, each after its length; then to the end the changes of
 --         single keys in their order, each a word of CHECK with its arguments
 -- Returns
 --   {'ok', namespace time, tail}                 written now, or by an earlier call
@@ -51,15 +51,15 @@ local OUTBOXES, PARKED, INDEX, INDEX_BY_KEY, STREAMS = KEYS[12], KEYS[13], KEYS[
 
 -- ── Look ──
 
-local stored = redis.call('HMGET', META, 'epoch', 'number', 'position', 'seq', 'clock', 'beat')
+local stored = redis.call('HMGET', META, 'epoch', 'number', 'position', 'seq', 'clock', 'beat', 'owner')
 local epoch, number = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
 local seq, clock = stored[4] or '0', stored[5] or '0'
-if tonumber(ARGV[4]) ~= epoch then return { 'fenced', stored[1] or '0' } end
-local next = finite(ARGV[5])
-if not next then return { 'refused', '', 'the number is ' .. ARGV[5] } end
+if tonumber(ARGV[4]) ~= epoch or ARGV[5] ~= stored[7] then return { 'fenced', stored[1] or '0' } end
+local next = finite(ARGV[6])
+if not next then return { 'refused', '', 'the number is ' .. ARGV[6] } end
 if next <= number then return { 'ok', clock, seq } end
 if next ~= number + 1 then return { 'gap', plain(number) } end
-local position, at = finite(ARGV[6]), finite(ARGV[7])
+local position, at = finite(ARGV[7]), finite(ARGV[8])
 if not position or not at then return { 'refused', '', 'position or time is not a finite number' } end
 
 -- Whether a key is absent or of the type that the command counts. pcall, so that the answer can name the record.
@@ -153,7 +153,7 @@ local CHECK = {
   end,
 }
 
-local i = 10
+local i = 11
 for _, change in ipairs(FOLDED) do
   local n = tonumber(ARGV[i])
   if change[1] == 'ZADD' then
@@ -181,11 +181,11 @@ end
 -- ── Write ──
 
 -- First, because a user may lack the right to a channel.
-redis.call('PUBLISH', ARGV[8], plain(next))
+redis.call('PUBLISH', ARGV[9], plain(next))
 
 local server = serverTime()
 local now, nowText = tonumber(clock), clock
-if at > now then now, nowText = at, ARGV[7] end
+if at > now then now, nowText = at, ARGV[8] end
 if server > now then now, nowText = server, plain(server) end
 
 local function isEmpty(key)
@@ -219,7 +219,7 @@ local APPLY = {
     redis.call('ZREM', INDEX_BY_KEY, ARGV[i])
     -- '0' is the character after '/'. These keys stand in no argument, but in the slot of those that do.
     local own = redis.call('ZRANGEBYLEX', STREAMS, '[' .. address .. '/', '(' .. address .. '0')
-    for _, name in ipairs(own) do redis.call('UNLINK', ARGV[9] .. name) end
+    for _, name in ipairs(own) do redis.call('UNLINK', ARGV[10] .. name) end
     each('ZREM', STREAMS, own, 1, #own)
     return i + 3
   end,
@@ -262,7 +262,7 @@ i = changes
 while i <= #ARGV do i = APPLY[ARGV[i]](i + 1) end
 -- Before the folded changes, whose ids are to win over those of messages.
 closeMailbox()
-i = 10
+i = 11
 for _, change in ipairs(FOLDED) do
   local n = tonumber(ARGV[i])
   each(change[1], change[2], ARGV, i + 1, i + n)
@@ -275,5 +275,5 @@ local forgotten = sweep(KEYS[11], now, 1000)
 each('HDEL', KEYS[10], forgotten, 1, #forgotten)
 
 redis.call('HSET', META,
-  'number', ARGV[5], 'position', ARGV[6], 'seq', plain(tail), 'clock', nowText, 'beat', plain((tonumber(stored[6]) or 0) + 1))
+  'number', ARGV[6], 'position', ARGV[7], 'seq', plain(tail), 'clock', nowText, 'beat', plain((tonumber(stored[6]) or 0) + 1))
 return { 'ok', nowText, plain(tail) }

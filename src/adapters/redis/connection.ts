@@ -94,6 +94,8 @@ export class Connection {
       maxLoadingRetryTime: 1_000,
       reconnectOnError: null,
       readOnly: false,
+      // Until Sentinel demotes a primary that it has replaced, that one goes on acknowledging what will be lost.
+      ...(options.target.options.sentinels ? { failoverDetector: true } : {}),
       commandTimeout: undefined,
       blockingTimeout: undefined,
       connectTimeout: options.deadlineMs,

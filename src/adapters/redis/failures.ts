@@ -22,8 +22,8 @@ const advice: Readonly<Record<string, string>> = {
   OOM: 'The memory of the server is full (maxmemory). Raise maxmemory or remove data; nothing was written.',
   BUSY: 'A script runs for too long and holds the server up. Look at its log; SCRIPT KILL ends a script that has not written.',
   CLUSTERDOWN: 'The cluster does not serve all slots. Look at CLUSTER INFO.',
-  CROSSSLOT: 'The server is part of a Redis Cluster, which this store does not support.',
-  MOVED: 'The server is part of a Redis Cluster, which this store does not support.',
+  ASK: 'The cluster is moving a slot from one server to another.',
+  MOVED: 'The cluster has moved a slot to another server.',
   NOAUTH: 'The server asks for a password. Put it into the URL or the option "password".',
   WRONGPASS: 'The server does not take this user and password. Check the URL or the options "username" and "password".',
   NOPERM: 'The user lacks a right that the store needs. Give it the commands and the keys and channels of the keyPrefix.',
@@ -34,7 +34,7 @@ const advice: Readonly<Record<string, string>> = {
 }
 
 /** What the server cannot do now, and may do later without anybody's help. */
-const passing = new Set(['LOADING', 'BUSY', 'CLUSTERDOWN', 'MASTERDOWN', 'TRYAGAIN', 'NOREPLICAS'])
+const passing = new Set(['LOADING', 'BUSY', 'CLUSTERDOWN', 'MASTERDOWN', 'TRYAGAIN', 'NOREPLICAS', 'MOVED', 'ASK'])
 const wrongSettings = new Set(['NOAUTH', 'WRONGPASS', 'NOPERM'])
 const neverSent = "Stream isn't writeable and enableOfflineQueue options is false"
 

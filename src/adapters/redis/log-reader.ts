@@ -26,6 +26,8 @@ export interface LogReaderOptions {
   readonly commands: Connection
   /** Makes the connection that waits. `onId` is told its client id whenever it is made. */
   connect(onId: (id: string) => void): Connection
+  /** Told when a read has failed. */
+  readonly onFailure?: () => void
   /** How long a command may take beyond the time it waits, ms. */
   readonly deadlineMs: number
 }
@@ -118,6 +120,7 @@ export class LogReader {
         // Readers that were served and come back at once are part of the next XREAD, instead of interrupting it.
         await soon()
       } catch (error) {
+        this.options.onFailure?.()
         if (!isPassing(error)) await this.lookForAll()
         await sleep(retryMs, undefined, { signal }).catch(() => {})
         retryMs = Math.min(2 * retryMs, retryMaxMs)

@@ -28,6 +28,7 @@ import {
   type StoreInfo,
 } from '../../runtime/ports/store.js'
 import { decodeInOrder, decodeOutboxEntry, encodeCommit, faultOfCommit, mailboxArgs, termArg } from './commit-encoding.js'
+import type { Place } from './cluster.js'
 import { parseTarget, type Command, type Target } from './connection.js'
 import { checkPrefix, fromKeyMember, type ShardKeys } from './keys.js'
 import { scripts, type Script } from './scripts.js'
@@ -79,7 +80,7 @@ export class RedisStore implements Store {
     if (this.session && !this.session.closed) throw new ConfigError('The store is open already. Close it first, or make another one.')
     const session = (this.session = new Session(this.target, this.prefix, this.deadlineMs, options))
     try {
-      await session.commands.opened()
+      await session.open()
     } catch (error) {
       await session.close()
       throw error
@@ -94,7 +95,7 @@ export class RedisStore implements Store {
   }
 
   async now(): Promise<number> {
-    const [seconds, micros] = (await this.opened().commands.call('TIME', [])) as [string, string]
+    const [seconds, micros] = (await this.call('namespace', 'TIME')) as [string, string]
     return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000)
   }
 
@@ -102,7 +103,7 @@ export class RedisStore implements Store {
 
   async claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     const { meta, log } = this.keysOf(shard)
-    const reply = (await this.run(scripts.claim, [meta, log], [node.id, seen?.node ?? '', seen === undefined ? '' : String(seen.beat)])) as string[]
+    const reply = (await this.run(shard, scripts.claim, [meta, log], [node.id, seen?.node ?? '', seen === undefined ? '' : String(seen.beat)])) as string[]
     if (reply[0] === 'held') return { heldBy: { node: reply[1]!, beat: Number(reply[2]) } }
     if (reply[0] === 'broken') {
       throw new StoreError(`The log of shard ${shard} ends at ${reply[1]}, its counter at ${reply[2]}: somebody removed ${meta}. Restore the data of this namespace.`, 'failed')
@@ -116,7 +117,7 @@ export class RedisStore implements Store {
 
   async beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]> {
     const { nodes, channel } = this.opened().keys
-    const reply = (await this.run(scripts.beat, [nodes], [node.id, as, channel, ...silent.flatMap(({ id, beat }) => [id, String(beat)])])) as string[]
+    const reply = (await this.run('namespace', scripts.beat, [nodes], [node.id, as, channel, ...silent.flatMap(({ id, beat }) => [id, String(beat)])])) as string[]
     return [...toMap(reply)].map(([id, kept]) => {
       const [beat, presence] = kept.split(' ') as [string, NodeSeen['presence']]
       return { id, beat: Number(beat), presence }
@@ -124,12 +125,12 @@ export class RedisStore implements Store {
   }
 
   async renew(lease: Lease): Promise<boolean> {
-    return (await this.run(scripts.renew, [this.keysOf(lease.shard).meta], [String(lease.epoch)])) === 1
+    return (await this.run(lease.shard, scripts.renew, [this.keysOf(lease.shard).meta], [String(lease.epoch), lease.node])) === 1
   }
 
   async release(lease: Lease): Promise<void> {
     const { meta, channel } = this.keysOf(lease.shard)
-    await this.run(scripts.release, [meta], [String(lease.epoch), channel])
+    await this.run(lease.shard, scripts.release, [meta], [String(lease.epoch), lease.node, channel])
   }
 
   // ── The log ──
@@ -139,7 +140,7 @@ export class RedisStore implements Store {
     if (entries.length === 0) return []
     const args = mailboxArgs(this.opened().bounds)
     for (const entry of entries) args.push(entry.id, entry.to, checkedTerm(entry), entry.text)
-    const reply = (await this.run(scripts.append, keys.mailbox, args)) as (number | 'duplicate' | 'full')[]
+    const reply = (await this.run(shard, scripts.append, keys.mailbox, args)) as (number | 'duplicate' | 'full')[]
     return reply.map((appended) => (typeof appended === 'number' ? { seq: appended } : appended))
   }
 
@@ -148,12 +149,12 @@ export class RedisStore implements Store {
     if (entries.length === 0) return
     const args = [...mailboxArgs(this.opened().bounds), String(from)]
     for (const { number, entry } of entries) args.push(String(number), entry.id, entry.to, checkedTerm(entry), entry.text)
-    await this.run(scripts.deliver, [...keys.mailbox, keys.delivered], args)
+    await this.run(to, scripts.deliver, [...keys.mailbox, keys.delivered], args)
   }
 
   async read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]> {
     this.keysOf(shard)
-    return this.opened().reader.read(shard, after, max, signal)
+    return this.opened().read(shard, after, max, signal)
   }
 
   async commit(commit: Commit): Promise<CommitResult> {
@@ -161,7 +162,7 @@ export class RedisStore implements Store {
     const fault = faultOfCommit(commit)
     if (fault) return { ok: false, why: 'refused', ...fault }
     const encoded = encodeCommit(commit, keys, this.opened().bounds)
-    const [what, first, second] = (await this.run(scripts.commit, encoded.keys, encoded.args, isGap)) as [string, string, string]
+    const [what, first, second] = (await this.run(commit.lease.shard, scripts.commit, encoded.keys, encoded.args, isGap)) as [string, string, string]
     switch (what) {
       case 'ok':
         return { ok: true, at: Number(first), tail: Number(second) }
@@ -178,7 +179,7 @@ export class RedisStore implements Store {
 
   async load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
     const keys = this.keysOf(shard)
-    const answers = await this.all(addresses.flatMap((address) => [['HGETALL', keys.record(address)], ['LLEN', keys.parked(address)]] as const))
+    const answers = await this.all(shard, addresses.flatMap((address) => [['HGETALL', keys.record(address)], ['LLEN', keys.parked(address)]] as const))
     return addresses.map((_, i) => {
       const fields = toMap(answers[2 * i] as string[])
       const parked = answers[2 * i + 1] as number
@@ -188,12 +189,12 @@ export class RedisStore implements Store {
 
   async parked(shard: number, address: string, max: number): Promise<readonly string[]> {
     if (max < 1) return []
-    return (await this.call('LRANGE', this.keysOf(shard).parked(address), 0, max - 1)) as string[]
+    return (await this.call(shard, 'LRANGE', this.keysOf(shard).parked(address), 0, max - 1)) as string[]
   }
 
   async recover(shard: number): Promise<Recovery> {
     const keys = this.keysOf(shard)
-    const answers = await this.all([
+    const answers = await this.all(shard, [
       ['HGETALL', keys.effects],
       ['HGETALL', keys.actions],
       ['SMEMBERS', keys.outboxes],
@@ -203,8 +204,8 @@ export class RedisStore implements Store {
     const [begun, actions, targets, parked, suspects] = answers as string[][]
     const effects = decodeInOrder(begun!)
     // After the effects: an outcome that is appended meanwhile is in the log, and its effect must not run again.
-    const accepted = await this.areAccepted(keys, effects.map(([id]) => id))
-    const outboxes = await this.all(targets!.map((to) => ['ZRANGE', keys.outbox(Number(to)), 0, -1] as const))
+    const accepted = await this.areAccepted(shard, keys, effects.map(([id]) => id))
+    const outboxes = await this.all(shard, targets!.map((to) => ['ZRANGE', keys.outbox(Number(to)), 0, -1] as const))
     return {
       effects: effects.filter((_, i) => !accepted[i]),
       actions: decodeInOrder(actions!),
@@ -214,35 +215,35 @@ export class RedisStore implements Store {
     }
   }
 
-  private async areAccepted(keys: ShardKeys, ids: readonly string[]): Promise<readonly boolean[]> {
+  private async areAccepted(shard: number, keys: ShardKeys, ids: readonly string[]): Promise<readonly boolean[]> {
     const commands: Command[] = []
     for (let i = 0; i < ids.length; i += idsMax) commands.push(['ZMSCORE', keys.ids, ...ids.slice(i, i + idsMax)])
-    const scores = (await this.all(commands)) as (string | null)[][]
+    const scores = (await this.all(shard, commands)) as (string | null)[][]
     return scores.flat().map((score) => score !== null)
   }
 
   async timers(shard: number, until: number, max: number): Promise<readonly StoredTimer[]> {
     if (max < 1) return []
-    return toTimers(await this.call('ZRANGEBYSCORE', this.keysOf(shard).timers, '-inf', until === Infinity ? '+inf' : until, 'WITHSCORES', 'LIMIT', 0, max))
+    return toTimers(await this.call(shard, 'ZRANGEBYSCORE', this.keysOf(shard).timers, '-inf', until === Infinity ? '+inf' : until, 'WITHSCORES', 'LIMIT', 0, max))
   }
 
   async nextTimer(shard: number): Promise<number | undefined> {
-    return toTimers(await this.call('ZRANGE', this.keysOf(shard).timers, 0, 0, 'WITHSCORES'))[0]?.dueAt
+    return toTimers(await this.call(shard, 'ZRANGE', this.keysOf(shard).timers, 0, 0, 'WITHSCORES'))[0]?.dueAt
   }
 
   async log(shard: number, stream: string, after: number, max: number): Promise<readonly LogEntry[]> {
     const key = this.keysOf(shard).stream(stream)
     if (max < 1) return []
-    const items = (await this.call('XRANGE', key, `(0-${after}`, '+', 'COUNT', Math.min(max, Number.MAX_SAFE_INTEGER))) as [id: string, fields: string[]][]
+    const items = (await this.call(shard, 'XRANGE', key, `(0-${after}`, '+', 'COUNT', Math.min(max, Number.MAX_SAFE_INTEGER))) as [id: string, fields: string[]][]
     return items.map(([id, fields]) => ({ seq: Number(id.slice(id.indexOf('-') + 1)), text: toLogText(toMap(fields)) }))
   }
 
   async trim(shard: number, stream: string, through: number): Promise<void> {
-    await this.run(scripts.trim, [this.keysOf(shard).stream(stream)], [String(through)])
+    await this.run(shard, scripts.trim, [this.keysOf(shard).stream(stream)], [String(through)])
   }
 
   async reply(shard: number, id: string): Promise<string | undefined> {
-    return ((await this.call('HGET', this.keysOf(shard).replies, id)) as string | null) ?? undefined
+    return ((await this.call(shard, 'HGET', this.keysOf(shard).replies, id)) as string | null) ?? undefined
   }
 
   async find(shard: number, query: FindQuery): Promise<readonly string[]> {
@@ -252,10 +253,10 @@ export class RedisStore implements Store {
     if (key === undefined) {
       // '0' is the character after '/'.
       const [from, to] = machine === undefined ? ['', '+'] : [`${machine}/`, `(${machine}0`]
-      return (await this.call('ZRANGEBYLEX', keys.index, after >= from && after !== '' ? `(${after}` : from === '' ? '-' : `[${from}`, to, 'LIMIT', 0, limit)) as string[]
+      return (await this.call(shard, 'ZRANGEBYLEX', keys.index, after >= from && after !== '' ? `(${after}` : from === '' ? '-' : `[${from}`, to, 'LIMIT', 0, limit)) as string[]
     }
     // The actor itself, and its children: '\x7f' is the character after '~'.
-    const answers = (await this.all([
+    const answers = (await this.all(shard, [
       ['ZRANGEBYLEX', keys.indexByKey, `[${key}/`, `(${key}0`],
       ['ZRANGEBYLEX', keys.indexByKey, `[${key}~`, `(${key}\x7f`],
     ])) as string[][]
@@ -281,16 +282,16 @@ export class RedisStore implements Store {
     throw new ConfigError(`shard ${shard}: this namespace has the shards 0 to ${shards - 1}.`)
   }
 
-  private run(script: Script, keys: readonly string[], args: readonly string[], isBuiltOnEarlier?: (reply: unknown) => boolean): Promise<unknown> {
-    return this.opened().runner.run(script, keys, args, isBuiltOnEarlier)
+  private run(place: Place, script: Script, keys: readonly string[], args: readonly string[], isBuiltOnEarlier?: (reply: unknown) => boolean): Promise<unknown> {
+    return this.opened().run(place, script, keys, args, isBuiltOnEarlier)
   }
 
-  private call(...[name, ...args]: Command): Promise<unknown> {
-    return this.opened().commands.call(name, args)
+  private call(place: Place, ...command: Command): Promise<unknown> {
+    return this.opened().call(place, command)
   }
 
-  private all(commands: readonly Command[]): Promise<readonly unknown[]> {
-    return this.opened().commands.callAll(commands)
+  private all(place: Place, commands: readonly Command[]): Promise<readonly unknown[]> {
+    return this.opened().all(place, commands)
   }
 }
 

@@ -1,11 +1,12 @@
 /**
  * Traces on Redis: a list for each run, which goes some time after its last entry. It may be another server than the
- * actors' own. Not in one slot with the actors' data, and written apart from their commits.
+ * actors' own. Written apart from their commits; on a cluster, all traces of a namespace lie in one slot.
  */
 import type { RedisOptions } from 'ioredis'
 import { ConfigError } from '../../errors.js'
 import type { TraceEntry, TraceStore } from '../../mesh/ports/trace-store.js'
 import { Connection, parseTarget, type Command, type Target } from './connection.js'
+import { serverCodeOf } from './failures.js'
 import { checkPrefix } from './keys.js'
 
 export interface RedisTraceOptions {
@@ -21,6 +22,7 @@ export interface RedisTraceOptions {
 
 /** Entries read at once. */
 const pageMax = 1_000
+const redirectsMax = 5
 
 export class RedisTraceStore implements TraceStore {
   private readonly target: Target
@@ -32,7 +34,7 @@ export class RedisTraceStore implements TraceStore {
   /** @throws ConfigError for an address or option that cannot be used */
   constructor(target: string | RedisOptions, { keyPrefix = 'hf', namespace = 'default', retentionMs = 30 * 86_400_000, commandDeadlineMs = 5_000 }: RedisTraceOptions = {}) {
     this.target = parseTarget(target)
-    this.base = `${checkPrefix(keyPrefix)}:trace:${namespace}:`
+    this.base = `${checkPrefix(keyPrefix)}:trace:{${namespace}}:`
     this.retentionMs = retentionMs
     this.deadlineMs = commandDeadlineMs
     for (const [name, value] of Object.entries({ retentionMs, commandDeadlineMs })) if (!(value >= 1)) throw new ConfigError(`${name}: expected at least 1 ms, got ${value}.`)
@@ -49,23 +51,38 @@ export class RedisTraceStore implements TraceStore {
       ['RPUSH', this.base + run, ...texts],
       ['PEXPIRE', this.base + run, Math.ceil(this.retentionMs)],
     ])
-    await (await this.connected()).callAll(commands)
+    await this.on((connection) => connection.callAll(commands))
   }
 
   async read(run: string): Promise<readonly TraceEntry[]> {
-    const connection = await this.connected()
     const entries: TraceEntry[] = []
     for (let from = 0; ; from += pageMax) {
-      const page = (await connection.call('LRANGE', [this.base + run, from, from + pageMax - 1])) as string[]
+      const page = (await this.on((connection) => connection.call('LRANGE', [this.base + run, from, from + pageMax - 1]))) as string[]
       entries.push(...page.map((text) => JSON.parse(text) as TraceEntry))
       if (page.length < pageMax) return entries
     }
   }
 
-  private async connected(): Promise<Connection> {
-    this.connection ??= new Connection({ target: this.target, name: 'holdfast-traces', deadlineMs: this.deadlineMs })
-    await this.connection.opened()
-    return this.connection
+  /** Where the traces are: a server of a cluster sends on to the one that has their slot. */
+  private async on<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    for (let redirects = 0; ; redirects++) {
+      const connection = (this.connection ??= this.connect(this.target))
+      try {
+        await connection.opened()
+        return await work(connection)
+      } catch (error) {
+        const place = movedTo(error)
+        if (!place && connection.endpoint === this.target.endpoint) throw error
+        // Sent on, or where it was sent is not there any more: then whoever sent it is asked next time.
+        if (this.connection === connection) this.connection = place && this.connect({ options: { ...this.target.options, ...place }, endpoint: `${place.host}:${place.port}` })
+        void connection.close()
+        if (!place || redirects === redirectsMax) throw error
+      }
+    }
+  }
+
+  private connect(target: Target): Connection {
+    return new Connection({ target, name: 'holdfast-traces', deadlineMs: this.deadlineMs })
   }
 
   async close(): Promise<void> {
@@ -76,4 +93,11 @@ export class RedisTraceStore implements TraceStore {
 /** The trace of the calls on Redis: `createMesh({ traces: redisTraces('redis://127.0.0.1:6379') })`. */
 export function redisTraces(target: string | RedisOptions, options?: RedisTraceOptions): TraceStore {
   return new RedisTraceStore(target, options)
+}
+
+/** `MOVED <slot> <host>:<port>` */
+function movedTo(error: unknown): { readonly host: string; readonly port: number } | undefined {
+  if (serverCodeOf(error) !== 'MOVED') return undefined
+  const [, host, port] = /^MOVED \d+ (.+):(\d+)$/.exec((((error as Error).cause ?? error) as Error).message) ?? []
+  return host === undefined ? undefined : { host, port: Number(port) }
 }

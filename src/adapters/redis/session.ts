@@ -1,37 +1,42 @@
 /**
- * What an opened store works with: the connections to one server and what runs on them, for one namespace. Whenever the
- * connection for commands is made, the server is checked anew: another one, or another state of the same one, may be at
- * its end. It takes no command before that.
+ * What an opened store works with, for one namespace: the connections to its server, or to those of a cluster, and what
+ * runs on them. Whenever a connection for commands is made, the server is checked anew: another one, or another state of
+ * the same one, may be at its end. It takes no command before that.
  */
 import { randomUUID } from 'node:crypto'
 import { ConfigError } from '../../errors.js'
-import type { OpenOptions } from '../../runtime/ports/store.js'
+import type { Entry, OpenOptions } from '../../runtime/ports/store.js'
 import { ChangeWatcher } from './change-watcher.js'
 import { judge, readFacts, type Verdict } from './checks.js'
+import { Cluster, isElsewhere, type Place } from './cluster.js'
 import type { Bounds } from './commit-encoding.js'
-import { Connection, type Target } from './connection.js'
+import type { Command, Connection, Target } from './connection.js'
 import { dataFormat, NamespaceKeys } from './keys.js'
+import { Link } from './link.js'
 import { blockMs, LogReader } from './log-reader.js'
-import { loadScripts, ScriptRunner, scripts } from './scripts.js'
+import { loadScripts, scripts, type Script } from './scripts.js'
 
 const shardsDefault = 16
 const shardsMax = 1_024
+/** How often a command is sent on from one server of a cluster to another. */
+const redirectsMax = 5
 
 export class Session {
   readonly keys: NamespaceKeys
   readonly bounds: Bounds
-  readonly commands: Connection
-  readonly runner: ScriptRunner
-  readonly reader: LogReader
   readonly watcher: ChangeWatcher
-  /** 0 until the server was checked for the first time. */
+  /** 0 until the namespace was entered for the first time. */
   shards = 0
   incarnation = ''
-  verdict: Verdict = { durability: 'D0', warnings: [] }
   closed = false
-  private readonly target: Target
   private readonly options: OpenOptions
   private readonly deadlineMs: number
+  /** The only server, or the one by which a cluster is found. */
+  private readonly home: Link
+  private isCluster = false
+  private cluster: Cluster | undefined
+  /** One for all shards. On a cluster one for each: a single command cannot wait for several slots. */
+  private readonly readers = new Map<number | 'all', { readonly link: Link; readonly reader: LogReader }>()
 
   /** @throws ConfigError for options outside their bounds */
   constructor(target: Target, prefix: string, deadlineMs: number, options: OpenOptions) {
@@ -39,39 +44,139 @@ export class Session {
     if (shards !== undefined && !(Number.isSafeInteger(shards) && shards >= 1 && shards <= shardsMax)) {
       throw new ConfigError(`shards: expected a whole number from 1 to ${shardsMax}, got ${shards}.`)
     }
-    this.target = target
     this.options = options
     this.deadlineMs = deadlineMs
     this.bounds = { backlogMax: options.backlogMax ?? 1_000, logMax: options.logMax ?? 100_000 }
     this.keys = new NamespaceKeys(prefix, options.namespace)
-    const { keys } = this
-    this.commands = this.connect('commands', (connection) => this.prepare(connection))
-    const { commands } = this
-    this.runner = new ScriptRunner(commands)
-    this.reader = new LogReader({
-      keys,
-      commands,
-      deadlineMs,
-      connect: (onId) => this.connect('reader', async (connection) => onId(String(await connection.send('CLIENT', ['ID']))), blockMs + deadlineMs),
+    this.home = new Link(target, deadlineMs, (connection, link) => this.prepareHome(connection, link))
+    this.watcher = new ChangeWatcher({
+      keys: this.keys,
+      numbersOf: (shardNumbers) => this.numbersOf(shardNumbers),
+      connect: (prepare) => this.linkOf('namespace').connect('watcher', prepare),
     })
-    this.watcher = new ChangeWatcher({ keys, commands, connect: (prepare) => this.connect('watcher', prepare) })
   }
 
-  private connect(name: string, prepare: (connection: Connection) => Promise<void>, silenceMs = this.deadlineMs): Connection {
-    return new Connection({ target: this.target, name: `holdfast-${name}`, deadlineMs: this.deadlineMs, silenceMs, prepare })
+  async open(): Promise<void> {
+    await this.home.commands.opened()
+    if (!this.isCluster) return
+    this.cluster = new Cluster({
+      seed: this.home,
+      deadlineMs: this.deadlineMs,
+      keyOf: (place) => (place === 'namespace' ? this.keys.settings : this.keys.shard(place).meta),
+      prepare: (connection, link) => this.prepare(connection, link),
+      onMoved: () => this.onMoved(),
+    })
+    await this.cluster.enter(['namespace'])
+    await this.cluster.enter(Array.from({ length: this.shards }, (_, shard) => shard))
   }
 
-  private async prepare(connection: Connection): Promise<void> {
-    const { endpoint, options: target } = this.target
-    const { namespace, shards: wanted, unsafe = false } = this.options
+  /** What the servers may lose: the least of all. */
+  get verdict(): Verdict {
+    const verdicts = (this.cluster?.all ?? [this.home]).map((link) => link.verdict)
+    return { durability: verdicts.map(({ durability }) => durability).sort()[0]!, warnings: [...new Set(verdicts.flatMap(({ warnings }) => warnings))] }
+  }
+
+  // ── Commands ──
+
+  /** Runs a script where the keys of the place are; see {@link ScriptRunner.run}. */
+  run(place: Place, script: Script, keys: readonly string[], args: readonly string[], isBuiltOnEarlier?: (reply: unknown) => boolean): Promise<unknown> {
+    return this.routed(place, ({ runner }) => runner.run(script, keys, args, isBuiltOnEarlier))
+  }
+
+  call(place: Place, [name, ...args]: Command): Promise<unknown> {
+    return this.routed(place, ({ commands }) => commands.call(name, args))
+  }
+
+  all(place: Place, commands: readonly Command[]): Promise<readonly unknown[]> {
+    return this.routed(place, (link) => link.commands.callAll(commands))
+  }
+
+  private routed<T>(place: Place, send: (link: Link) => Promise<T>): Promise<T> {
+    return this.cluster ? this.redirected(this.cluster, place, send) : send(this.home)
+  }
+
+  private async redirected<T>(cluster: Cluster, place: Place, send: (link: Link) => Promise<T>): Promise<T> {
+    for (let redirects = 0; ; redirects++) {
+      try {
+        return await send(cluster.linkOf(place))
+      } catch (error) {
+        if (!isElsewhere(error) || redirects === redirectsMax) {
+          cluster.trouble()
+          throw error
+        }
+        await cluster.refresh()
+      }
+    }
+  }
+
+  private linkOf(place: Place): Link {
+    return this.cluster?.linkOf(place) ?? this.home
+  }
+
+  read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]> {
+    const of = this.cluster ? shard : 'all'
+    const link = this.linkOf(shard)
+    let found = this.readers.get(of)
+    if (found?.link !== link) {
+      void found?.reader.close()
+      this.readers.set(of, (found = { link, reader: this.readerOn(link) }))
+    }
+    return found.reader.read(shard, after, max, signal)
+  }
+
+  private readerOn(link: Link): LogReader {
+    return new LogReader({
+      keys: this.keys,
+      commands: link.commands,
+      deadlineMs: this.deadlineMs,
+      connect: (onId) => link.connect('reader', async (connection) => onId(String(await connection.send('CLIENT', ['ID']))), blockMs + this.deadlineMs),
+      onFailure: () => this.cluster?.trouble(),
+    })
+  }
+
+  /** Those who wait are answered with nothing, and ask again where the log is now. */
+  private onMoved(): void {
+    for (const [shard, { link, reader }] of this.readers) {
+      if (shard !== 'all' && this.cluster?.all.includes(link) && this.linkOf(shard) === link) continue
+      this.readers.delete(shard)
+      void reader.close()
+    }
+    this.watcher.moved()
+  }
+
+  private async numbersOf(shardNumbers: readonly number[]): Promise<readonly (string | null)[]> {
+    const commandOf = (shard: number): Command => ['HGET', this.keys.shard(shard).meta, 'number']
+    if (!this.cluster) return (await this.home.commands.callAll(shardNumbers.map(commandOf))) as (string | null)[]
+    return (await Promise.all(shardNumbers.map((shard) => this.call(shard, commandOf(shard))))) as (string | null)[]
+  }
+
+  // ── Entering ──
+
+  private async prepareHome(connection: Connection, link: Link): Promise<void> {
+    const { db } = link.target.options
     // ioredis goes on in database 0 if the one it was told does not exist.
-    if (target.db) {
-      await connection.send('SELECT', [target.db]).catch((error: unknown) => {
-        throw new ConfigError(`Database ${target.db} cannot be used. ${(error as Error).message}`)
+    if (db) {
+      await connection.send('SELECT', [db]).catch((error: unknown) => {
+        throw new ConfigError(`Database ${db} cannot be used. ${(error as Error).message}`)
       })
     }
-    const verdict = judge(await readFacts((name, args) => connection.send(name, args)), endpoint, unsafe)
+    await this.prepare(connection, link)
+  }
+
+  private async prepare(connection: Connection, link: Link): Promise<void> {
+    const facts = await readFacts((name, args) => connection.send(name, args))
+    if (facts.cluster && link === this.home) {
+      // It is only asked who has what, and any server of a cluster can say.
+      this.isCluster = true
+      return
+    }
+    link.verdict = judge(facts, link.target.endpoint, this.options.unsafe ?? false)
     await loadScripts(connection)
+    if (this.linkOf('namespace') === link) await this.enter(connection, link.target.endpoint)
+  }
+
+  private async enter(connection: Connection, endpoint: string): Promise<void> {
+    const { namespace, shards: wanted } = this.options
     const known = this.incarnation !== ''
     const args = [scripts.namespace.hash, '2', this.keys.settings, this.keys.probe, known ? '' : String(wanted ?? shardsDefault), randomUUID(), dataFormat, this.keys.shard(0).channel]
     const [shards, incarnation, format] = (await connection.send('EVALSHA', args)) as [string, string, string] | [null, null, null]
@@ -82,13 +187,12 @@ export class Session {
     if (wanted !== undefined && wanted !== Number(shards)) {
       throw new ConfigError(`shards: namespace "${namespace}" has ${shards} shards, not ${wanted}. The number is fixed when a namespace is created.`)
     }
-    this.verdict = verdict
     this.shards = Number(shards)
     this.incarnation = incarnation
   }
 
   async close(): Promise<void> {
     this.closed = true
-    await Promise.all([this.reader.close(), this.watcher.close(), this.commands.close()])
+    await Promise.all([...[...this.readers.values()].map(({ reader }) => reader.close()), this.watcher.close(), this.cluster?.close(), this.home.close()])
   }
 }

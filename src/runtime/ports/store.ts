@@ -6,8 +6,9 @@
  *     whole or not at all.
  * P2  A repeat is harmless. The same epoch with a number already reached is answered `ok` without writing; an entry
  *     whose id is remembered is a `duplicate`; a delivery not above the source's highest number is dropped.
- * P3  The fence stands in the write. A commit under an epoch that is not the shard's is refused, whatever was checked
- *     before; a number that does not follow the last is a gap.
+ * P3  The fence stands in the write. A commit under an epoch that is not the shard's, or by a node that does not own it, is
+ *     refused, whatever was checked before; a number that does not follow the last is a gap. (The node counts, too, since a
+ *     store that went back in time may give the same epoch twice.)
  * P4  Order. Entries of one shard are read in the order of their sequence numbers, without holes; commits sent one
  *     after the other on one store object are applied in that order.
  * P5  What was acknowledged is durable within the class that {@link Store.open} names.
