@@ -65,6 +65,47 @@ over two lines -->
     if (first >= 0) expect(first).toBeGreaterThanOrEqual(html.slice(0, html.indexOf('Word')).split('\n').length - 1)
   })
 
+  const page = (body: string): string => `<html><head><title>Key policy</title></head><body>${body}</body></html>`
+  const said = (html: string, path?: string): string[] => textOfHtml(html, path).split('\n').filter((line) => line !== '')
+
+  test.each([
+    ['a form around the whole page', page('<form><p>Keys are rotated.</p></form>'), ['# Key policy', 'Keys are rotated.']],
+    ['controls of a form', page('<form><label>Name</label><input value="x"><select><option>One</select><textarea>Two</textarea><button>Go</button><p>Keys are rotated.</p></form>'), ['# Key policy', 'Name', 'Keys are rotated.']],
+    ['a heading that is a button, as of an accordion', page('<h3><button>How often?</button></h3><div>Every ninety days.</div>'), ['# Key policy', '### How often?', 'Every ninety days.']],
+    ['a head that ends where its body begins, unsaid', '<!DOCTYPE html><title>Key policy</title><head><style>p {}</style><p>Keys are rotated.', ['# Key policy', 'Keys are rotated.']],
+    ['navigation that nobody closed', page('<header>Rules</header><nav><a>Home</a><main><p>Keys are rotated.</p></main>'), ['# Key policy', 'Rules', 'Keys are rotated.']],
+    ['what stands beside the text', page('<header>A</header><article><header>B</header><aside>C</aside><details><summary>D</summary>E</details><dialog open>F</dialog><footer>G</footer></article>'), ['# Key policy', 'A', 'B', 'C', 'D', 'E', 'F', 'G']],
+    ['words for who has no scripts, and navigation, beside text', page('<nav>Home</nav><noscript>Turn on scripts.</noscript><p>Keys are rotated.</p>'), ['# Key policy', 'Keys are rotated.']],
+    ['words for who has no scripts, and nothing else', page('<script>draw()</script><noscript><p>Keys are rotated.</p></noscript>'), ['# Key policy', 'Keys are rotated.']],
+    ['a picture with words, and nothing else', page('<svg><text>Keys</text></svg>'), ['# Key policy']],
+  ])('with %s says its text', (_, html, expected) => {
+    expect(said(html)).toEqual(expected)
+  })
+
+  const withScript = '<head><script src="a.js"/><title/></head>\n<body><iframe src="b"/><div/><p>Keys are rotated.</p>\n<pre><![CDATA[a < b]]></pre><p>&Eacute;l&egrave;ve</p><script>if (a < b) c()</script></body></html>'
+  test.each([
+    ['by its name', '<html>', 'a.xhtml'],
+    ['by its declaration', '<?xml version="1.0"?><html>', 'a.html'],
+    ['by its declaration alone', '<?xml version="1.0"?>\n<html>', ''],
+    ['by its doctype', '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" "http://www.w3.org/TR/xhtml1/DTD/xhtml1-strict.dtd"><html>', 'a.html'],
+    ['by its namespace', '<html lang="en" xmlns="http://www.w3.org/1999/xhtml">', 'a.html'],
+  ])('that is XML %s has elements that close themselves', (_, start, path) => {
+    expect(said(`${start}${withScript}`, path)).toEqual(['Keys are rotated.', 'a < b', 'Élève'])
+  })
+
+  test('that is no XML has none: only one that would say nothing is read as if it had', () => {
+    expect(said('<p>One.</p><script src="a.js"/><p>Two.</p></script><p>Three.</p>', 'a.html')).toEqual(['One.', 'Three.'])
+    expect(said(page('<div/><nav/><p>Keys are rotated.</p>'), 'a.html')).toEqual(['# Key policy', 'Keys are rotated.'])
+    expect(said('<html><head><title>Key policy</title><script src="a.js"/></head><body><p>Keys are rotated.</p></body></html>', 'a.html')).toEqual(['# Key policy', 'Keys are rotated.'])
+  })
+
+  const around = ['<form>', '<form><div>', '<div/>', '<nav>', '<aside>', '<header>', '<footer>', '<details>', '<dialog>', '<noscript>', '<template>', '<object>', '<button>', '<label>', '<fieldset>', '<head>', '<main>', '<canvas>', '<section/>', '<p>', '<table><tr><td>', '<script src="a.js"></script>', '<style>p {}</style>', '</div>', '</form>', '\n']
+  propertyTest.prop([fc.array(fc.constantFrom(...around), { maxLength: 12 }), fc.constantFrom('<html>', '<!DOCTYPE html>', '<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml">'), fc.boolean()])('is never empty when it has prose, whatever stands around that, and has it on its line', (parts, start, isTitled) => {
+    const html = `${start}${isTitled ? '<title>Key policy</title>' : ''}${parts.join('')}<p>Keys are rotated.</p>`
+    const lines = textOfHtml(html).split('\n')
+    expect(lines.findIndex((line) => line.includes('Keys are rotated.'))).toBeGreaterThanOrEqual(html.split('\n').length - 1)
+  })
+
   test('of four megabytes and a hundred thousand lines is read', async () => {
     const read = await readText(await put('big.html', `<html><body>${'<p>A line of words.</p>\n'.repeat(120_000)}</body></html>`))
     expect('text' in read && read.text.split('\n').length).toBe(120_001)
@@ -81,6 +122,8 @@ describe('a file', () => {
     expect(await textOf('e.txt', Buffer.from('Grüße an alle', 'latin1'))).toEqual(['Windows-1252', 'Grüße an alle'])
     expect(await textOf('f.txt', Buffer.from([0x93, 0x61, 0x94, 0x20, 0x80]))).toEqual(['Windows-1252', '“a” €'])
     expect(await textOf('g.html', Buffer.from('<meta charset="koi8-r"><p>\xf0\xd2\xc9\xd7\xc5\xd4</p>', 'latin1'))).toEqual(['koi8-r', 'Привет'])
+    expect(await textOf('i.xhtml', '<html><script src="a.js"/><p>Grüße</p></html>')).toEqual(['UTF-8', 'Grüße'])
+    expect(await textOf('j.txt', '<?xml version="1.0"?>\n<html><p>Grüße</p></html>')).toEqual(['UTF-8', '\nGrüße'])
     expect(await textOf('h.html', Buffer.from('<meta charset="no-such"><p>Gr\xfc\xdfe</p>', 'latin1'))).toEqual(['Windows-1252', 'Grüße'])
   })
 

@@ -13,7 +13,7 @@ export type Decoded = { readonly text: string; readonly encoding: Encoding } | {
 export function decodeText(path: string, bytes: Buffer): Decoded {
   const { text, encoding } = decode(bytes)
   if (isBinary(text)) return { reason: 'binary' }
-  const said = isHtml(path, text) ? textOfHtml(text) : text
+  const said = isHtml(path, text) ? textOfHtml(text, path) : text
   return said.trim() === '' ? { reason: 'empty' } : { text: said, encoding }
 }
 
