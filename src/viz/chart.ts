@@ -11,8 +11,10 @@ export interface ChartNode {
   readonly history?: 'shallow' | 'deep' | false
   readonly description?: string
   readonly parent?: ChartNode
+  /** Finds a state by `#id`, or `#id.child`; throws if there is none. */
+  readonly machine: { getStateNodeById(id: string): ChartNode }
   readonly states: Readonly<Record<string, ChartNode>>
-  readonly initial?: { readonly target?: readonly ChartNode[]; readonly actions?: readonly unknown[] }
+  readonly initial?: { readonly target?: readonly ChartNode[]; readonly actions?: readonly unknown[]; readonly description?: string }
   readonly transitions: ReadonlyMap<string, readonly ChartTransition[]>
   readonly always?: readonly ChartTransition[]
   readonly invoke: readonly { readonly id: string; readonly src: unknown; readonly systemId?: string | undefined }[]
@@ -47,21 +49,35 @@ export function transitionsOf(node: ChartNode): ChartTransition[] {
 
 /** Where a history state leads that remembers nothing, if it says so itself. */
 export function defaultOf(node: ChartNode): ChartNode[] {
-  const { parent, config } = node
+  const { parent, config, machine } = node
   if (node.type !== 'history' || !parent) return []
-  const targets = [config.target ?? []].flat()
-  const root = rootFrom(node)
-  return targets.flatMap((target) => nodesOf(root).filter(({ id }) => id === (target.startsWith('#') ? target.slice(1) : `${parent.id}.${target}`)).slice(0, 1))
-}
-
-function rootFrom(node: ChartNode): ChartNode {
-  return node.parent ? rootFrom(node.parent) : node
+  const within = `#${parent.id.replace(/[\\.]/g, '\\$&')}.`
+  return [config.target ?? []].flat().flatMap((target) => {
+    try {
+      const found = machine.getStateNodeById(target.startsWith('#') ? target : within + target)
+      // XState takes `.b` for the state around, which is where a history state leads that says nothing.
+      return found === parent ? [] : [found]
+    } catch {
+      // There is no such state, which XState minds only when it gets there.
+      return []
+    }
+  })
 }
 
 /** What a state does beside its transitions to others, a line each: invokes, entry and exit, and events that change no state. */
 export function linesOf(node: ChartNode): string[] {
   const inner = transitionsOf(node).filter(({ target }) => target === undefined)
-  return [...node.invoke.map((invoke) => `invoke / ${sourceOf(invoke)}`), ...actionsOf('entry', node.entry), ...actionsOf('exit', node.exit), ...inner.map((transition) => textOf(transition, node))]
+  return [...node.invoke.map((invoke) => `invoke / ${sourceOf(invoke)}`), ...actionsOf('entry', node.entry), ...actionsOf('exit', node.exit), ...inner.flatMap((transition) => [textOf(transition, node), ...wordsOf(transition)])]
+}
+
+/** What a state or a transition is for, if it says so, in lines that fit a box. */
+export function descriptionOf({ description }: { readonly description?: string | undefined }): string[] {
+  return description?.replace(/\s+/g, ' ').match(/\S(?:.{0,58}\S)?(?!\S)|\S+/g) ?? []
+}
+
+/** The same in quotes, where it stands among what is done. */
+export function wordsOf({ description }: { readonly description?: string | undefined }): string[] {
+  return description?.trim() ? descriptionOf({ description: `“${description.trim()}”` }) : []
 }
 
 function actionsOf(when: string, actions: readonly unknown[]): string[] {
@@ -150,13 +166,13 @@ export function sourceOf({ id, src, systemId }: ChartNode['invoke'][number]): st
   return `${isNamed ? src : 'inline'}${own}${systemId === undefined ? '' : `, known as ${systemId}`}`
 }
 
-/** The names of a machine's states in a text that has none but letters, digits and `_`: each its own. */
-export function identifiers(nodes: readonly ChartNode[]): (node: ChartNode) => string {
+/** The names of a machine's states in a text that has none but letters, digits and `_`: each its own, and none a word that the text itself has. */
+export function identifiers(nodes: readonly ChartNode[], keywords: ReadonlySet<string>): (node: ChartNode) => string {
   const names = new Map<ChartNode, string>()
   const taken = new Set<string>()
   for (const node of nodes) {
     const plain = node.id.replace(/[^A-Za-z0-9_]/g, '_')
-    let name = plain
+    let name = keywords.has(plain.toLowerCase()) ? `${plain}_` : plain
     for (let i = 2; taken.has(name); i++) name = `${plain}_${i}`
     taken.add(name)
     names.set(node, name)

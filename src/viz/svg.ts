@@ -1,11 +1,11 @@
 /**
  * A machine as an SVG picture, laid out by ELK without a browser or a network. It shows what the machine has: states
- * with what they invoke and do, and each transition with its event, guard and actions. An event that changes no state
- * stands inside its state, as in UML.
+ * with what they invoke and do, and what they are for where a pointer rests on them; and each transition with its event,
+ * guard, actions and description. An event that changes no state stands inside its state, as in UML.
  */
 import type { ELK, ElkExtendedEdge, ElkNode } from 'elkjs/lib/elk-api.js'
 import type { AnyStateMachine } from 'xstate'
-import { actionText, defaultOf, linesOf, nodesOf, rootOf, textOf, transitionsOf, type ChartNode } from './chart.js'
+import { actionText, defaultOf, linesOf, nodesOf, rootOf, textOf, transitionsOf, wordsOf, type ChartNode } from './chart.js'
 
 const fontPx = 12
 const charPx = 7.25
@@ -77,11 +77,12 @@ function boxOf(node: ChartNode): Box {
 function arrowsOf(node: ChartNode): Arrow[] {
   const lines = new Map<ChartNode, string[]>()
   for (const transition of transitionsOf(node)) {
-    for (const target of transition.target ?? []) lines.set(target, [...(lines.get(target) ?? []), textOf(transition, node)])
+    for (const target of transition.target ?? []) lines.set(target, [...(lines.get(target) ?? []), textOf(transition, node), ...wordsOf(transition)])
   }
   const arrows = [...lines].map(([target, texts]) => arrowOf(node.id, target, texts))
-  const actions = node.initial?.actions ?? []
-  for (const target of node.type === 'parallel' ? [] : (node.initial?.target ?? [])) arrows.push(arrowOf(`${node.id}/initial`, target, actions.length > 0 ? [`/ ${actions.map(actionText).join(', ')}`] : []))
+  const { actions = [], description } = node.initial ?? {}
+  const initial = [...(actions.length > 0 ? [`/ ${actions.map(actionText).join(', ')}`] : []), ...wordsOf({ description })]
+  for (const target of node.type === 'parallel' ? [] : (node.initial?.target ?? [])) arrows.push(arrowOf(`${node.id}/initial`, target, initial))
   for (const target of defaultOf(node)) arrows.push(arrowOf(node.id, target, ['by default']))
   return arrows
 }

@@ -9,25 +9,39 @@ export type XStateJson = { readonly [key: string]: unknown }
 
 /** @throws TypeError for an inline guard, action or actor: it has no name to go by */
 export function toXStateJson(machine: AnyStateMachine): XStateJson {
-  const json = plain(machine.config, machine.id, '') as Record<string, unknown>
+  const json = part('state', machine.config, machine.id) as Record<string, unknown>
   return { id: machine.id, ...(machine.version === undefined ? {} : { version: machine.version }), ...json }
 }
 
-/** Where a function is a mapper between data, which whoever imports the chart writes anew. */
-const mappers = new Set(['context', 'input', 'output', 'params'])
+/**
+ * What stands at a place of a configuration: a state, or another part of that name; many, a mapping of names that a user
+ * gave; a named guard or action, a function included; an actor; data; and a mapper between data, which whoever imports the
+ * chart writes anew if it is a function.
+ */
+type Kind = 'state' | 'states' | 'transition' | 'transitions' | 'events' | 'invoke' | 'implementation' | 'actor' | 'mapper' | 'data'
 
-function plain(value: unknown, path: string, key: string): unknown {
+/** What stands under the keys that XState knows. All else is data. */
+const keys: { readonly [kind in Kind]?: Readonly<Record<string, Kind>> } = {
+  state: { states: 'states', on: 'events', after: 'transitions', always: 'transition', onDone: 'transition', initial: 'transition', route: 'transition', invoke: 'invoke', entry: 'implementation', exit: 'implementation', context: 'mapper', input: 'mapper', output: 'mapper' },
+  transition: { guard: 'implementation', actions: 'implementation' },
+  invoke: { src: 'actor', input: 'mapper', onDone: 'transition', onError: 'transition', onSnapshot: 'transition' },
+  implementation: { params: 'mapper' },
+}
+const kindOfEach: { readonly [kind in Kind]?: Kind } = { states: 'state', transitions: 'transition', events: 'transition' }
+
+function part(kind: Kind, value: unknown, path: string): unknown {
   if (typeof value === 'function') {
-    if (mappers.has(key)) return undefined
-    const own = ownOf(value as unknown as Own, path)
+    if (kind === 'mapper') return undefined
+    const own = kind === 'implementation' ? ownOf(value as unknown as Own, path) : undefined
     if (own) return own
     throw new TypeError(`${path} is an inline function. Give it a name in setup(), so that it can be exported.`)
   }
   if (typeof value !== 'object' || value === null) return value
-  if (Array.isArray(value)) return value.map((element, i) => plain(element, `${path}[${i}]`, key))
-  if (key === 'src') throw new TypeError(`${path} is an inline actor. Give it a name in setup({ actors }), so that it can be exported.`)
+  if (Array.isArray(value)) return value.map((element, i) => part(kind, element, `${path}[${i}]`))
+  if (kind === 'actor') throw new TypeError(`${path} is an inline actor. Give it a name in setup({ actors }), so that it can be exported.`)
+  const known = new Map(Object.entries(keys[kind] ?? {}))
   // An event that is named without a transition is forbidden.
-  const entries = Object.entries(value).map(([name, inner]) => [name, inner === undefined && key === 'on' ? {} : plain(inner, `${path}.${name}`, name)] as const)
+  const entries = Object.entries(value).map(([key, inner]) => [key, inner === undefined && kind === 'events' ? {} : part(kindOfEach[kind] ?? known.get(key) ?? 'data', inner, `${path}.${key}`)] as const)
   return Object.fromEntries(entries.filter(([, inner]) => inner !== undefined))
 }
 
@@ -43,7 +57,7 @@ function ownOf(given: Own, path: string): object | undefined {
     const held = ['event', 'to', 'id', 'systemId', 'src', 'delay', 'sendId', 'actorRef', 'label', 'value', 'syncSnapshot', 'input'].flatMap((key) => (isData(given[key]) ? [[key, given[key]] as const] : []))
     return { type, ...(held.length > 0 ? { params: Object.fromEntries(held) } : {}) }
   }
-  if (Array.isArray(guards) && typeof given['check'] === 'function') return { type: `xstate.${name}`, params: { guards: guards.map((guard, i) => plain(guard, `${path}.${name}[${i}]`, 'guard')) } }
+  if (Array.isArray(guards) && typeof given['check'] === 'function') return { type: `xstate.${name}`, params: { guards: guards.map((guard, i) => part('implementation', guard, `${path}.${name}[${i}]`)) } }
   if (stateValue !== undefined && typeof given['check'] === 'function') return { type: 'xstate.stateIn', params: { stateValue } }
   return undefined
 }

@@ -55,11 +55,13 @@ describe.each([['agent', agentMachine], ['call', callMachine], ['run', runMachin
     for (const node of drawn) {
       const rows = texts.get(nameOf.get(node)!)!
       for (const line of linesOf(node)) expect(rows, node.id).toContain(line)
+      expect(rows.join(' '), node.id).toContain(node.description ?? '')
       if (node.tags.length > 0) expect(rows, node.id).toContain(`tags / ${node.tags.join(', ')}`)
       for (const transition of transitionsOf(node)) {
         for (const target of transition.target ?? []) {
           const text = textOf(transition, node)
-          const isEdge = edges.some((edge) => edge.from === nameOf.get(node) && edge.to === nameOf.get(target) && edge.lines.includes(text))
+          const said = transition.description === undefined ? '' : `“${transition.description}”`
+          const isEdge = edges.some((edge) => edge.from === nameOf.get(node) && edge.to === nameOf.get(target) && edge.lines.includes(text) && edge.lines.join(' ').includes(said))
           expect(isEdge || rows.some((row) => row.startsWith(`${text} → `)), `${node.id}: ${text}`).toBe(true)
         }
       }
@@ -99,7 +101,62 @@ test('guards and actions are in words, XState’s own too', () => {
   ]) expect(text).toContain(part)
 })
 
+describe('a history state that remembers nothing', () => {
+  const drawing = (target: string | string[], more: object = {}): string =>
+    toMermaid(createMachine({ id: 'm.n', initial: 'p', states: { p: { initial: 'a', states: { a: {}, b: { id: 'custom' }, 'c.d': {}, e: { initial: 'f', states: { f: { id: 'deep' } } }, h: { type: 'history', target } as never, ...more } }, q: { id: 'out.side' } } }))
+  test.each([
+    ['a', 'm_n_p_a'],
+    ['b', 'custom'],
+    ['#custom', 'custom'],
+    ['#m\\.n.p.a', 'm_n_p_a'],
+    ['c\\.d', 'm_n_p_c_d'],
+    ['e.f', 'deep'],
+    ['#out\\.side', 'out_side'],
+  ])('leads to %s', (target, name) => {
+    expect(drawing(target)).toContain(`  m_n_p_h --> ${name}: by default\n`)
+  })
+  test('leads to several, or, as XState has it, where one leads that does not say', () => {
+    expect(drawing(['#deep', 'b'])).toMatch(/m_n_p_h --> deep: by default\n {2}m_n_p_h --> custom: by default\n/)
+    for (const none of ['.b', 'gone', '#gone']) expect(drawing(none)).not.toContain('by default')
+  })
+})
+
+test('what states and transitions are for is in their box, beside it, or at the arrow, in lines that fit', () => {
+  const long = 'Waits until somebody who may do so has looked at all of it and has said what he thinks of it, at the end note: 5 % of "it".'
+  const text = toMermaid(
+    createMachine({
+      id: 'm', description: 'The whole.', initial: { target: 'a', description: 'at first' } as never,
+      states: { a: { description: long, on: { go: { target: 'b', description: 'when all is well' }, stay: { actions: 'note', description: 'for once' } } }, b: { description: 'Around.', initial: 'c', states: { c: { type: 'final' } } } },
+    }),
+  )
+  expect(plain(text)).toContain(`
+    [*] --> m_a: “at first”
+    m_a: a
+    m_a: Waits until somebody who may do so has looked at all of it
+    m_a: and has said what he thinks of it, at the end note: 5 % of
+    m_a: "it".
+    m_a: stay / note
+    m_a: “for once”
+`)
+  expect(plain(text)).toContain('    note left of m_b\n      Around.\n    end note\n')
+  expect(plain(text)).toContain('  note left of m\n    The whole.\n  end note\n')
+  expect(text).toContain('  m_a --> m_b: go<br/>“when all is well”\n')
+  // It would end the note that it stands in.
+  expect(text).toContain('the end#32;note#58; 5 #37; of\n')
+})
+
+test('a machine that is led to from within is drawn', () => {
+  expect(toMermaid(createMachine({ id: 'm', initial: 'a', states: { a: { on: { again: '#m' } } } }))).toBe('stateDiagram-v2\n  state "m" as m {\n    [*] --> m_a\n    m_a: a\n  }\n  m_a --> m: again\n')
+})
+
 test('states whose ids differ by signs only are two', () => {
   const text = toMermaid(createMachine({ id: 'm', initial: 'a-b', states: { 'a-b': { on: { x: 'a_b' } }, a_b: {} } }))
   expect(text).toContain('m_a_b --> m_a_b_2: x')
+})
+
+test('a state whose id is a word of Mermaid’s has another name there', () => {
+  for (const id of ['default', 'note', 'class', 'Style', 'click', 'scale']) {
+    const text = toMermaid(createMachine({ id: 'm', initial: 'a', states: { a: { on: { x: 'b' } }, b: { id, on: { x: 'c' } }, c: { id: `${id}_` } } }))
+    expect(text).toContain(`  m_a --> ${id}_: x\n  ${id}_ --> ${id}__2: x\n`)
+  }
 })

@@ -1,5 +1,6 @@
 /** Pictures of machines: everything is on them, inside what it belongs to, and readable. */
 import { describe, expect, test } from 'vitest'
+import { createMachine } from 'xstate'
 import { agentMachine, callMachine, runMachine, supervisorMachine } from '../../src/index.js'
 import { nodesOf, rootOf, textOf, transitionsOf } from '../../src/viz/chart.js'
 import { toSvg } from '../../src/viz/index.js'
@@ -86,4 +87,10 @@ describe.each([
   test('is the same each time', async () => {
     expect(await toSvg(machine)).toBe(await toSvg(machine))
   })
+})
+
+test('where a history state leads that remembers nothing, and what a transition is for, stand at the arrow', async () => {
+  const machine = createMachine({ id: 'm', initial: { target: 'a', description: 'at first' } as never, states: { a: { on: { go: { target: 'b', description: 'when all is well' } } }, b: { id: 'custom' }, hist: { type: 'history', target: 'b' } } })
+  const texts = all(parse(await toSvg(machine))).filter(({ name }) => name === 'text').map(({ text }) => text)
+  for (const text of ['by default', '“at first”', '“when all is well”']) expect(texts).toContain(text)
 })
