@@ -132,6 +132,8 @@ function watchingFetch(marker: string): { readonly fetch: typeof fetch; readonly
 
 const WHOLE = eventsOf({ text: ['Some ', 'words'], usage: { input: 30, output: 12, cacheRead: 5, cacheWrite: 6 } }, 'claude-opus-4-6')
 const BEGIN = WHOLE.slice(0, 1)
+/** It never says how many tokens the answer took. */
+const UNCOUNTED = WHOLE.map((event) => (event.type === 'message_delta' ? { ...event, usage: undefined } : event))
 const WITH_WORDS = WHOLE.slice(0, 4)
 /** What a stream has told when only its first event has come: the whole prompt, and hardly anything of the answer. */
 const PROMPT_USAGE: ModelUsage = { inputTokens: 30, outputTokens: 1, cacheReadTokens: 5, cacheWriteTokens: 6 }
@@ -248,6 +250,7 @@ describe('a connection', () => {
     ['cut before the last event', stopAfter(WHOLE.length - 1, 'cut', events(WHOLE)), { kind: 'connection', retryable: true, usage: WHOLE_USAGE, isUsageFinal: true }],
     ['cut within a character', stopAfter(sse(BEGIN[0]!).length + 60, 'cut', drip(stream(sse(BEGIN[0]!), '😀'.repeat(50)))), { kind: 'connection', retryable: true, usage: PROMPT_USAGE }],
     ['ended in good order, before an answer', stream(), { kind: 'connection', retryable: true, says: 'before an answer began' }],
+    ['cut before the last event, its tokens not counted', stopAfter(WHOLE.length - 1, 'cut', events(UNCOUNTED)), { kind: 'connection', retryable: true, usage: PROMPT_USAGE }],
     ['ended in good order, in the middle of the answer', events(WITH_WORDS), { kind: 'connection', retryable: true, usage: PROMPT_USAGE }],
   ])('%s', async ([, reply, expected]) => {
     server.next(reply)

@@ -190,6 +190,27 @@ describe('an answer', () => {
     expect((await complete()).usage).toEqual({ inputTokens: 11, outputTokens: 90, cacheReadTokens: 4, cacheWriteTokens: 0 })
   })
 
+  test.for([
+    ['without counts', undefined],
+    ['with counts that are null', null],
+    ['with the prompt’s alone', { input_tokens: 10, output_tokens: null }],
+  ] as const)('is an answer also if it ends %s, and counts as many tokens as it may have', async ([, usage]) => {
+    const list = eventsOf({ text: 'Yes.', usage: { input: 10, cacheRead: 4, cacheWrite: 3 } }, 'm').map((event) => (event.type === 'message_delta' ? { ...event, usage } : event))
+    server.next(events(list))
+    expect(await complete({ maxTokens: 77 })).toMatchObject({ text: 'Yes.', stopReason: 'end', usage: { inputTokens: 10, outputTokens: 77, cacheReadTokens: 4, cacheWriteTokens: 3 } })
+  })
+
+  test('counts the tokens of the event that gives its reason, or of one after it, not of one before', async () => {
+    const [start, ...rest] = eventsOf({ usage: { input: 10 } }, 'm')
+    const words = rest.filter(({ type }) => type !== 'message_delta' && type !== 'message_stop')
+    const reason = (output?: number): { readonly type: string } => ({ type: 'message_delta', delta: { stop_reason: 'end_turn' }, ...(output === undefined ? {} : { usage: { output_tokens: output } }) }) as { readonly type: string }
+    const count = (output?: number): { readonly type: string } => ({ type: 'message_delta', delta: {}, ...(output === undefined ? {} : { usage: { output_tokens: output } }) }) as { readonly type: string }
+    for (const [ending, outputTokens] of [[[count(3), reason()], 77], [[reason(), count(5)], 5], [[reason(6), count()], 6]] as const) {
+      server.next(events([start!, ...words, ...ending, { type: 'message_stop' }]))
+      expect((await complete({ maxTokens: 77 })).usage.outputTokens).toBe(outputTokens)
+    }
+  })
+
   test('joins a character whose halves come in two events, and replaces a half that stays alone', async () => {
     server.next(answer({ text: ['a\ud83d', '\ude00b\ud83dc'] }))
     expect((await complete()).text).toBe('a😀b\ufffdc')

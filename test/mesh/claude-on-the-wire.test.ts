@@ -83,6 +83,7 @@ interface Case {
 const again: Expected = ['sonnet', null, sonnet]
 const cases: readonly Case[] = [
   { name: 'an answer', replies: [good], attempts: [['opus', null, opus]] },
+  { name: 'an answer that does not say what it took, and is not asked for again', replies: [events(eventsOf({ text: '{"claim":"It holds."}' }, 'm').map((event) => (event.type === 'message_delta' ? { ...event, usage: undefined } : event)))], attempts: [['opus', null, promptAndAll]] },
   { name: 'an answer in another shape', replies: [answer({ text: '{"other":1}' })], why: /does not fit worker's schema: at claim/, attempts: [['opus', /does not fit/, opus]] },
   { name: 'an answer that is no JSON', replies: [answer({ text: '{"claim":' })], why: /the answer is not JSON/, attempts: [['opus', /not JSON/, opus]] },
   { name: 'a refusal', replies: [answer({ text: 'I cannot.', stopReason: 'refusal' })], why: /the model declined to answer/, attempts: [['opus', /declined/, opus]] },

@@ -24,7 +24,7 @@ const BlockStart = z.object({ content_block: z.object({ type: z.string(), text: 
 const BlockDelta = z.object({ delta: z.object({ type: z.string(), text: z.string().optional() }) })
 const MessageDelta = z.object({
   delta: z.object({ stop_reason: z.string().nullish() }),
-  usage: z.object({ output_tokens: tokens, input_tokens: tokens.nullish(), cache_creation_input_tokens: tokens.nullish(), cache_read_input_tokens: tokens.nullish() }),
+  usage: z.object({ output_tokens: tokens.nullish(), input_tokens: tokens.nullish(), cache_creation_input_tokens: tokens.nullish(), cache_read_input_tokens: tokens.nullish() }).nullish(),
 })
 
 export class AnswerReader implements Attempt {
@@ -37,13 +37,15 @@ export class AnswerReader implements Attempt {
   private readonly parts: string[] = []
   private model = ''
   private stopReason: string | undefined
+  /** Whether the tokens of the answer are counted to where it has come. */
+  private isCounted = false
 
   constructor(request: ModelRequest) {
     this.request = request
   }
 
   get isUsageFinal(): boolean {
-    return this.stopReason !== undefined
+    return this.stopReason !== undefined && this.isCounted
   }
 
   /** How far the answer has come, to follow "the connection failed ". */
@@ -97,11 +99,13 @@ export class AnswerReader implements Attempt {
         const before = this.begun()
         // The counts are those of the whole answer so far, not of this event.
         this.usage = {
-          inputTokens: usage.input_tokens ?? before.inputTokens,
-          outputTokens: usage.output_tokens,
-          cacheReadTokens: usage.cache_read_input_tokens ?? before.cacheReadTokens,
-          cacheWriteTokens: usage.cache_creation_input_tokens ?? before.cacheWriteTokens,
+          inputTokens: usage?.input_tokens ?? before.inputTokens,
+          outputTokens: usage?.output_tokens ?? before.outputTokens,
+          cacheReadTokens: usage?.cache_read_input_tokens ?? before.cacheReadTokens,
+          cacheWriteTokens: usage?.cache_creation_input_tokens ?? before.cacheWriteTokens,
         }
+        if (typeof usage?.output_tokens === 'number') this.isCounted = true
+        else if (typeof delta.stop_reason === 'string') this.isCounted = false
         this.stopReason = delta.stop_reason ?? this.stopReason
         return
       }
@@ -126,7 +130,7 @@ export class AnswerReader implements Attempt {
       text,
       ...(parsed === undefined ? {} : { parsed }),
       stopReason,
-      usage: this.begun(),
+      usage: this.charged(),
       model: this.model,
       ...(this.requestId === undefined ? {} : { requestId: this.requestId }),
     }
@@ -151,6 +155,12 @@ export class AnswerReader implements Attempt {
   private append(text: string): void {
     this.begun()
     if (text !== '') this.parts.push(text)
+  }
+
+  /** An answer that is whole is not asked for again only because nobody counted it: it took all that it may have taken. */
+  private charged(): ModelUsage {
+    const usage = this.begun()
+    return this.isUsageFinal ? usage : { ...usage, outputTokens: Math.max(usage.outputTokens, this.request.maxTokens) }
   }
 
   private begun(): ModelUsage {

@@ -37,6 +37,7 @@ export interface ModelResponse {
   readonly parsed?: unknown
   /** end: it said all it wanted. length: it was cut off at `maxTokens` and must not be read as whole. refusal: it declined. */
   readonly stopReason: 'end' | 'length' | 'refusal'
+  /** What the provider did not say is the most that it can have been. */
   readonly usage: ModelUsage
   /** The model that answered, as the provider names it. */
   readonly model: string
