@@ -30,7 +30,7 @@ export interface Command {
   readonly examples: readonly (readonly [commandLine: string, what: string])[]
   /** Further words of the help. */
   readonly notes?: string
-  /** It needs no store: of the common options it has only --help. */
+  /** It needs no store: of the common options it has only --help, and --json if it says so itself. */
   readonly isOffline?: true
   /** How many arguments beside options it takes, inclusive. */
   readonly takes: readonly [min: number, max: number]

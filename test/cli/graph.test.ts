@@ -36,6 +36,15 @@ test('draws a machine of the user’s, in the format that the file’s name says
   expect(named.lines).toContain('  light_red --> light_green: after 500')
 })
 
+test('with --json prints the machine, or where it was written', async () => {
+  const printed = await holdfast(['graph', './one.mjs', '--json'], { cwd })
+  expect(Object.keys(createMachine(JSON.parse(printed.lines.join('\n')) as object).states)).toEqual(['red', 'green'])
+  expect((await holdfast(['graph', './one.mjs', '--json', '--out', 'one.txt'], { cwd })).lines).toEqual(['{"written":"one.txt"}'])
+  expect(JSON.parse(await readFile(join(cwd, 'one.txt'), 'utf8'))).toMatchObject({ id: 'light' })
+  const refused = await holdfast(['graph', 'two.mjs#inline', '--json'], { cwd })
+  expect([refused.code, JSON.parse(refused.lines.join('\n'))]).toEqual([2, { error: { code: 'USAGE', message: expect.stringMatching(/inline function/) as string } }])
+})
+
 test.each([
   [['graph'], /needs <machine>/],
   [['graph', 'agnet'], /There is no machine "agnet": it is none of agent, call, run, supervisor, and there is no such file/],
@@ -44,6 +53,7 @@ test.each([
   [['graph', 'two.mjs#lihgt'], /exports no machine "lihgt"; it exports inline, light/],
   [['graph', 'broken.mjs'], /cannot be loaded: not today/],
   [['graph', 'two.mjs#inline', '-f', 'json'], /inline function\. Give it a name/],
+  [['graph', 'call', '--json', '-f', 'svg'], /--json and --format svg: it is one or the other/],
   [['graph', 'call', '-f', 'png'], /there is no "png"; there are svg, mermaid, json/],
   [['graph', 'call', '-o', 'no/where.svg'], /--out: ENOENT/],
   [['graph', 'call', '--store', 'x'], /Unknown option '--store'/],

@@ -28,6 +28,7 @@ export const graph: Command = {
   isOffline: true,
   options: {
     format: { type: 'string', short: 'f', value: '<svg|mermaid|json>', help: 'what to make. Default: by the ending of --out, else svg' },
+    json: { type: 'boolean', help: 'print JSON: the machine, as --format json makes it' },
     out: { type: 'string', short: 'o', value: '<file>', help: 'where to write it. Default: standard output' },
   },
   examples: [
@@ -35,12 +36,14 @@ export const graph: Command = {
     ['holdfast graph ./order.js#order -f mermaid', 'the machine that a module of yours exports under that name'],
     ['holdfast graph ./order.js --out order.json', 'the only machine that it exports, for Stately Studio'],
   ],
-  notes: '<machine> is one of agent, call, run and supervisor, or the path of a JavaScript module, with #name where it exports more than one machine. The module is run to get at the machine.',
+  notes: '<machine> is one of agent, call, run and supervisor, or the path of a JavaScript module, with #name where it exports more than one machine. The module is run to get at the machine. JSON takes actions, guards and actors by their names only; SVG and Mermaid take everything.',
   async run(given, terminal) {
     const [name] = given.positionals as [string]
     const { out } = given.strings
-    const format = given.strings['format'] ?? (out?.endsWith('.json') ? 'json' : out !== undefined && /\.(?:mmd|mermaid|md)$/.test(out) ? 'mermaid' : 'svg')
+    const isJson = given.flags['json'] === true
+    const format = given.strings['format'] ?? (isJson || out?.endsWith('.json') ? 'json' : out !== undefined && /\.(?:mmd|mermaid|md)$/.test(out) ? 'mermaid' : 'svg')
     const draw = formats[format]
+    if (isJson && format !== 'json') throw new UsageError(`--json and --format ${printable(format)}: it is one or the other.`, 'graph')
     if (!draw) throw new UsageError(`--format: there is no "${printable(format)}"; there are ${Object.keys(formats).join(', ')}.`, 'graph')
     const machine = (await own())[name] ?? (await machineIn(name))
     let text: string
@@ -60,7 +63,7 @@ export const graph: Command = {
     } catch (error) {
       throw new UsageError(`--out: ${(error as Error).message}.`, 'graph')
     }
-    terminal.line(`Written: ${printable(out)}`)
+    terminal.line(isJson ? JSON.stringify({ written: out }) : `Written: ${printable(out)}`)
     return exitCodes.ok
   },
 }

@@ -25,7 +25,7 @@ export const inspect: Command = {
     ['holdfast inspect --redact secrets --url ws://127.0.0.1:9000', 'with prompts, documents and answers'],
   ],
   notes:
-    'Another process runs the actors, on this machine; it is asked through the store and calls back on 127.0.0.1. If there is none yet, this waits for one. Actors in its memory are shown at once, others when something happens to them. Messages are those of @statelyai/inspect: @xstate.actor with the chart, @xstate.event and @xstate.snapshot, each after its commit. Prompts and documents are values: they do not leave the machine that runs them unless you say so by --redact.',
+    'Another process runs the actors, on this machine; it is asked through the store and calls back on 127.0.0.1. If none does just now, this waits for one; the store itself must be there. Actors in its memory are shown at once, others when something happens to them. Messages are those of @statelyai/inspect: @xstate.actor with the chart, @xstate.event and @xstate.snapshot, each after its commit. Prompts and documents are values: they do not leave the machine that runs them unless you say so by --redact.',
   async run(given, terminal) {
     const { redact = 'values' } = given.strings
     if (!(redactions as readonly string[]).includes(redact)) throw new UsageError(`--redact: expected ${redactions.join(', ')}, got "${printable(redact)}".`, 'inspect')
