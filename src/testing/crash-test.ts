@@ -17,14 +17,14 @@ import { ConfigError, HoldfastError, type StoredError } from '../errors.js'
 import type { ActorHandle } from '../runtime/actor.js'
 import { shardOf, toAddress, type Address } from '../runtime/identity.js'
 import { MachineRegistry, type MachineOptions } from '../runtime/machines.js'
-import type { RuntimeOptions } from '../runtime/options.js'
+import { resolveOptions, type RuntimeOptions } from '../runtime/options.js'
 import type { Appended, Commit, CommitResult, NewEntry, Store } from '../runtime/ports/store.js'
 import { readStatus, type RecordStatus } from '../runtime/stored-record.js'
 import { effectSurvivedMs } from '../runtime/recovery.js'
 import type { ActorSystem } from '../runtime/system.js'
 import { Story } from './crash-story.js'
 import type { Write, WriteKind } from './faulty-store.js'
-
+import { aBoolean, aFunction, anything, atLeast, aWholeNumber, having, list, mustBeMachine, optional, options as exactly, record, storesOf, whole } from './options.js'
 import { World, type WorldOptions } from './world.js'
 
 export type CrashStep<M extends AnyStateMachine> =
@@ -45,7 +45,7 @@ export interface CrashScenario<M extends AnyStateMachine> {
   readonly input?: InputFrom<M>
   /** One after the other: each begins when there is nothing left to do for the one before, but to wait. */
   readonly steps: readonly CrashStep<M>[]
-  /** Virtual time at the end, for timers and effects to finish, ms. Default 60,000. */
+  /** Virtual time at the end, for timers and effects to finish, ms. A timer that leads to itself fires all through it. Default 60,000. */
   readonly restMs?: number
 }
 
@@ -76,6 +76,11 @@ export interface CrashTestOptions extends Partial<RuntimeOptions>, Pick<WorldOpt
   readonly shrinkRunsMax?: number
   /** Durable writes of one run, inclusive, beyond which it is taken to have no end. Default 10,000. */
   readonly writesMax?: number
+  /**
+   * Runs with kills, inclusive, that may be made if `runs` is not given: four for each durable write of the undisturbed run, so
+   * that twice the writes take four times as long. A scenario that would take more is refused at the write that is one too many. Default 1,000.
+   */
+  readonly runsMax?: number
 }
 
 /** A durable write at which the process was killed. */
@@ -164,14 +169,14 @@ export class CrashScenarioError extends HoldfastError {
   }
 }
 
-/** A run has no end: there is always something left to do. */
+/** A run has no end: there is always something left to do. Or it is so long that the runs with kills have none. */
 export class UnsettledError extends HoldfastError {
   readonly writes: number
-  constructor(writes: number, atMs: number, last: Write) {
+  constructor(writes: number, atMs: number, last: Write, instead: string) {
     const touched = last.commit?.parts.map(({ address }) => address) ?? last.entries?.map(({ to }) => to) ?? []
     super(
       'UNSETTLED',
-      `After ${writes} durable writes, ${atMs} ms into the scenario, there is still something to do${touched.length > 0 ? ` for ${[...new Set(touched)].join(', ')}` : ''}. Look for an event or a delayed transition that leads to itself, or raise writesMax.`,
+      `After ${writes} durable writes, ${atMs} ms into the scenario, there is still something to do${touched.length > 0 ? ` for ${[...new Set(touched)].join(', ')}` : ''}. Look for an event or a delayed transition that leads to itself, ${instead}.`,
     )
     this.writes = writes
   }
@@ -196,10 +201,11 @@ export class UnsettledError extends HoldfastError {
  * @returns how many runs there were, and where they were killed
  * @throws CrashTestError for the first run whose outcome differs
  * @throws CrashScenarioError if a step or the actor fails undisturbed, or two undisturbed runs differ
- * @throws UnsettledError if a run makes more than `writesMax` durable writes
+ * @throws UnsettledError if a run makes more than `writesMax` durable writes, or so many that there would be more than `runsMax` runs
+ * @throws ConfigError for options that cannot work
  */
 export async function crashTest<M extends AnyStateMachine>(machine: M, scenario: CrashScenario<M>, options: CrashTestOptions = {}): Promise<CrashReport> {
-  checkSteps(scenario.steps)
+  checkGiven(machine, scenario, options)
   const address = toAddress(new MachineRegistry([machine]).of(machine).name, actorId)
   let runs = 0
   const runOf = (steps: readonly CrashStep<M>[], plan: KillPlan): Run<M> => new Run(machine, { ...scenario, steps }, options, runs++, plan)
@@ -293,6 +299,52 @@ async function undisturbedText<M extends AnyStateMachine>(run: Run<M>): Promise<
   }
 }
 
+const scenarioFits = exactly<CrashScenario<AnyStateMachine>>({ input: anything, steps: list(anything), restMs: optional(atLeast(0)) })
+
+const optionsFit = exactly<CrashTestOptions>({
+  machines: optional(list(anything)),
+  store: optional(aFunction),
+  shards: optional(whole(1, 1_024)),
+  runs: optional(atLeast(0)),
+  runsMax: optional(atLeast(1)),
+  seed: optional(aWholeNumber),
+  prepare: optional(aFunction),
+  onStart: optional(aFunction),
+  observe: optional(aFunction),
+  mayFail: optional(aBoolean),
+  shrinkRunsMax: optional(atLeast(0)),
+  writesMax: optional(atLeast(1)),
+  backlogMax: optional(atLeast(1)),
+  limits: optional(record(atLeast(1))),
+  logger: optional(having('a logger, such as pino', 'error', 'warn', 'info', 'debug', 'trace')),
+  // What follows is the runtime's to check.
+  batchTurnsMax: anything,
+  batchCharsMax: anything,
+  lanesMax: anything,
+  residentMax: anything,
+  suspectMax: anything,
+  restartsPerSecondMax: anything,
+  idRetentionMs: anything,
+  endedRetentionMs: anything,
+  parkedMax: anything,
+  deadLettersMax: anything,
+  streamMax: anything,
+  leaseMs: anything,
+  confirmDelayMs: anything,
+  freeze: optional(aBoolean),
+})
+
+/** @throws ConfigError, or a CrashScenarioError for a step that is none */
+function checkGiven(machine: unknown, scenario: CrashScenario<AnyStateMachine>, options: CrashTestOptions): void {
+  mustBeMachine('crashTest', machine)
+  scenarioFits('crashTest: scenario', scenario)
+  optionsFit('crashTest: ', options)
+  resolveOptions(options, true)
+  // Throws for machines that no system can run.
+  void new MachineRegistry([machine as AnyStateMachine, ...(options.machines ?? [])])
+  checkSteps(scenario.steps)
+}
+
 function checkSteps(steps: readonly unknown[]): void {
   for (const [i, step] of steps.entries()) {
     if (step === 'restart' || typeof step === 'function') continue
@@ -312,6 +364,8 @@ function show(step: unknown): string {
 type KillPlan = ReadonlyMap<number, Kill['side']>
 
 const sides = ['before', 'after'] as const
+/** Runs for each write of the undisturbed run: one for each side of it, and as many again with several kills. */
+const runsPerWrite = 2 * sides.length
 
 function* killPlans(writes: readonly WriteKind[], runs: number | undefined, seed: number): Generator<KillPlan> {
   if (runs === undefined) {
@@ -368,20 +422,22 @@ class Run<M extends AnyStateMachine> {
     this.machine = machine
     this.scenario = scenario
     this.options = options
-    const { machines = [], shards = 2, store, runs: _runs, prepare: _prepare, onStart: _onStart, observe: _observe, mayFail: _mayFail, shrinkRunsMax: _shrinkRunsMax, writesMax = 10_000, ...rest } = options
+    const { machines = [], shards = 2, store, runs, prepare: _prepare, onStart: _onStart, observe: _observe, mayFail: _mayFail, shrinkRunsMax: _shrinkRunsMax, writesMax = 10_000, runsMax = 1_000, ...rest } = options
     this.shards = shards
+    // Where it is clear that there will be too many runs, the first goes no further.
+    const limit = Math.min(writesMax, runs === undefined && plan.size === 0 ? Math.floor(runsMax / runsPerWrite) : Infinity)
     this.story = new Story(() => this.world.time.now())
     this.world = new World({
       suspectMax: Infinity,
       ...rest,
       shards,
       machines: [machine, ...machines],
-      ...(store ? { connect: () => store(number) } : {}),
+      ...(store ? { connect: () => storesOf('crashTest: store', store)(number) } : {}),
       onWrite: (write) => {
         if (this.isOver) return undefined
         this.writes.push(write.kind)
-        if (write.index >= writesMax) {
-          this.unsettled ??= new UnsettledError(writesMax, this.world.time.now(), write)
+        if (write.index >= limit) {
+          this.unsettled ??= new UnsettledError(limit, this.world.time.now(), write, limit === writesMax ? 'or raise writesMax' : `make the scenario shorter (fewer steps, less restMs), say in runs how many to make, or raise runsMax (${runsMax}): each write takes ${runsPerWrite}`)
           return 'kill-before'
         }
         const side = plan.get(write.index)

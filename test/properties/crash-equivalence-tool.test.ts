@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest'
 import { assign, fromPromise, sendTo, setup } from 'xstate'
 import { LmdbStore } from '../../src/adapters/lmdb/index.js'
 import { MemoryStore } from '../../src/adapters/memory/index.js'
-import { durableChild, refTo, repeatable, reply, restartDurableChild, type Store } from '../../src/index.js'
+import { ConfigError, durableChild, refTo, repeatable, reply, restartDurableChild, type Store } from '../../src/index.js'
 import { CrashScenarioError, CrashTestError, UnsettledError, World, crashTest } from '../../src/testing/index.js'
 import { openDatabases, type StoreKind } from '../support/stores.js'
 import { counter } from '../support/worlds.js'
@@ -139,18 +139,62 @@ describe('a scenario that cannot be tested is told so', () => {
 describe('a machine that never comes to rest is given up', () => {
   test('by an event to itself', async () => {
     const echo = setup({ types: { events: {} as { type: 'go' } } }).createMachine({ id: 'echo', on: { go: { actions: sendTo(() => refTo('echo/actor-1'), { type: 'go' }) } } })
-    const error: unknown = await crashTest(echo, { steps: [{ type: 'go' }] }, { writesMax: 500 }).then(
+    const error: unknown = await crashTest(echo, { steps: [{ type: 'go' }] }, { writesMax: 200 }).then(
       () => undefined,
       (reason: unknown) => reason,
     )
     expect(error).toBeInstanceOf(UnsettledError)
-    expect(error).toMatchObject({ code: 'UNSETTLED', writes: 500, message: expect.stringContaining('After 500 durable writes, 0 ms into the scenario, there is still something to do for echo/actor-1.') as string })
+    expect(error).toMatchObject({ code: 'UNSETTLED', writes: 200, message: expect.stringContaining('After 200 durable writes, 0 ms into the scenario, there is still something to do for echo/actor-1.') as string })
   })
 
   test('by a delay', async () => {
     const clock = setup({}).createMachine({ id: 'clock', initial: 'tick', states: { tick: { after: { 1: { target: 'tick', reenter: true } } } } })
-    await expect(crashTest(clock, { steps: [] }, { writesMax: 500 })).rejects.toThrow(/^After 500 durable writes, \d{3} ms into the scenario/)
+    await expect(crashTest(clock, { steps: [] }, { writesMax: 200 })).rejects.toThrow(/^After 200 durable writes, \d{3} ms into the scenario/)
   })
+})
+
+describe('a scenario that would take too many runs is refused', () => {
+  /** A timer that leads to itself. */
+  const pingPong = (ms: number) => setup({}).createMachine({ id: 'pingPong', initial: 'ping', states: { ping: { after: { [ms]: 'pong' } }, pong: { after: { [ms]: 'ping' } } } })
+
+  test.each([0, 10, 200])('by default, with a delay of %d ms that leads to itself', async (ms) => {
+    const error: unknown = await crashTest(pingPong(ms), { steps: [] }).then(() => undefined, (reason: unknown) => reason)
+    expect(error).toBeInstanceOf(UnsettledError)
+    expect(error).toMatchObject({
+      code: 'UNSETTLED',
+      writes: 250,
+      message: `After 250 durable writes, ${247 * ms} ms into the scenario, there is still something to do for pingPong/actor-1. Look for an event or a delayed transition that leads to itself, make the scenario shorter (fewer steps, less restMs), say in runs how many to make, or raise runsMax (1000): each write takes 4.`,
+    })
+  }, 20_000)
+
+  test('unless it is shorter, or says how many', async () => {
+    const machine = pingPong(1_000)
+    const scenario = { steps: [], restMs: 10_000 }
+    await expect(crashTest(machine, scenario, { runsMax: 55 })).rejects.toThrow(/^After 13 durable writes, .* or raise runsMax \(55\)/)
+    expect(await crashTest(machine, scenario, { runsMax: 56 })).toMatchObject({ runs: 56, writes: 14 })
+    expect(await crashTest(machine, scenario, { runsMax: 1, runs: 3 })).toMatchObject({ runs: 3, writes: 14 })
+  })
+})
+
+test('options that cannot work are refused', async () => {
+  const refused = (scenario: unknown, options: unknown = {}) => expect(crashTest(counter, scenario as never, options as never)).rejects
+  const steps = [{ type: 'end' }]
+  await expect(crashTest(undefined as unknown as typeof counter, { steps: [] })).rejects.toThrow(new ConfigError('crashTest: expected a machine from setup().createMachine() or createMachine(), got undefined.'))
+  await refused(undefined).toThrow(new ConfigError('crashTest: scenario: expected an object with input, steps, restMs, got undefined.'))
+  await refused({}).toThrow(new ConfigError('crashTest: scenario.steps: expected a list, got undefined.'))
+  await refused({ steps: 'x' }).toThrow(new ConfigError('crashTest: scenario.steps: expected a list, got "x".'))
+  await refused({ steps, restMs: -1 }).toThrow(new ConfigError('crashTest: scenario.restMs: expected a whole number, at least 0, got -1.'))
+  await refused({ steps, rest: 1 }).toThrow(new ConfigError('crashTest: scenario.rest: there is no such option (there are: input, steps, restMs).'))
+  await refused({ steps }, null).toThrow(/^crashTest: expected an object with machines, .*, got null\.$/)
+  await refused({ steps }, { shards: 0 }).toThrow(new ConfigError('crashTest: shards: expected a whole number from 1 to 1,024, got 0.'))
+  await refused({ steps }, { runs: Number.NaN }).toThrow(new ConfigError('crashTest: runs: expected a whole number, at least 0, got NaN.'))
+  await refused({ steps }, { runsMax: 0 }).toThrow(new ConfigError('crashTest: runsMax: expected a whole number, at least 1, got 0.'))
+  await refused({ steps }, { store: {} }).toThrow(new ConfigError('crashTest: store: expected a function, got an object without keys.'))
+  await refused({ steps }, { store: () => undefined }).toThrow(new ConfigError('crashTest: store: expected a store, got undefined.'))
+  await refused({ steps }, { logger: null }).toThrow(new ConfigError('crashTest: logger: expected a logger, such as pino, got null.'))
+  await refused({ steps }, { machines: [{}] }).toThrow(/^machines: expected a machine/)
+  await refused({ steps }, { leaseMs: 0 }).toThrow(new ConfigError('leaseMs: expected a whole number of at least 1, got 0.'))
+  await refused({ steps }, { seeds: 3 }).toThrow(/^crashTest: seeds: there is no such option \(there are: .*runsMax/)
 })
 
 describe('a world', () => {

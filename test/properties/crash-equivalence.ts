@@ -315,7 +315,8 @@ export async function crash({ seed, machine, machines, input, steps, suspectMax 
       idRetentionMs: 1_000 * hourMs,
       endedRetentionMs: 1_000 * hourMs,
       mayFail: true,
-      ...(runs === undefined ? {} : { runs }),
+      // However many that is: one in a hundred machines needs more than the default.
+      ...(runs === undefined ? { runsMax: 40_000 } : { runs }),
       ...(store ? { store } : {}),
       prepare(world) {
         outside = new Outside(world)

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { assign, fromPromise, raise, sendTo, setup, type EventFromLogic } from 'xstate'
 import { z } from 'zod'
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
+import { ConfigError } from '../../src/errors.js'
 import { actorModel, ActorModelError, eventArbitrary, type ActorModelOptions } from '../../src/testing/fast-check/index.js'
 import { extent, firstSeed } from '../support/extent.js'
 
@@ -124,6 +125,63 @@ test('a machine that throws has failed in both, and one that ends takes nothing 
   const brittle = setup({ types: { context: {} as { n: number }, events: {} as { type: 'add'; n: number } }, actions: { add: assign({ n: ({ context, event }) => { if (event.n > 5) throw new Error('too much'); return context.n + event.n } }) } }).createMachine({ id: 'brittle', context: { n: 0 }, initial: 'a', states: { a: { always: { guard: ({ context }) => context.n > 9, target: 'full' }, on: { add: { actions: 'add' } } }, full: { type: 'final' } } })
   const model = actorModel(brittle, { events: eventArbitrary(brittle, { add: z.object({ n: z.int().min(0).max(7) }) }) })
   await fc.assert(fc.asyncProperty(model.commands, model.run), { numRuns, seed: firstSeed })
+})
+
+/** A timer that leads to itself. */
+const periodic = (ms: number) =>
+  setup({ types: { context: {} as { ticks: number }, events: {} as { type: 'poke' } }, actions: { tick: assign({ ticks: ({ context }) => context.ticks + 1 }) } }).createMachine({
+    id: 'periodic',
+    context: { ticks: 0 },
+    initial: 'a',
+    states: { a: { after: { [ms]: { target: 'b', actions: 'tick' } } }, b: { after: { [ms]: { target: 'a', actions: 'tick' } } } },
+    on: { poke: { actions: () => {} } },
+  })
+
+test('a wait is over after so many instants, for the actor and XState alike', async () => {
+  const machine = periodic(1_000)
+  const ticks = async (waitsMs: fc.Arbitrary<number>, more: Partial<ActorModelOptions<typeof machine>> = {}): Promise<Set<number>> => {
+    const seen = new Set<number>()
+    const model = actorModel(machine, { events: fc.constant({ type: 'poke' }), waitsMs, crashes: false, commandsMax: 8, invariant: ({ context }, before) => void seen.add(context.ticks - (before?.context.ticks ?? 0)), ...more })
+    await fc.assert(fc.asyncProperty(model.commands, model.run), { numRuns: 5, seed: 1 })
+    return seen
+  }
+  expect(await ticks(fc.constant(7 * 86_400_000))).toEqual(new Set([0, 50]))
+  expect(await ticks(fc.constant(7 * 86_400_000), { instantsMax: 3 })).toEqual(new Set([0, 3]))
+  expect(await ticks(fc.constant(7 * 86_400_000), { instantsMax: 3, native: false })).toEqual(new Set([0, 3]))
+  expect(await ticks(fc.constant(3_500), { instantsMax: 4 })).toEqual(new Set([0, 3, 4]))
+})
+
+test.each([1_000, 60_000])('a timer of %d ms that leads to itself ends with the usual waits', async (ms) => {
+  const machine = periodic(ms)
+  const model = actorModel(machine, { events: eventArbitrary(machine, { poke: z.object({}) }) })
+  await fc.assert(fc.asyncProperty(model.commands, model.run), { numRuns: 20, seed: 1 })
+}, 30_000)
+
+test('a delay of 0 that leads to itself is told', async () => {
+  const machine = periodic(0)
+  const model = actorModel(machine, { events: fc.constant({ type: 'poke' }) })
+  await expect(model.run([])).rejects.toThrow(new ActorModelError('After 1,000 durable writes at 0 ms there is still something to do. Look for an event or a delay of 0 that leads to itself.'))
+})
+
+test('options that cannot work are refused', async () => {
+  const refused = (options: unknown, machine: unknown = order) => expect(() => actorModel(machine as typeof order, options as never))
+  refused({ events }, 'order').toThrow(new ConfigError('actorModel: expected a machine from setup().createMachine() or createMachine(), got string.'))
+  refused(undefined).toThrow(/^actorModel: expected an object with machines, .*, got undefined\.$/)
+  refused({}).toThrow(new ConfigError('actorModel: events: expected an arbitrary of fast-check, got undefined.'))
+  refused({ events, waitsMs: 5 }).toThrow(new ConfigError('actorModel: waitsMs: expected an arbitrary of fast-check, got 5.'))
+  refused({ events, instantsMax: 0 }).toThrow(new ConfigError('actorModel: instantsMax: expected a whole number, at least 1, got 0.'))
+  refused({ events, crashes: 'no' }).toThrow(new ConfigError('actorModel: crashes: expected true or false, got "no".'))
+  refused({ events, invariant: true }).toThrow(new ConfigError('actorModel: invariant: expected a function, got true.'))
+  refused({ events, seed: 0.5 }).toThrow(new ConfigError('actorModel: seed: expected a whole number, got 0.5.'))
+  refused({ events, machines: [undefined] }).toThrow(/^machines: expected a machine/)
+  refused({ events, waits: null }).toThrow(/^actorModel: waits: there is no such option/)
+  await expect(actorModel(order, { events, connect: () => ({}) as never }).run([])).rejects.toThrow(new ConfigError('actorModel: connect: expected a store, got an object without keys.'))
+
+  expect(() => eventArbitrary({} as typeof order, schemas)).toThrow(/^eventArbitrary: expected a machine/)
+  expect(() => eventArbitrary(order, undefined as never)).toThrow(new ConfigError('eventArbitrary: schemas: expected schemas by type of event, or one of all events, got undefined.'))
+  expect(() => eventArbitrary(order, schemas, { except: 'ship' as never })).toThrow(new ConfigError('eventArbitrary: except: expected a list, got "ship".'))
+  expect(() => eventArbitrary(order, schemas, null as never)).toThrow(/^eventArbitrary: expected an object with except, weights, got null\.$/)
+  expect(() => eventArbitrary(order, schemas, { weights: { pay: 0, add: 0, ship: 0, 'note.text': 0 } })).toThrow(new ConfigError('events of order: weights: at least one type must come, all have the weight 0.'))
 })
 
 test('every event that is handled has a schema, and every schema an event', () => {

@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { ConfigError } from '../../src/errors.js'
 import { defaultJsonLimits, encodeJson } from '../../src/runtime/json.js'
 import { schemaArbitrary } from '../../src/testing/fast-check/index.js'
 import { extent, firstSeed } from '../support/extent.js'
@@ -113,4 +114,10 @@ test('what cannot be generated is told, with what to do', () => {
   expect(() => schemaArbitrary(z.string().regex(/^(?=a)b/), 'event "x"')).toThrow(/^event "x": texts for .+ cannot be generated/)
   const impossible = schemaArbitrary(z.string().refine(() => false, 'never good'), 'event "x"')
   expect(() => fc.sample(impossible, 1)).toThrow(/^event "x": its schema refused 10,000 generated values in a row, the last because: never good/)
+})
+
+test('what is no schema is refused', () => {
+  expect(() => schemaArbitrary(undefined as never)).toThrow(new ConfigError('the schema: expected a zod schema, got undefined.'))
+  expect(() => schemaArbitrary({ type: 'string' } as never, 'event "x"')).toThrow(new ConfigError('event "x": expected a zod schema, got an object with type.'))
+  expect(() => schemaArbitrary(z.string(), 5 as never)).toThrow(new ConfigError('schemaArbitrary: name: expected a text of 1 to 256 characters, got 5.'))
 })

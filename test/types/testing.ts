@@ -22,6 +22,7 @@ is<typeof tree, fc.Arbitrary<{ n: number }>>(true)
 const model = actorModel(order, {
   events,
   input: { id: 'o-1' },
+  instantsMax: 10,
   invariant: ({ context, value }, before) => (is<typeof context, { paid: number }>(true), is<typeof value, 'open'>(true), context.paid >= (before?.context.paid ?? 0)),
 })
 void fc.assert(fc.asyncProperty(model.commands, model.run))

@@ -6,9 +6,11 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { createActor, type Actor, type AnyStateMachine, type EventFromLogic, type InputFrom, type SnapshotFrom } from 'xstate'
-import { ConfigError, HoldfastError } from '../../errors.js'
+import { HoldfastError } from '../../errors.js'
 import type { ActorHandle } from '../../runtime/actor.js'
+import { MachineRegistry } from '../../runtime/machines.js'
 import type { Fault } from '../faulty-store.js'
+import { aBoolean, aFunction, anArbitrary, anything, atLeast, aWholeNumber, list, mustBeMachine, optional, options as exactly, storesOf, type Check } from '../options.js'
 import { VirtualClock } from '../virtual-clock.js'
 import { World, type WorldOptions } from '../world.js'
 
@@ -18,6 +20,11 @@ export interface ActorModelOptions<M extends AnyStateMachine> extends Pick<World
   readonly input?: InputFrom<M>
   /** How long nothing may come, ms, whole numbers; null: no time passes. Default: from a millisecond to a week. */
   readonly waitsMs?: fc.Arbitrary<number> | null
+  /**
+   * Instants at which something falls due in one wait, inclusive: with the last of them the wait is over, however long it was to be,
+   * for the durable actor and for XState's alike. A timer that leads to itself would else make a week very long. Default 50.
+   */
+  readonly instantsMax?: number
   /** Whether processes stop and are killed. Default true. */
   readonly crashes?: boolean
   /** What must hold after every command: throws, or answers false, if it does not. `before` is the snapshot before the command, or undefined at the start. */
@@ -33,7 +40,7 @@ export interface ActorModelOptions<M extends AnyStateMachine> extends Pick<World
   readonly prepare?: (world: World) => void
 }
 
-/** The actor is elsewhere than the machine says, or what must hold does not. */
+/** The actor is elsewhere than the machine says, what must hold does not, or it never comes to rest. */
 export class ActorModelError extends HoldfastError {
   constructor(message: string, cause?: unknown) {
     super('ACTOR_MODEL', message, cause === undefined ? undefined : { cause })
@@ -72,8 +79,11 @@ export interface ActorModelState {
  * @throws ConfigError for options that cannot work
  */
 export function actorModel<M extends AnyStateMachine>(machine: M, options: ActorModelOptions<M>): ActorModel<M> {
+  mustBeMachine('actorModel', machine)
+  fits('actorModel: ', options)
+  // Throws for machines that no system can run.
+  void new MachineRegistry([machine, ...(options.machines ?? [])])
   const { events, waitsMs = usualWaits, crashes = true, commandsMax = 50 } = options
-  if (!Number.isSafeInteger(commandsMax) || commandsMax < 1) throw new ConfigError(`actorModel: commandsMax: expected a whole number, at least 1, got ${String(commandsMax)}.`)
   const sends = events.map((event) => new Send<M>(event))
   const kinds: fc.Arbitrary<fc.AsyncCommand<ActorModelState, Real<M>>>[] = [sends, sends, sends]
   if (waitsMs) kinds.push(waitsMs.map((ms) => new Wait<M>(ms)))
@@ -97,8 +107,28 @@ export function actorModel<M extends AnyStateMachine>(machine: M, options: Actor
   }
 }
 
+const anArbitraryOrNull: Check = (name, value) => {
+  if (value !== null) anArbitrary(name, value)
+}
+const fits = exactly<ActorModelOptions<AnyStateMachine>>({
+  machines: optional(list(anything)),
+  connect: optional(aFunction),
+  seed: optional(aWholeNumber),
+  events: anArbitrary,
+  input: anything,
+  waitsMs: optional(anArbitraryOrNull),
+  instantsMax: optional(atLeast(1)),
+  crashes: optional(aBoolean),
+  invariant: optional(aFunction),
+  native: optional(aBoolean),
+  commandsMax: optional(atLeast(1)),
+  prepare: optional(aFunction),
+})
+
 const usualWaits = fc.constantFrom(1, 1_000, 60_000, 3_600_000, 86_400_000, 7 * 86_400_000)
 const actorId = 'actor-1'
+/** Durable writes at one instant, beyond which the actor is taken never to come to rest. */
+const writesMax = 1_000
 
 /** Where the process is to be killed: so many durable writes after the event is sent. */
 interface KillPoint {
@@ -115,6 +145,9 @@ class Real<M extends AnyStateMachine> {
   private readonly options: ActorModelOptions<M>
   private killAt: { readonly index: number; readonly side: KillPoint['side'] } | undefined
   private before: SnapshotFrom<M> | undefined
+  /** Durable writes before the last command or instant. */
+  private writesBefore = 0
+  private endless: ActorModelError | undefined
 
   constructor(machine: M, options: ActorModelOptions<M>) {
     this.machine = machine
@@ -123,7 +156,7 @@ class Real<M extends AnyStateMachine> {
     this.world = new World({
       suspectMax: Infinity,
       machines: [machine, ...machines],
-      ...(connect ? { connect } : {}),
+      ...(connect ? { connect: storesOf('actorModel: connect', connect) } : {}),
       ...(seed === undefined ? {} : { seed }),
       onWrite: ({ index }) => this.faultAt(index),
     })
@@ -144,6 +177,10 @@ class Real<M extends AnyStateMachine> {
   }
 
   private faultAt(index: number): Fault | undefined {
+    if (index - this.writesBefore >= writesMax) {
+      this.endless ??= new ActorModelError(`After ${writesMax.toLocaleString('en-GB')} durable writes at ${this.world.time.now()} ms there is still something to do. Look for an event or a delay of 0 that leads to itself.`)
+      return 'kill-before'
+    }
     if (index !== this.killAt?.index) return undefined
     const { side } = this.killAt
     this.killAt = undefined
@@ -161,6 +198,11 @@ class Real<M extends AnyStateMachine> {
     await this.check('the start', model)
   }
 
+  /** A command or an instant. */
+  begins(): void {
+    this.writesBefore = this.world.writes
+  }
+
   async send(event: EventFromLogic<M>, id: string, kill: KillPoint | undefined): Promise<void> {
     if (kill) this.killAt = { index: this.world.writes + kill.writes, side: kill.side }
     await this.insist(() => this.actor.send(event, { id }))
@@ -170,8 +212,24 @@ class Real<M extends AnyStateMachine> {
   }
 
   async wait(ms: number): Promise<void> {
-    const until = this.world.time.now() + ms
-    await this.insist(() => this.world.advance(until - this.world.time.now()))
+    const { time } = this.world
+    const end = time.now() + ms
+    let instants = 0
+    await this.insist(async () => {
+      while (await this.world.settled()) {
+        const next = time.nextDue()
+        if (next === undefined || next > end) break
+        if (next > time.now()) {
+          if (instants === (this.options.instantsMax ?? 50)) break
+          instants++
+          this.begins()
+        }
+        time.runUntil(next)
+      }
+    })
+    const isCut = (time.nextDue() ?? Infinity) <= end
+    if (!isCut) time.runUntil(end)
+    const until = time.now()
     for (;;) {
       await rest()
       const next = this.nativeClock.nextDue()
@@ -197,6 +255,7 @@ class Real<M extends AnyStateMachine> {
     const { world } = this
     const died = Symbol('died')
     for (;;) {
+      if (this.endless) throw this.endless
       if (!world.alive) {
         await world.start()
         continue
@@ -262,6 +321,7 @@ abstract class Command<M extends AnyStateMachine> implements fc.AsyncCommand<Act
   }
 
   async run(model: ActorModelState, real: Real<M>): Promise<void> {
+    real.begins()
     await this.act(model, real)
     await real.check(this.toString(), model)
   }

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import type { AnyStateMachine, EventFromLogic } from 'xstate'
 import type { z } from 'zod'
 import { ConfigError } from '../../errors.js'
+import { anything, isObject, list, mustBeMachine, optional, options as exactly, record, text, wrong } from '../options.js'
 import { giveYourOwn, jsonSchemaOf, schemaArbitrary } from './schema-arbitrary.js'
 
 type EventOf<M extends AnyStateMachine, T extends string> = Extract<EventFromLogic<M>, { readonly type: T }>
@@ -27,6 +28,9 @@ export interface EventArbitraryOptions<M extends AnyStateMachine> {
  * @throws ConfigError if a type is missing or unknown, or its values cannot be generated
  */
 export function eventArbitrary<M extends AnyStateMachine>(machine: M, schemas: EventsByType<M> | z.ZodType<EventFromLogic<M>>, options: EventArbitraryOptions<M> = {}): fc.Arbitrary<EventFromLogic<M>> {
+  mustBeMachine('eventArbitrary', machine)
+  if (!isObject(schemas)) wrong('eventArbitrary: schemas', 'schemas by type of event, or one of all events', schemas)
+  fits('eventArbitrary: ', options)
   const { except = [], weights = {} } = options
   const name = `events of ${machine.id}`
   if (isSchema(schemas)) {
@@ -38,8 +42,11 @@ export function eventArbitrary<M extends AnyStateMachine>(machine: M, schemas: E
   mustMatch(name, machine, given.map(([type]) => type), except)
   const byType = given.map(([type, schema]) => ({ weight: weightOf(name, type, (weights as Record<string, unknown>)[type]), arbitrary: isSchema(schema) ? payload(type, schema) : arbitraryOf(name, type, schema) }))
   for (const type of Object.keys(weights)) if (!given.some(([known]) => known === type)) throw new ConfigError(`${name}: weights: there is no event "${type}".`)
+  if (byType.every(({ weight }) => weight === 0)) throw new ConfigError(`${name}: weights: at least one type must come, all have the weight 0.`)
   return fc.oneof(...byType) as fc.Arbitrary<EventFromLogic<M>>
 }
+
+const fits = exactly<EventArbitraryOptions<AnyStateMachine>>({ except: optional(list(text(256))), weights: optional(record(anything)) })
 
 function isSchema(value: unknown): value is z.ZodType {
   return typeof (value as { safeParse?: unknown } | null)?.safeParse === 'function'

@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { z } from 'zod'
 import { ConfigError } from '../../errors.js'
 import { isForbiddenKey } from '../../runtime/json.js'
+import { schema as aSchema, text } from '../options.js'
 
 /** The part of JSON Schema, draft 2020-12, that zod writes. */
 interface JsonSchema {
@@ -45,10 +46,12 @@ const refusalsMax = 10_000
  * Values as the schema gives them: generated as input, then parsed, so that defaults, transforms and coercions are done.
  *
  * @param name what it is for, in errors
- * @throws ConfigError if it has no JSON Schema, or a text is bound in a way that cannot be generated; while generating, if
+ * @throws ConfigError if it is none, has no JSON Schema, or a text is bound in a way that cannot be generated; while generating, if
  * the schema refuses 10,000 candidates in a row
  */
 export function schemaArbitrary<T>(schema: z.ZodType<T>, name = 'the schema'): fc.Arbitrary<T> {
+  text(256)('schemaArbitrary: name', name)
+  aSchema(name, schema)
   const candidates = candidatesOf(jsonSchemaOf(schema, name), name)
   let refused = 0
   return candidates

@@ -3,9 +3,10 @@
  * shortest way to each situation. Actors rest meanwhile: what they come to is tried in their place, as are delays.
  */
 import { getAdjacencyMap, getShortestPaths } from '@xstate/graph'
-import { createActor, fromPromise, type AnyActor, type AnyMachineSnapshot, type AnyStateMachine, type ContextFrom, type EventFromLogic, type EventObject, type InputFrom, type SnapshotFrom } from 'xstate'
+import { and, createActor, fromPromise, getInitialMicrosteps, type AnyActor, type AnyMachineSnapshot, type AnyStateMachine, type ContextFrom, type EventFromLogic, type EventObject, type InputFrom, type SnapshotFrom } from 'xstate'
 import { ConfigError, HoldfastError } from '../../errors.js'
 import type { XMachine, XStateNode, XTransition } from '../../runtime/xstate/insides.js'
+import { aFunction, anything, atLeast, isObject, list, mustBeMachine, optional, options as exactly, record, wrong, type Check } from '../options.js'
 
 /** What an invoked actor comes to. */
 export type Outcome = { readonly output: unknown } | { readonly error: unknown }
@@ -24,9 +25,15 @@ export interface ChartWalkOptions<M extends AnyStateMachine> {
 }
 
 export interface ChartWalk {
+  /** History states aside: they are places to come back to, in which nothing ever is. */
   readonly states: Coverage
+  /** Each by itself, also where several of one state have the same event, guard and target: their names then end with `#` and the place in the list, from 0. */
   readonly transitions: Coverage
-  /** Of guards that have a name: whether each came out true, and false. */
+  /**
+   * Whether each guard came out true, and false. One with a name is one guard wherever it stands; one without goes by its place:
+   * `order.open pay (inline)#0` is that of the first transition for `pay`. XState's `and`, `or`, `not` and `stateIn` go by their place,
+   * too, and so does what stands in them without a name (`#0.1`); what has a name in them goes by it.
+   */
   readonly guards: Coverage
   /** The shortest way to each situation that was met. */
   readonly paths: readonly ChartPath[]
@@ -65,26 +72,41 @@ export class ChartWalkError extends HoldfastError {
  * @throws ConfigError for options that cannot work
  */
 export function walkChart<M extends AnyStateMachine>(given: M, options: ChartWalkOptions<M>): ChartWalk {
+  mustBeMachine('walkChart', given)
+  fits('walkChart: ', options)
   const { inputs = [undefined as never], outcomes = {}, limit = 40_000 } = options
-  if (!Number.isSafeInteger(limit) || limit < 1) throw new ConfigError(`walkChart: limit: expected a whole number, at least 1, got ${String(limit)}.`)
   const known = new Set(allNodes(rootOf(given)).flatMap((node) => node.invoke.map(({ src }) => srcOf(src))))
   for (const src of Object.keys(outcomes)) if (!known.has(src)) throw new ConfigError(`walkChart: outcomes: ${given.id} invokes no "${src}" (it invokes: ${[...known].join(', ') || 'nothing'}).`)
-  const guardOutcomes = new Map<string, Set<boolean>>()
+  const guardOutcomes: Outcomes = new Map()
   const machine = watchingGuards(resting(given), guardOutcomes)
-  const visited = new Set<string>()
-  const taken = new Set<string>()
-  const paths = inputs.flatMap((input) => walkFrom(machine, input, traversal(options), limit, visited, taken))
-  const nodes = allNodes(rootOf(machine))
-  const transitions = nodes.flatMap((node) => transitionsOf(node).map((transition) => nameOf(node, transition)))
+  const nodes = allNodes(rootOf(machine)).filter(({ type }) => type !== 'history')
+  const transitions = nodes.flatMap(transitionsOf)
+  // The machine is a copy, and its transitions with it.
+  for (const { transition, where, place } of transitions) Object.assign(transition, { guard: watched(transition.guard, where, String(place), guardOutcomes) })
+  const reached: Reached = { nodes: new Set(), transitions: new Set() }
+  const paths = inputs.flatMap((input) => walkFrom(machine, input, traversal(options), limit, reached))
   const guards = [...guardOutcomes].flatMap(([name, seen]) => [true, false].map((outcome) => ({ name: `${name} ${outcome}`, seen: seen.has(outcome) })))
   const found = {
-    states: { total: nodes.length, missing: nodes.map((node) => node.id).filter((id) => !visited.has(id)) },
-    transitions: { total: transitions.length, missing: transitions.filter((name) => !taken.has(name)) },
+    states: { total: nodes.length, missing: nodes.filter((node) => !reached.nodes.has(node)).map(({ id }) => id) },
+    transitions: { total: transitions.length, missing: transitions.filter(({ transition }) => !reached.transitions.has(transition)).map(({ name }) => name) },
     guards: { total: guards.length, missing: guards.filter(({ seen }) => !seen).map(({ name }) => name) },
     paths,
   }
   return { ...found, toString: () => report(given.id, found) }
 }
+
+const anEvent: Check = (name, value) => {
+  if (!isObject(value) || typeof value['type'] !== 'string') wrong(name, 'an event', value)
+}
+const events: Check = (name, value) => {
+  if (typeof value === 'function') return
+  if (!Array.isArray(value)) wrong(name, 'a list of events or a function', value)
+  list(anEvent)(name, value)
+}
+const outcome: Check = (name, value) => {
+  if (!isObject(value) || !('output' in value || 'error' in value)) wrong(name, '{ output } or { error }', value)
+}
+const fits = exactly<ChartWalkOptions<AnyStateMachine>>({ inputs: optional(list(anything, 1)), events, outcomes: optional(record(list(outcome))), facet: optional(aFunction), limit: optional(atLeast(1)) })
 
 function report(name: string, { states, transitions, guards, paths }: Pick<ChartWalk, 'states' | 'transitions' | 'guards' | 'paths'>): string {
   const part = (what: string, { total, missing }: Coverage): string => `${what} ${total - missing.length} of ${total}`
@@ -124,7 +146,7 @@ function ownEvents(state: AnyMachineSnapshot, outcomes: Readonly<Record<string, 
 const rootOf = (machine: AnyStateMachine): XStateNode => (machine as unknown as XMachine).root
 const srcOf = (src: unknown): string => (typeof src === 'string' ? src : '(inline)')
 
-function walkFrom(machine: AnyStateMachine, input: unknown, way: ReturnType<typeof traversal>, limit: number, visited: Set<string>, taken: Set<string>): ChartPath[] {
+function walkFrom(machine: AnyStateMachine, input: unknown, way: ReturnType<typeof traversal>, limit: number, reached: Reached): ChartPath[] {
   const options = { input, limit, ...way }
   const all = attempt(machine.id, limit, () => ({
     map: getAdjacencyMap(machine, options as never) as unknown as Record<string, { state: AnyMachineSnapshot; transitions: Record<string, { event: EventObject }> }>,
@@ -133,8 +155,10 @@ function walkFrom(machine: AnyStateMachine, input: unknown, way: ReturnType<type
   const paths = new Map(all.shortest.map(({ state, steps }) => [way.serializeState(state), { value: state.value as unknown, events: steps.map(({ event }) => event).filter(({ type }) => type !== 'xstate.init') }]))
   for (const [key, { transitions }] of Object.entries(all.map)) {
     const { events = [] } = paths.get(key) ?? {}
-    for (const { event } of [...Object.values(transitions), { event: undefined }]) replay(machine, input, event ? [...events, event] : events, visited, taken)
+    for (const { event } of [...Object.values(transitions), { event: undefined }]) replay(machine, input, event ? [...events, event] : events, reached)
   }
+  // What is left before the machine first comes to rest is in no snapshot, and the inspector is not told of it.
+  for (const node of nodesIn(getInitialMicrosteps(machine, input as never)[0]![0])) reached.nodes.add(node)
   return [...paths.values()]
 }
 
@@ -148,61 +172,110 @@ function attempt<T>(id: string, limit: number, go: () => T): T {
   }
 }
 
+/** What of a machine a walk has come to. */
+interface Reached {
+  readonly nodes: Set<XStateNode>
+  readonly transitions: Set<XTransition>
+}
+
+const nodesIn = (snapshot: unknown): readonly XStateNode[] => (snapshot as { _nodes: readonly XStateNode[] })._nodes
+
 /** Runs a path on XState's own actor, whose inspector tells which transitions it takes. */
-function replay(machine: AnyStateMachine, input: unknown, path: readonly EventObject[], visited: Set<string>, taken: Set<string>): void {
+function replay(machine: AnyStateMachine, input: unknown, path: readonly EventObject[], reached: Reached): void {
   let root: AnyActor | undefined
   const actor = createActor(machine, {
     input: input as never,
     inspect: (event) => {
       // Its first microsteps come while it is being made.
       if (event.type !== '@xstate.microstep' || (root && event.actorRef !== root)) return
-      const { _transitions: transitions, snapshot } = event as unknown as { _transitions: (XTransition & { source: XStateNode })[]; snapshot: { _nodes: XStateNode[] } }
-      for (const transition of transitions) {
-        taken.add(nameOf(transition.source, transition))
-        // A state that is left at once is in no snapshot.
-        visited.add(transition.source.id)
-      }
-      for (const node of snapshot._nodes) visited.add(node.id)
+      const { _transitions: transitions, snapshot } = event as unknown as { _transitions: readonly XTransition[]; snapshot: unknown }
+      for (const transition of transitions) reached.transitions.add(transition)
+      for (const node of nodesIn(snapshot)) reached.nodes.add(node)
     },
   })
   root = actor
   let thrown: { readonly error: unknown } | undefined
   actor.subscribe({ error: (error) => void (thrown ??= { error }) })
   actor.start()
-  for (const node of (actor.getSnapshot() as unknown as { _nodes: XStateNode[] })._nodes) visited.add(node.id)
+  for (const node of nodesIn(actor.getSnapshot())) reached.nodes.add(node)
   for (const event of path) actor.send(event)
   actor.stop()
   if (thrown) throw new ChartWalkError(`${machine.id} throws: ${(thrown.error as Error).message}. On the way ${JSON.stringify(path)}.`, thrown.error)
 }
 
-function watchingGuards(machine: AnyStateMachine, outcomes: Map<string, Set<boolean>>): AnyStateMachine {
-  const { guards } = (machine as unknown as XMachine).implementations
-  const watched = Object.entries(guards).map(([name, guard]) => {
-    outcomes.set(name, new Set())
-    return [
-      name,
-      (args: unknown, params: unknown) => {
-        const outcome = (guard as (a: unknown, p: unknown) => boolean)(args, params)
-        outcomes.get(name)!.add(outcome)
-        return outcome
-      },
-    ]
+// ── Guards ──
+
+/** By the name of a guard, or its place: what it came to. */
+type Outcomes = Map<string, Set<boolean>>
+
+/** A guard that is a function: the user's, which is called, or XState's own, which is asked by `check` with what it holds. */
+type Guard = ((args: unknown, params: unknown) => unknown) & { readonly check?: (snapshot: unknown, args: unknown, held: object) => boolean; readonly guards?: readonly unknown[]; readonly stateValue?: unknown }
+
+function watchingGuards(machine: AnyStateMachine, outcomes: Outcomes): AnyStateMachine {
+  const given = Object.entries((machine as unknown as XMachine).implementations.guards).filter(([, guard]) => guard !== undefined)
+  const guards = given.map(([name, guard]) => {
+    const seen = new Set<boolean>()
+    outcomes.set(name, seen)
+    // A name may stand for another.
+    const own = typeof guard === 'function' ? guard : and([guard as never])
+    return [name, noting(own as Guard, seen, (inner, i) => watched(inner, name, String(i), outcomes))]
   })
-  return machine.provide({ guards: Object.fromEntries(watched) } as never) as AnyStateMachine
+  return machine.provide({ guards: Object.fromEntries(guards) } as never) as AnyStateMachine
 }
+
+/** A guard without a name, noting what it comes to. One with a name is watched where it is implemented. */
+function watched(guard: unknown, where: string, place: string, outcomes: Outcomes): unknown {
+  if (typeof guard !== 'function' || isOfRoute(guard as Guard)) return guard
+  const seen = new Set<boolean>()
+  outcomes.set(`${where} ${guardName(guard)}#${place}`, seen)
+  return noting(guard as Guard, seen, (inner, i) => watched(inner, where, `${place}.${i}`, outcomes))
+}
+
+function noting(guard: Guard, seen: Set<boolean>, inner: (guard: unknown, i: number) => unknown): Guard {
+  const note = <T>(outcome: T): T => (seen.add(Boolean(outcome)), outcome)
+  const { check } = guard
+  if (!check) return (args, params) => note(guard(args, params))
+  const held = Object.assign({}, guard, guard.guards && { guards: guard.guards.map(inner) })
+  return Object.assign((() => false) as Guard, { check: (snapshot: unknown, args: unknown) => note(check(snapshot, args, held)) })
+}
+
+/** XState's own, by which it finds the state of a route. */
+const isOfRoute = (guard: Guard): boolean => guard.name === 'routeMatches'
+
+function guardName(guard: unknown): string {
+  if (typeof guard !== 'function') return typeof guard === 'string' ? guard : (guard as { type: string }).type
+  const { name, guards, stateValue } = guard as Guard
+  if (guards) return `${name}(${guards.filter((inner) => !isOfRoute(inner as Guard)).map(guardName).join(', ')})`
+  return stateValue === undefined ? '(inline)' : `stateIn(${JSON.stringify(stateValue)})`
+}
+
+// ── Nodes and transitions ──
 
 export function allNodes(root: XStateNode): XStateNode[] {
   return [root, ...Object.values(root.states).flatMap(allNodes)]
 }
 
-function transitionsOf(node: XStateNode): XTransition[] {
-  return [...[...node.transitions.values()].flat(), ...(node.always ?? [])]
+/** A transition with its place in the list of its state and event, by which it differs from all others. */
+interface Placed {
+  readonly transition: XTransition
+  readonly name: string
+  /** State and event. */
+  readonly where: string
+  readonly place: number
 }
 
-const guardName = (guard: unknown): string => (typeof guard === 'string' ? guard : ((guard as { type?: string }).type ?? 'inline'))
+function transitionsOf(node: XStateNode): Placed[] {
+  return [...node.transitions.values(), node.always ?? []].flatMap((all) => {
+    const names = all.map((transition, place) => nameOf(transition, whereIs(node, transition), place))
+    return all.map((transition, place) => ({ transition, place, where: whereIs(node, transition), name: isOnly(names, names[place]!) ? names[place]! : `${names[place]!} #${place}` }))
+  })
+}
 
-function nameOf(node: XStateNode, transition: XTransition): string {
-  const guard = transition.guard === undefined ? '' : ` [${guardName(transition.guard)}]`
-  const kind = transition.eventType === '' || transition.eventType === undefined ? 'always' : transition.eventType
-  return `${node.id} ${kind}${guard} → ${transition.target?.map(({ id }) => id).join(', ') ?? '(stays)'}`
+const isOnly = (names: readonly string[], name: string): boolean => names.indexOf(name) === names.lastIndexOf(name)
+
+const whereIs = (node: XStateNode, { eventType }: XTransition): string => `${node.id} ${eventType === '' || eventType === undefined ? 'always' : eventType}`
+
+function nameOf({ guard, target }: XTransition, where: string, place: number): string {
+  const named = guard === undefined ? '' : ` [${guardName(guard)}${typeof guard === 'function' ? `#${place}` : ''}]`
+  return `${where}${named} → ${target?.map(({ id }) => id).join(', ') ?? '(stays)'}`
 }
