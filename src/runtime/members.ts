@@ -17,7 +17,8 @@ interface Sighting {
   readonly presence: NodeSeen['presence']
 }
 
-const forgottenLeases = 10
+/** A node that has been dead for so many leases is taken off the list. */
+export const forgottenLeases = 10
 
 export class Members {
   private readonly self: string

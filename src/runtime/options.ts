@@ -68,11 +68,11 @@ export function resolveOptions(given: object, production: boolean): RuntimeOptio
 // ── A system as a whole ──
 
 /** Beside those of the runtime. */
-const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node', 'inspect']
+const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node', 'inspect', 'onRollback']
 
 /** @throws ConfigError for what no system can be made of */
 export function checkSystemOptions(options: ActorSystemOptions): void {
-  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, limits = {}, logger = silentLogger, inspect } = (options ?? {}) as Partial<ActorSystemOptions>
+  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, limits = {}, logger = silentLogger, inspect, onRollback = 'halt' } = (options ?? {}) as Partial<ActorSystemOptions>
   const names = [...ownOptionNames, ...runtimeOptionNames]
   const unknown = Object.keys(options ?? {}).find((name) => !names.includes(name))
   if (unknown !== undefined) throw new ConfigError(`${unknown}: there is no such option (there are: ${names.join(', ')}).`)
@@ -84,5 +84,6 @@ export function checkSystemOptions(options: ActorSystemOptions): void {
     if (!(Number.isSafeInteger(value) && value >= 1)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
   }
   if (inspect !== undefined && typeof inspect !== 'function' && typeof inspect?.next !== 'function') throw new ConfigError(`inspect: expected a function or an object with the method next, such as createWebSocketInspector({ url }).inspect gives, got ${inspect === null ? 'null' : typeof inspect}.`)
+  if (onRollback !== 'halt' && onRollback !== 'go-on') throw new ConfigError(`onRollback: expected "halt" or "go-on", got ${JSON.stringify(onRollback)}.`)
   for (const level of ['error', 'warn', 'info', 'debug', 'trace'] as const) if (typeof logger[level] !== 'function') throw new ConfigError(`logger: expected one with the method ${level}, as pino has.`)
 }

@@ -4,10 +4,13 @@
  *
  * O1  A shard is claimed from another node only if that node released it, or is dead by M1. Should two nodes see it
  *     otherwise, the epoch in every commit decides (I2): at worst a shard moves once more than it must.
+ * O3  A store that went back in time (a failover to a replica that lacked something, an older backup, a flush) halts the
+ *     namespace: nobody runs a shard, and so no effect, until somebody has accepted what is there (I11). This node notices it
+ *     by its own counter, which every look moves on, and by the numbers of commits that it knows of.
  * O2  Between two looks at the nodes nothing has to happen for actors to go on: their owner works until it has handed over.
  */
 import type { RuntimeContext } from './context.js'
-import { Members } from './members.js'
+import { forgottenLeases, Members } from './members.js'
 import { placementOf } from './placement.js'
 import type { Holder, Lease, NodeIdentity, NodePresence } from './ports/store.js'
 import { Shard } from './shard.js'
@@ -18,6 +21,10 @@ const beatsPerLease = 20
 const renewalsPerLease = 3
 /** A shard that somebody else holds is asked for at most this often, however often its owner writes. */
 const claimMsMin = 10
+const haltRetryMs = 250
+
+/** halt: nobody runs an actor until somebody accepts what is there. go-on: it is logged as an error, and that is all. */
+export type RollbackPolicy = 'halt' | 'go-on'
 
 export interface OwnershipEvents {
   /** Before it handles anything. */
@@ -30,9 +37,15 @@ export class Ownership {
   readonly shards = new Map<number, Shard>()
   private readonly context: RuntimeContext
   private readonly node: NodeIdentity
+  private readonly onRollback: RollbackPolicy
   private readonly events: OwnershipEvents
   private readonly members: Members
   private placement: readonly string[] = []
+  private haltedFor: string | undefined
+  /** The own counter as last seen, and numbers of commits that are known to have stood, by shard. */
+  private lastBeat = 0
+  private beatAt = 0
+  private readonly known = new Map<number, number>()
   private presence: NodePresence = 'here'
   private isOver = false
   private readonly claims = new Map<number, Promise<void>>()
@@ -50,7 +63,8 @@ export class Ownership {
   private unwatchNodes = (): void => {}
   private onLooked: (() => void)[] = []
 
-  constructor(context: RuntimeContext, node: NodeIdentity, events: OwnershipEvents) {
+  constructor(context: RuntimeContext, node: NodeIdentity, onRollback: RollbackPolicy, events: OwnershipEvents) {
+    this.onRollback = onRollback
     this.context = context
     this.node = node
     this.events = events
@@ -145,12 +159,61 @@ export class Ownership {
     do {
       this.looksAgain = false
       const asked = this.context.clock.now()
-      const nodes = await this.context.store.beat(this.node, this.presence, this.members.silent())
+      const { nodes, halted } = await this.context.store.beat(this.node, this.presence, this.members.silent())
       if (this.isOver) return
       this.members.saw(nodes, asked)
+      this.hear(halted)
+      this.checkBeat(nodes.find(({ id }) => id === this.node.id)?.beat ?? 0, asked)
       this.arrange()
     } while (this.looksAgain)
     this.looked()
+  }
+
+  /** Why no shard is run. */
+  get halted(): string | undefined {
+    return this.haltedFor
+  }
+
+  private hear(halted: string | undefined): void {
+    if (halted === this.haltedFor) return
+    this.haltedFor = halted
+    if (halted === undefined) {
+      this.known.clear()
+      this.context.logger.warn({ node: this.node.id }, 'what the store holds was accepted; this node goes on')
+    } else this.context.logger.error({ node: this.node.id }, `the namespace is halted: ${halted}`)
+  }
+
+  /** The own counter moves on by every look, unless the node was silent for so long that it was forgotten meanwhile. */
+  private checkBeat(beat: number, asked: number): void {
+    const wasForgotten = asked - this.beatAt >= forgottenLeases * this.context.options.leaseMs
+    if (beat < this.lastBeat && !wasForgotten) this.wentBack(`sign of life ${this.lastBeat} of node ${this.node.id} was acknowledged, now its last one is ${beat - 1}`)
+    this.lastBeat = beat
+    this.beatAt = asked
+  }
+
+  /** Of a commit that is known to stand. */
+  private knows(number: number, commit: number): void {
+    if (commit > (this.known.get(number) ?? 0)) this.known.set(number, commit)
+  }
+
+  private wentBack(how: string): void {
+    if (this.haltedFor !== undefined || this.isOver) return
+    if (this.onRollback === 'go-on') {
+      this.known.clear()
+      this.context.logger.error({ node: this.node.id }, `the store went back in time: ${how}. What was acknowledged since is lost, and effects of it may have happened`)
+      // What is in memory is ahead of what is stored: all of it is read again.
+      for (const shard of this.shards.values()) void this.handOver(shard)
+      return
+    }
+    const why = `the store went back in time: ${how}. What was acknowledged since is lost, and effects of it may have happened. Look at what is there, and accept it: system.accept(), or holdfast doctor --accept.`
+    this.hear(why)
+    this.arrange()
+    const tell = (): void => {
+      this.context.store.halt(why).catch(() => {
+        if (!this.isOver && this.haltedFor === why) this.context.clock.after(haltRetryMs, tell)
+      })
+    }
+    tell()
   }
 
   private looked(): void {
@@ -160,7 +223,7 @@ export class Ownership {
   // ── Claiming and handing over ──
 
   private arrange(): void {
-    this.placement = placementOf(this.members.sharing(this.presence === 'leaving'), this.context.shards)
+    this.placement = this.haltedFor === undefined ? placementOf(this.members.sharing(this.presence === 'leaving'), this.context.shards) : []
     for (let number = 0; number < this.context.shards; number++) {
       const shard = this.shards.get(number)
       if (!this.isMine(number)) {
@@ -172,7 +235,7 @@ export class Ownership {
   }
 
   private isMine(number: number): boolean {
-    return this.placement[number] === this.node.id
+    return this.haltedFor === undefined && this.placement[number] === this.node.id
   }
 
   private claimSoon(number: number): void {
@@ -197,12 +260,13 @@ export class Ownership {
     }
     this.unwatch(number)
     const { lease, state } = claim
+    this.checkNumber(number, state.number)
     const storeTime = await store.now()
     if (this.isOver || !this.isMine(number)) {
       await this.release(lease)
       return
     }
-    const shard = new Shard(this.context, this.node, lease, state, storeTime, (lost, why) => this.lost(lost, why))
+    const shard: Shard = new Shard(this.context, this.node, lease, state, storeTime, { lost: (why) => this.lost(shard, why), committed: (commit) => this.knows(number, commit), claimed: (commit) => this.checkNumber(number, commit) })
     this.shards.set(number, shard)
     this.loose.delete(number)
     this.events.gained(shard)
@@ -216,6 +280,12 @@ export class Ownership {
     }
     logger.info({ shard: number, node: this.node.id, epoch: lease.epoch }, 'this node runs the shard')
     if (!this.isOver && !this.isMine(number)) void this.handOver(shard)
+  }
+
+  private checkNumber(number: number, commit: number): void {
+    const known = this.known.get(number) ?? 0
+    if (commit < known) this.wentBack(`commit ${known} of shard ${number} was acknowledged, now its last one is ${commit}`)
+    this.knows(number, commit)
   }
 
   private async release(lease: Lease): Promise<void> {

@@ -47,6 +47,15 @@ const chainFactor = 4
 /** For reads that do not wait. */
 const atOnce = AbortSignal.abort()
 
+export interface ShardEvents {
+  /** Another node owns it, or nobody. */
+  lost(why: string): void
+  /** A commit was acknowledged. */
+  committed(number: number): void
+  /** It was claimed anew, and this is the number of its last commit. */
+  claimed(number: number): void
+}
+
 export class Shard {
   readonly number: number
   readonly residents: Residents
@@ -59,7 +68,7 @@ export class Shard {
   private readonly node: NodeIdentity
   private readonly timers = new NearTimers()
   private readonly appender: Appender
-  private readonly onLost: (shard: Shard, why: string) => void
+  private readonly events: ShardEvents
   private lease: Lease
   private lanes: Lanes
   private readonly queue = new InputQueue()
@@ -82,12 +91,12 @@ export class Shard {
   private scheduled = false
   private pumping = false
 
-  constructor(context: RuntimeContext, node: NodeIdentity, lease: Lease, state: ShardState, storeTime: number, onLost: (shard: Shard, why: string) => void) {
+  constructor(context: RuntimeContext, node: NodeIdentity, lease: Lease, state: ShardState, storeTime: number, events: ShardEvents) {
     this.context = context
     this.node = node
     this.number = lease.shard
     this.lease = lease
-    this.onLost = onLost
+    this.events = events
     this.residents = new Residents(context, this.number)
     this.clock = new NamespaceClock(context.clock, context.logger, state.clock, storeTime)
     this.acts = new Acts(context, {
@@ -229,7 +238,7 @@ export class Shard {
     if (this.state === 'stopped') return
     this.abandon()
     this.stopEffects()
-    this.onLost(this, why)
+    this.events.lost(why)
   }
 
   // ── Sending ──
@@ -505,6 +514,7 @@ export class Shard {
     this.tellOwnWaiters()
     if (result === undefined) return false
     this.clock.committed(result.at)
+    this.events.committed(batch.number)
     this.context.counters.commits++
     this.context.logger.trace({ shard: this.number, commit: batch.number, turns: batch.turns, records: batch.parts.size }, 'committed')
     for (const own of batch.own) own.resolve({ seq: 0 })
@@ -581,6 +591,9 @@ export class Shard {
           return
         }
         this.lease = claim.lease
+        this.events.claimed(claim.state.number)
+        // What it is told may end it.
+        if (this.isPast(round)) return
         this.lanes = this.newLanes(claim.state)
         this.knownTail = claim.state.tail
         this.readPosition = claim.state.position

@@ -20,7 +20,7 @@ import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
 import type { FindQuery, NodeIdentity, Store, StoreInfo } from './ports/store.js'
-import { Ownership } from './ownership.js'
+import { Ownership, type RollbackPolicy } from './ownership.js'
 import { RoutedGateway } from './routed-gateway.js'
 import type { Shard } from './shard.js'
 import { StreamDrain, type DrainHandler } from './stream-drain.js'
@@ -42,6 +42,8 @@ export interface ActorSystemOptions extends Partial<RuntimeOptions> {
   readonly backlogMax?: number
   /** Run on a store that loses data. */
   readonly unsafe?: boolean
+  /** What to do when the store went back in time: halt (default) stops all actors of the namespace until {@link ActorSystem.accept}; go-on logs an error. */
+  readonly onRollback?: RollbackPolicy
   /** Default: silent. pino fits. */
   readonly logger?: Logger
   readonly limits?: Partial<JsonLimits>
@@ -110,7 +112,7 @@ export class ActorSystem {
   async start(): Promise<this> {
     const context = await (this.opening = this.open())
     this.started()
-    this.ownership = new Ownership(context, this.node, {
+    this.ownership = new Ownership(context, this.node, this.options.onRollback ?? 'halt', {
       gained: (shard) => {
         this.gateway!.moved(shard.number)
         for (const drain of this.drains) drain.add(shard.number)
@@ -237,6 +239,18 @@ export class ActorSystem {
   /** Numbers of the shards whose actors this process runs now, and how many the namespace has. */
   get owned(): { readonly shards: readonly number[]; readonly of: number } {
     return { shards: [...this.shards.keys()].sort((a, b) => a - b), of: this.info?.shards ?? 0 }
+  }
+
+  /** Why no actor of the namespace is run, if so: the store went back in time (I11). */
+  async halted(): Promise<string | undefined> {
+    this.started()
+    return (await this.options.store.presence()).halted
+  }
+
+  /** Accepts what the store holds after it went back in time: the actors go on from there. Does nothing if the namespace is not halted. */
+  async accept(): Promise<void> {
+    this.started()
+    await this.options.store.halt(undefined)
   }
 
   // ── Actors ──

@@ -4,7 +4,7 @@
  */
 import { StoreError } from '../errors.js'
 import type { Clock } from '../runtime/ports/clock.js'
-import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Holder, Lease, LogEntry, NewEntry, NodeIdentity, NodePresence, NodeSeen, OpenOptions, OutboxEntry, Recovery, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
+import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Holder, Lease, LogEntry, NewEntry, NodeIdentity, NodePresence, NodeSeen, OpenOptions, OutboxEntry, Presence, Recovery, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
 
 export type WriteKind = 'claim' | 'append' | 'commit' | 'deliver' | 'release' | 'renew' | 'trim'
 
@@ -131,8 +131,14 @@ export class FaultyStore implements Store {
   now(): Promise<number> {
     return this.look(() => this.inner.now())
   }
-  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]> {
+  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<Presence> {
     return this.look(() => this.inner.beat(node, as, silent))
+  }
+  presence(): Promise<Presence> {
+    return this.look(() => this.inner.presence())
+  }
+  halt(why: string | undefined): Promise<void> {
+    return this.look(() => this.inner.halt(why))
   }
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     return this.write('claim', () => this.inner.claim(shard, node, seen))

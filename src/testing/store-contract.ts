@@ -10,7 +10,7 @@
  * answers that a repeat changes.
  */
 import assert from 'node:assert/strict'
-import type { Commit, CommitResult, Lease, NewEntry, NodeIdentity, NodeSeen, OpenOptions, Part, ShardState, Store } from '../runtime/ports/store.js'
+import type { Commit, CommitResult, Lease, NewEntry, NodeIdentity, NodeSeen, OpenOptions, Part, Presence, ShardState, Store } from '../runtime/ports/store.js'
 
 /** A database that no other case uses. */
 export interface ContractDatabase {
@@ -257,25 +257,26 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
 
   // ── Nodes ──
 
-  const idsOf = (nodes: readonly NodeSeen[]): string[] => nodes.map(({ id }) => id).sort()
+  const idsOf = ({ nodes }: Presence): string[] => nodes.map(({ id }) => id).sort()
 
   add('who is alone has all, and a sign of life may be repeated', async (database) => {
     const store = await open(database)
     assert.deepEqual(idsOf(await store.beat(database.node('node-1'), 'here', [])), ['node-1'])
-    const [again] = await store.beat(database.node('node-1'), 'here', [])
+    const [again] = (await store.beat(database.node('node-1'), 'here', [])).nodes
     assert.equal(again?.presence, 'here')
-    assert.equal((await store.beat(database.node('node-1'), 'leaving', []))[0]?.presence, 'leaving')
-    assert.deepEqual(await store.beat(database.node('node-1'), 'gone', []), [])
-    assert.deepEqual(await store.beat(database.node('node-1'), 'gone', []), [])
+    assert.equal((await store.beat(database.node('node-1'), 'leaving', [])).nodes[0]?.presence, 'leaving')
+    assert.deepEqual(idsOf(await store.beat(database.node('node-1'), 'gone', [])), [])
+    assert.deepEqual(idsOf(await store.beat(database.node('node-1'), 'gone', [])), [])
   })
 
   add('who owns the shards is seen by all', async (database) => {
     const [a, b] = [await open(database), await open(database)]
     await a.beat(database.node('node-1'), 'here', [])
     await claim(database, a, 0, 'node-1')
-    const nodes = await b.beat(database.node('node-2'), 'here', [])
-    assert.ok(idsOf(nodes).includes('node-1'))
-    assert.equal(nodes.find(({ id }) => id === 'node-1')!.presence, 'here')
+    const seen = await b.beat(database.node('node-2'), 'here', [])
+    assert.ok(idsOf(seen).includes('node-1'))
+    assert.deepEqual(idsOf(await b.presence()).includes('node-1'), true)
+    assert.equal(seen.nodes.find(({ id }) => id === 'node-1')!.presence, 'here')
   })
 
   if (options.sharesShards ?? true) {
@@ -285,12 +286,12 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       await a.beat(one, 'here', [])
       const first = await b.beat(two, 'here', [])
       assert.deepEqual(idsOf(first), ['node-1', 'node-2'])
-      const beatOf = (nodes: readonly NodeSeen[], id: string): number => nodes.find((node) => node.id === id)!.beat
+      const beatOf = ({ nodes }: Presence, id: string): number => nodes.find((node) => node.id === id)!.beat
       await a.beat(one, 'here', [])
       const second = await b.beat(two, 'here', [])
       assert.notEqual(beatOf(second, 'node-1'), beatOf(first, 'node-1'))
       assert.equal(beatOf(await a.beat(one, 'leaving', []), 'node-2'), beatOf(second, 'node-2'))
-      assert.deepEqual((await b.beat(two, 'here', [])).filter(({ presence }) => presence === 'leaving').map(({ id }) => id), ['node-1'])
+      assert.deepEqual((await b.beat(two, 'here', [])).nodes.filter(({ presence }) => presence === 'leaving').map(({ id }) => id), ['node-1'])
       await a.beat(one, 'gone', [])
       assert.deepEqual(idsOf(await b.beat(two, 'here', [])), ['node-2'])
     })
@@ -299,17 +300,20 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       const [a, b] = [await open(database), await open(database)]
       const [one, two] = [database.node('node-1'), database.node('node-2')]
       await a.beat(one, 'here', [])
-      const otherOf = (nodes: readonly NodeSeen[]): NodeSeen[] => nodes.filter(({ id }) => id === 'node-1')
+      const otherOf = ({ nodes }: Presence): NodeSeen[] => nodes.filter(({ id }) => id === 'node-1')
       const seen = otherOf(await b.beat(two, 'here', []))
       await a.beat(one, 'here', [])
       const shown = otherOf(await b.beat(two, 'here', seen))
       assert.equal(shown[0]?.presence, 'here')
       const marked = otherOf(await b.beat(two, 'here', shown))
       assert.equal(marked[0]?.presence, 'dead')
+      // Somebody else found it silent at the same time.
+      assert.equal(otherOf(await b.beat(two, 'here', shown))[0]?.presence, 'dead')
       await a.beat(one, 'here', [])
       const back = otherOf(await b.beat(two, 'here', marked))
       assert.equal(back[0]?.presence, 'here')
       const again = otherOf(await b.beat(two, 'here', back))
+      assert.equal(again[0]?.presence, 'dead')
       assert.deepEqual(idsOf(await b.beat(two, 'here', again)), ['node-2'])
     })
 
@@ -343,6 +347,17 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     await a.release(one.lease)
     await eventually('the release', () => told > before)
     stop()
+  })
+
+  add('a namespace that is halted says why to everybody, until it is not', async (database) => {
+    const [a, b] = [await open(database), await open(database)]
+    assert.equal((await a.presence()).halted, undefined)
+    await a.halt('because')
+    assert.equal((await b.presence()).halted, 'because')
+    assert.equal((await b.beat(database.node('node-1'), 'here', [])).halted, 'because')
+    assert.equal((await (await open(database, { namespace: 'n2' })).presence()).halted, undefined)
+    await b.halt(undefined)
+    assert.equal((await a.beat(database.node('node-1'), 'here', [])).halted, undefined)
   })
 
   // ── The log ──

@@ -184,7 +184,10 @@ export class World {
       // Chance is drawn from the incarnation.
       open: async (options) => ({ ...(await store.open(options)), incarnation: `world-${seed}` }),
       now: () => Promise.resolve(this.now()),
-      beat: async (node, as, silent) => (await store.beat(node, as, silent)).filter(({ id }) => id === node.id),
+      beat: async (node, as, silent) => {
+        const presence = await store.beat(node, as, silent)
+        return { ...presence, nodes: presence.nodes.filter(({ id }) => id === node.id) }
+      },
       claim: async (shard, node, seen) => {
         const claim = await store.claim(shard, node, seen)
         if (!('heldBy' in claim) || (this.alive && claim.heldBy.node === this.process!.id)) return claim

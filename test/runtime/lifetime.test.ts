@@ -212,8 +212,8 @@ test('an owner whose shards were taken over commits nothing more; what it is sen
   await two.stop()
 })
 
-test('a shard whose store lost its tail is read again from what is stored', async () => {
-  const world = await aWorld({ machines: [counter], shards: 1, logger: new RecordingLogger() })
+test('a shard whose store lost its tail is read again from what is stored, where that is not to halt it', async () => {
+  const world = await aWorld({ machines: [counter], shards: 1, logger: new RecordingLogger(), onRollback: 'go-on' })
   await world.system.actor(counter, 'a').send({ type: 'add', by: 1 })
   await world.settled()
   const stored = world.database.namespaces.get('default')!.shards[0]!

@@ -1,6 +1,6 @@
 /** Several nodes of one namespace, under virtual time: who runs what, and what those see who send and wait. */
 import { expect, test } from 'vitest'
-import { assign, setup } from 'xstate'
+import { assign, fromPromise, setup } from 'xstate'
 import { MemoryStore } from '../../src/adapters/memory/index.js'
 import { append, createClient, reply, type ReplyToken } from '../../src/index.js'
 import { Fleet, type FleetNode } from '../support/fleet.js'
@@ -309,5 +309,82 @@ test('any node may redrive what was set aside, whoever runs it', async () => {
   expect((await other.system.actor(deadly, 'd').snapshot())?.context.n).toBe(1)
   expect(await other.system.parked('deadly/d')).toEqual([])
   await client.stop()
+  for (const { system } of all.living) await system.stop()
+})
+
+// ── A store that goes back in time (I11) ──
+
+/** What the store holds now, to be put back later. */
+function backup(all: Fleet): () => void {
+  const namespace = all.database.namespaces.get('default')!
+  const clone = (): object[] => namespace.shards.map(({ readers: _r, watchers: _w, ...state }) => state)
+  const [shards, nodes] = [structuredClone(clone()), structuredClone(namespace.nodes)]
+  return () => {
+    namespace.shards.forEach((shard, i) => Object.assign(shard, structuredClone(shards[i])))
+    namespace.nodes.clear()
+    for (const [id, node] of nodes) namespace.nodes.set(id, node)
+  }
+}
+
+test('a store that went back in time halts everybody within a look, and what is there goes on once it is accepted', async () => {
+  const logger = new RecordingLogger()
+  let effects = 0
+  const calling = setup({ types: { events: {} as { type: 'call' } }, actors: { work: fromPromise(() => Promise.resolve(effects++)) } }).createMachine({
+    id: 'calling',
+    initial: 'idle',
+    states: { idle: { on: { call: 'busy' } }, busy: { invoke: { src: 'work', onDone: 'idle' } } },
+  })
+  const all = fleet({ machines: [counter, calling], leaseMs, logger })
+  const [first, second] = [all.join(), all.join()]
+  await all.advance(1_000)
+  const sender = new Sender(() => first)
+  sender.all()
+  await all.advance(100)
+  const restore = backup(all)
+  sender.all()
+  await all.advance(300)
+  restore()
+  await all.advance(leaseMs / 20)
+  expect(all.loads()).toEqual({ n0: 0, n1: 0 })
+  expect(await second.system.halted()).toMatch(/the store went back in time: sign of life \d+ of node n\d was acknowledged/)
+  expect(logger.lines.filter(({ level, message }) => level === 'error' && message.startsWith('the namespace is halted')).length).toBeGreaterThan(0)
+  // Nothing runs, whoever comes; what is sent is kept.
+  const third = all.join()
+  await all.advance(10)
+  for (const id of ids) void third.system.actor(calling, id).send({ type: 'call' })
+  sender.all()
+  await all.advance(3 * leaseMs)
+  expect([effects, third.system.role]).toEqual([0, 'client'])
+  await third.system.accept()
+  await all.advance(leaseMs)
+  expect(Object.values(all.loads()).sort()).toEqual([5, 5, 6])
+  expect(effects).toBe(ids.length)
+  // What came between is gone; what came before and after is there.
+  for (const id of ids) expect(await seenBy(first, id)).toEqual([1, 3])
+  for (const { system } of all.living) await system.stop()
+})
+
+test('with onRollback: go-on it is an error in the log, and that is all; a node that was forgotten is no sign of it', async () => {
+  const logger = new RecordingLogger()
+  const all = fleet({ logger, onRollback: 'go-on' })
+  const [first, second] = [all.join(), all.join()]
+  await all.advance(1_000)
+  first.freeze()
+  await all.advance(15 * leaseMs)
+  first.thaw()
+  await all.advance(leaseMs)
+  const toldOf = (): number => logger.lines.filter(({ message }) => message.startsWith('the store went back in time')).length
+  expect(toldOf()).toBe(0)
+  const restore = backup(all)
+  const sender = new Sender(() => second)
+  sender.all()
+  await all.advance(1_000)
+  restore()
+  await all.advance(leaseMs)
+  expect(toldOf()).toBeGreaterThan(0)
+  expect(await first.system.halted()).toBeUndefined()
+  sender.all()
+  await all.advance(1_000)
+  for (const id of ids) expect((await seenBy(first, id)).at(-1)).toBe(2)
   for (const { system } of all.living) await system.stop()
 })

@@ -21,6 +21,7 @@ import {
   type NodeSeen,
   type OpenOptions,
   type OutboxEntry,
+  type Presence,
   type Recovery,
   type Store,
   type StoredRecord,
@@ -44,8 +45,14 @@ export class RefusingStore implements Store {
   now(): Promise<number> {
     return this.inner.now()
   }
-  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]> {
+  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<Presence> {
     return this.inner.beat(node, as, silent)
+  }
+  presence(): Promise<Presence> {
+    return this.inner.presence()
+  }
+  halt(why: string | undefined): Promise<void> {
+    return this.inner.halt(why)
   }
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     return this.inner.claim(shard, node, seen)

@@ -279,3 +279,8 @@ export const allKeys: Range = { start: '\u0000', end: '\u00ff'.repeat(keyBytesMa
 export function namespaceKey(name: string): Key {
   return `\u0000\u0000n${encodeText(name)}`
 }
+
+/** Why no shard of the namespace may be run now, if so. */
+export function haltKeyOf(name: string): Key {
+  return `\u0000\u0000h${encodeText(name)}`
+}

@@ -27,6 +27,7 @@ import {
   type NodeSeen,
   type OpenOptions,
   type OutboxEntry,
+  type Presence,
   type Recovery,
   type Store,
   type StoredRecord,
@@ -36,7 +37,7 @@ import {
 import type { Draft } from './draft.js'
 import { Environment } from './environment.js'
 import { limitError } from './failures.js'
-import { allKeys, folderKey, namespaceKey, Refusal, ShardKeys } from './keys.js'
+import { allKeys, folderKey, haltKeyOf, namespaceKey, Refusal, ShardKeys, type Key } from './keys.js'
 import { isNodeAlive, processIdentity } from './process-identity.js'
 import { ShardDraft, type Bounds } from './shard-draft.js'
 import { decodeHead, readHead } from './shard-head.js'
@@ -81,6 +82,7 @@ interface Namespace {
 
 interface Opened {
   readonly environment: Environment
+  readonly haltKey: Key
   readonly keys: readonly ShardKeys[]
   readonly bounds: Bounds
 }
@@ -129,6 +131,7 @@ export class LmdbStore implements Store {
       if (turn !== this.turn) throw new StoreError(`lmdb at ${path}: the store was closed or opened again while it was being opened.`, 'failed')
       this.opened = {
         environment,
+        haltKey: haltKeyOf(options.namespace),
         keys: Array.from({ length: namespace.shards }, (_, shard) => new ShardKeys(namespace.number, shard)),
         bounds: { backlogMax: options.backlogMax ?? 1_000, logMax: options.logMax ?? 100_000 },
       }
@@ -144,14 +147,29 @@ export class LmdbStore implements Store {
   }
 
   /** One process owns all shards, as long as it lives: on one host nobody else needs to go on for it. Whoever has the first has them all. */
-  beat(node: NodeIdentity, as: NodePresence): Promise<readonly NodeSeen[]> {
-    return this.look(0, (reader, keys) => {
+  beat(node: NodeIdentity, as: NodePresence): Promise<Presence> {
+    return this.whoIsThere(as === 'gone' ? [] : [{ id: node.id, beat: 0, presence: as, alive: true }], node.id)
+  }
+
+  presence(): Promise<Presence> {
+    return this.whoIsThere([])
+  }
+
+  /** @param own who is there if nobody owns the shards, or the asker does */
+  private async whoIsThere(own: readonly NodeSeen[], asker?: string): Promise<Presence> {
+    const { environment, keys, haltKey } = this.at(0)
+    return environment.read((reader) => {
       const { owner, beat } = readHead(reader, keys.head)
-      const own: NodeSeen[] = as === 'gone' ? [] : [{ id: node.id, beat: 0, presence: as, alive: true }]
-      if (!owner || owner.id === node.id) return own
-      const alive = isNodeAlive(owner)
-      return alive === false ? own : [{ id: owner.id, beat, presence: 'here', ...(alive ? { alive } : {}) }]
+      const halted = reader.get(haltKey)
+      const alive = owner && owner.id !== asker ? isNodeAlive(owner) : false
+      const nodes: readonly NodeSeen[] = !owner || alive === false ? own : [{ id: owner.id, beat, presence: 'here', ...(alive ? { alive } : {}) }]
+      return { nodes, ...(halted === undefined ? {} : { halted }) }
     })
+  }
+
+  async halt(why: string | undefined): Promise<void> {
+    const { environment, haltKey } = this.at(0)
+    await environment.write((draft) => (why === undefined ? draft.remove(haltKey) : draft.put(haltKey, why)))
   }
 
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
@@ -282,7 +300,7 @@ export class LmdbStore implements Store {
     await opened?.environment.leave()
   }
 
-  private at(shard: number): { environment: Environment; keys: ShardKeys; bounds: Bounds } {
+  private at(shard: number): Omit<Opened, 'keys'> & { keys: ShardKeys } {
     const { opened } = this
     if (!opened) throw new StoreError(`lmdb at ${this.path}: the store is not open.`, 'failed')
     const keys = opened.keys[shard]

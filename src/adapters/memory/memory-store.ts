@@ -23,6 +23,7 @@ import {
   type NodeSeen,
   type OpenOptions,
   type OutboxEntry,
+  type Presence,
   type Recovery,
   type Reply,
   type Store,
@@ -50,6 +51,7 @@ interface MemoryNamespace {
   readonly shards: readonly Shard[]
   readonly nodes: Map<string, { readonly node: NodeIdentity; readonly beat: number; readonly presence: NodeSeen['presence'] }>
   readonly nodeWatchers: Set<() => void>
+  halted: string | undefined
 }
 
 interface Stream {
@@ -116,7 +118,7 @@ export class MemoryStore implements Store {
       const { namespaces } = this.database
       let namespace = namespaces.get(options.namespace)
       if (!namespace) {
-        namespace = { incarnation: randomUUID(), shards: Array.from({ length: options.shards ?? 16 }, () => new Shard()), nodes: new Map(), nodeWatchers: new Set() }
+        namespace = { incarnation: randomUUID(), shards: Array.from({ length: options.shards ?? 16 }, () => new Shard()), nodes: new Map(), nodeWatchers: new Set(), halted: undefined }
         namespaces.set(options.namespace, namespace)
       }
       if (options.shards !== undefined && options.shards !== namespace.shards.length) {
@@ -133,23 +135,43 @@ export class MemoryStore implements Store {
     return Promise.resolve(this.time())
   }
 
-  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]> {
+  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<Presence> {
     return settle(() => {
       const { nodes, nodeWatchers } = this.opened()
-      for (const { id, beat } of silent) {
+      for (const { id, beat, presence } of silent) {
         const kept = nodes.get(id)
         if (kept?.beat !== beat) continue
-        if (kept.presence === 'dead') nodes.delete(id)
+        if (presence === 'dead') nodes.delete(id)
         else nodes.set(id, { ...kept, presence: 'dead' })
       }
       const before = nodes.get(node.id)
       if (as === 'gone') nodes.delete(node.id)
       else nodes.set(node.id, { node, beat: (before?.beat ?? 0) + 1, presence: as })
       if ((before?.presence ?? 'gone') !== as) wake(nodeWatchers)
-      return [...nodes.values()].map(({ node: seen, beat, presence }) => {
-        const alive = this.isAlive?.(seen)
-        return { id: seen.id, beat, presence, ...(alive === undefined ? {} : { alive }) }
-      })
+      return this.whoIsThere()
+    })
+  }
+
+  presence(): Promise<Presence> {
+    return settle(() => this.whoIsThere())
+  }
+
+  private whoIsThere(): Presence {
+    const { nodes, halted } = this.opened()
+    return {
+      nodes: [...nodes.values()].map(({ node, beat, presence }) => {
+        const alive = this.isAlive?.(node)
+        return { id: node.id, beat, presence, ...(alive === undefined ? {} : { alive }) }
+      }),
+      ...(halted === undefined ? {} : { halted }),
+    }
+  }
+
+  halt(why: string | undefined): Promise<void> {
+    return settle(() => {
+      const namespace = this.opened()
+      namespace.halted = why
+      wake(namespace.nodeWatchers)
     })
   }
 

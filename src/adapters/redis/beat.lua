@@ -2,14 +2,16 @@
 -- A node's sign of life. Allowed when memory is full: a node that cannot write still lives.
 --
 -- KEYS
---   1  nodes   hash: a node's counter, a space, and 'here', 'leaving' or 'dead'
+--   1  nodes       hash: a node's counter, a space, and 'here', 'leaving' or 'dead'
+--   2  namespace   hash
 -- ARGV
 --   1   the node
 --   2   'here', 'leaving' or 'gone'
 --   3   channel that tells of who comes and leaves
---   4…  nodes to mark as dead, or to take off the list if they are, each with the counter that it must still have
+--   4…  silent nodes, each with the counter that it must still have and how it was seen: 'dead' ones are taken off the
+--       list, others marked
 -- Returns
---   nodes and what is kept of them, by turns
+--   why the namespace is halted, or false; then nodes and what is kept of them, by turns
 
 local NODES, node, as = KEYS[1], ARGV[1], ARGV[2]
 
@@ -22,10 +24,10 @@ end
 local beat, before = seen(node)
 -- First, because a user may lack the right to a channel.
 if (before or 'gone') ~= as then redis.call('PUBLISH', ARGV[3], node) end
-for i = 4, #ARGV, 2 do
-  local kept, presence = seen(ARGV[i])
-  if kept == ARGV[i + 1] then
-    if presence == 'dead' then redis.call('HDEL', NODES, ARGV[i]) else redis.call('HSET', NODES, ARGV[i], kept .. ' dead') end
+for i = 4, #ARGV, 3 do
+  local id, counter = ARGV[i], ARGV[i + 1]
+  if seen(id) == counter then
+    if ARGV[i + 2] == 'dead' then redis.call('HDEL', NODES, id) else redis.call('HSET', NODES, id, counter .. ' dead') end
   end
 end
 if as == 'gone' then
@@ -33,4 +35,4 @@ if as == 'gone' then
 else
   redis.call('HSET', NODES, node, string.format('%.0f', (tonumber(beat) or 0) + 1) .. ' ' .. as)
 end
-return redis.call('HGETALL', NODES)
+return { redis.call('HGET', KEYS[2], 'halted'), redis.call('HGETALL', NODES) }

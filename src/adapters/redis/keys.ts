@@ -28,7 +28,7 @@
  *
  * | key, after `<prefix>:{<namespace>}:` | type | holds |
  * |---|---|---|
- * | `namespace` | hash | `shards` `incarnation` `format`, fixed when it is created |
+ * | `namespace` | hash | `shards` `incarnation` `format`, fixed when it is created; `halted`: why no shard may be run now |
  * | `nodes`     | hash | the nodes that share the shards: counter, a space, `here`, `leaving` or `dead` |
  * | `probe`     | -    | written and removed whenever a connection is made |
  *

@@ -21,6 +21,7 @@ import {
   type NodeSeen,
   type OpenOptions,
   type OutboxEntry,
+  type Presence,
   type Recovery,
   type Store,
   type StoredRecord,
@@ -115,13 +116,20 @@ export class RedisStore implements Store {
     }
   }
 
-  async beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]> {
-    const { nodes, channel } = this.opened().keys
-    const reply = (await this.run('namespace', scripts.beat, [nodes], [node.id, as, channel, ...silent.flatMap(({ id, beat }) => [id, String(beat)])])) as string[]
-    return [...toMap(reply)].map(([id, kept]) => {
-      const [beat, presence] = kept.split(' ') as [string, NodeSeen['presence']]
-      return { id, beat: Number(beat), presence }
-    })
+  async beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<Presence> {
+    const { nodes, settings, channel } = this.opened().keys
+    const args = [node.id, as, channel, ...silent.flatMap(({ id, beat, presence }) => [id, String(beat), presence])]
+    return toPresence((await this.run('namespace', scripts.beat, [nodes, settings], args)) as [string | null, string[]])
+  }
+
+  async presence(): Promise<Presence> {
+    const { nodes, settings } = this.opened().keys
+    return toPresence((await this.all('namespace', [['HGET', settings, 'halted'], ['HGETALL', nodes]])) as [string | null, string[]])
+  }
+
+  async halt(why: string | undefined): Promise<void> {
+    const { settings, channel } = this.opened().keys
+    await this.all('namespace', [why === undefined ? ['HDEL', settings, 'halted'] : ['HSET', settings, 'halted', why], ['PUBLISH', channel, '']])
   }
 
   async renew(lease: Lease): Promise<boolean> {
@@ -302,6 +310,14 @@ function isGap(reply: unknown): boolean {
 function checkedTerm(entry: NewEntry): string {
   if (entry.rememberUntil !== undefined && !Number.isFinite(entry.rememberUntil)) throw new ConfigError(`Message ${entry.id} is to be remembered until ${entry.rememberUntil}, which is no time.`)
   return termArg(entry)
+}
+
+function toPresence([halted, flat]: [string | null, string[]]): Presence {
+  const nodes = [...toMap(flat)].map(([id, kept]) => {
+    const [beat, presence] = kept.split(' ') as [string, NodeSeen['presence']]
+    return { id, beat: Number(beat), presence }
+  })
+  return { nodes, ...(halted === null ? {} : { halted }) }
 }
 
 /** Names and values by turns, as HGETALL answers. */

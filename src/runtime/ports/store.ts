@@ -82,6 +82,13 @@ export interface NodeSeen {
   readonly alive?: boolean
 }
 
+/** Who shares the shards of a namespace, and whether they may. */
+export interface Presence {
+  readonly nodes: readonly NodeSeen[]
+  /** Why no shard may be run until somebody has accepted it; see {@link Store.halt}. */
+  readonly halted?: string
+}
+
 /** What a node tells of itself with a sign of life: `gone` takes it off the list. */
 export type NodePresence = 'here' | 'leaving' | 'gone'
 
@@ -285,9 +292,13 @@ export interface Store {
    * A node's sign of life. Tells of all that share the shards of the namespace, itself included unless it is gone.
    * Where only one process can own at a time, that is the owner, or whoever asks while there is none.
    *
-   * @param silent nodes to mark as dead, or, if they are marked already, to take off the list; none that has shown a sign of life since
+   * @param silent nodes to mark as dead, or, if they were seen marked, to take off the list; none that has shown a sign of life since
    */
-  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<readonly NodeSeen[]>
+  beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<Presence>
+  /** The same, of somebody who only looks. */
+  presence(): Promise<Presence>
+  /** Has every node let go of its shards and claim none, until it is told undefined. */
+  halt(why: string | undefined): Promise<void>
   /**
    * Takes ownership. A shard that is held is given only to a caller who shows a holder whose counter has not moved
    * since (`seen`), or where the store itself knows that the holder is dead.
