@@ -6,6 +6,7 @@ import { isHoldfastError } from '../errors.js'
 import { distance, helpOf, parse, type Command } from './command.js'
 import { approve, reject } from './commands/decide.js'
 import { cancel, resolve, resume, retry } from './commands/go-on.js'
+import { doctor } from './commands/doctor.js'
 import { graph } from './commands/graph.js'
 import { inspect } from './commands/inspect.js'
 import { runs, show, trace } from './commands/look.js'
@@ -13,7 +14,7 @@ import { research } from './commands/research.js'
 import { UsageError, exitCodes, type ExitCode } from './exit.js'
 import { processTerminal, printable, type Terminal } from './terminal.js'
 
-const commands: readonly Command[] = [research, approve, reject, runs, show, trace, resume, resolve, retry, cancel, inspect, graph]
+const commands: readonly Command[] = [research, approve, reject, runs, show, trace, resume, resolve, retry, cancel, inspect, graph, doctor]
 
 function overview(): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 2

@@ -27,6 +27,8 @@ export class Lanes {
   /** Number and log position of the last batch built. */
   lastNumber: number
   position: number
+  /** Number of the last commit that is known to stand. */
+  acknowledged: number
   /** False once a commit was not accepted: nothing more is taken. */
   alive = true
   private readonly context: RuntimeContext
@@ -44,6 +46,7 @@ export class Lanes {
     this.onFailed = onFailed
     this.onTail = onTail
     this.lastNumber = state.number
+    this.acknowledged = state.number
     this.position = state.position
   }
 
@@ -78,7 +81,10 @@ export class Lanes {
     const written = this.write(batch, this.last)
     this.last = written
     const result = await written
-    if (result) this.onTail(result.tail)
+    if (result) {
+      this.acknowledged = batch.number
+      this.onTail(result.tail)
+    }
     this.inFlight = this.inFlight.filter((other) => other !== batch)
     if (this.inFlight.length === 0) for (const idle of this.idlers.splice(0)) idle()
     return result

@@ -266,7 +266,7 @@ export class Ownership {
       await this.release(lease)
       return
     }
-    const shard: Shard = new Shard(this.context, this.node, lease, state, storeTime, { lost: (why) => this.lost(shard, why), committed: (commit) => this.knows(number, commit), claimed: (commit) => this.checkNumber(number, commit) })
+    const shard: Shard = new Shard(this.context, this.node, lease, state, storeTime, { lost: (why) => this.lost(shard, why), committed: (commit) => this.knows(number, commit), standsAt: (commit) => this.checkNumber(number, commit) })
     this.shards.set(number, shard)
     this.loose.delete(number)
     this.events.gained(shard)

@@ -52,8 +52,8 @@ export interface ShardEvents {
   lost(why: string): void
   /** A commit was acknowledged. */
   committed(number: number): void
-  /** It was claimed anew, and this is the number of its last commit. */
-  claimed(number: number): void
+  /** What the store says is the number of its last commit. */
+  standsAt(number: number): void
 }
 
 export class Shard {
@@ -222,11 +222,14 @@ export class Shard {
   async renew(): Promise<void> {
     if (this.state === 'stopped') return
     const { store } = this.context
-    const held = await store.renew(this.lease)
-    if (!held) {
+    const { acknowledged } = this.lanes
+    const number = await store.renew(this.lease)
+    if (number === undefined) {
       // What is on its way is told apart by what the store says of it.
       while (this.lanes.alive && !this.lanes.isIdle) await this.lanes.idle()
       this.lost('its lease was taken over')
+    } else if (number < acknowledged) {
+      this.events.standsAt(number)
     } else {
       this.clock.sync(await store.now())
       // What is due by it is due now.
@@ -591,7 +594,7 @@ export class Shard {
           return
         }
         this.lease = claim.lease
-        this.events.claimed(claim.state.number)
+        this.events.standsAt(claim.state.number)
         // What it is told may end it.
         if (this.isPast(round)) return
         this.lanes = this.newLanes(claim.state)

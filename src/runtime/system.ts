@@ -19,7 +19,7 @@ import { checkSystemOptions, resolveOptions, type RuntimeOptions } from './optio
 import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
-import type { FindQuery, NodeIdentity, Store, StoreInfo } from './ports/store.js'
+import type { FindQuery, NodeIdentity, NodeSeen, Store, StoreInfo } from './ports/store.js'
 import { Ownership, type RollbackPolicy } from './ownership.js'
 import { RoutedGateway } from './routed-gateway.js'
 import type { Shard } from './shard.js'
@@ -241,6 +241,12 @@ export class ActorSystem {
     return { shards: [...this.shards.keys()].sort((a, b) => a - b), of: this.info?.shards ?? 0 }
   }
 
+  /** The processes that share the actors of the namespace, as the store shows them. On LMDB the one that runs them all. */
+  async nodes(): Promise<readonly NodeSeen[]> {
+    this.started()
+    return (await this.options.store.presence()).nodes
+  }
+
   /** Why no actor of the namespace is run, if so: the store went back in time (I11). */
   async halted(): Promise<string | undefined> {
     this.started()
@@ -380,6 +386,11 @@ export class ActorSystem {
   /** How much an acknowledged write survives. */
   get durability(): StoreInfo['durability'] | undefined {
     return this.info?.durability
+  }
+
+  /** Sentences for the operator: what the store may lose, and what to do about it. */
+  get warnings(): readonly string[] {
+    return this.info?.warnings ?? []
   }
 
   // ── Inside ──

@@ -143,7 +143,7 @@ export class FaultyStore implements Store {
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     return this.write('claim', () => this.inner.claim(shard, node, seen))
   }
-  renew(lease: Lease): Promise<boolean> {
+  renew(lease: Lease): Promise<number | undefined> {
     return this.write('renew', () => this.inner.renew(lease))
   }
   release(lease: Lease): Promise<void> {

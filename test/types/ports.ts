@@ -57,7 +57,7 @@ export class RefusingStore implements Store {
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     return this.inner.claim(shard, node, seen)
   }
-  renew(lease: Lease): Promise<boolean> {
+  renew(lease: Lease): Promise<number | undefined> {
     return this.inner.renew(lease)
   }
   release(lease: Lease): Promise<void> {

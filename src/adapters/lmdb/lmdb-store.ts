@@ -177,7 +177,7 @@ export class LmdbStore implements Store {
     return this.write(shard, (draft) => draft.claim(shard, known, seen))
   }
 
-  renew(lease: Lease): Promise<boolean> {
+  renew(lease: Lease): Promise<number | undefined> {
     return this.write(lease.shard, (draft) => draft.renew(lease))
   }
 

@@ -80,11 +80,11 @@ export class ShardDraft {
     return this.head.epoch === epoch && this.head.owner?.id === node
   }
 
-  renew(lease: Lease): boolean {
-    if (!this.isHeldBy(lease)) return false
+  renew(lease: Lease): number | undefined {
+    if (!this.isHeldBy(lease)) return undefined
     this.head.beat++
     this.save()
-    return true
+    return this.head.number
   }
 
   release(lease: Lease): void {

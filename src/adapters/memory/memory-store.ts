@@ -192,12 +192,12 @@ export class MemoryStore implements Store {
     })
   }
 
-  renew(lease: Lease): Promise<boolean> {
+  renew(lease: Lease): Promise<number | undefined> {
     return settle(() => {
       const s = this.shard(lease.shard)
-      if (!s.isHeldBy(lease)) return false
+      if (!s.isHeldBy(lease)) return undefined
       s.beat++
-      return true
+      return s.number
     })
   }
 

@@ -132,8 +132,9 @@ export class RedisStore implements Store {
     await this.all('namespace', [why === undefined ? ['HDEL', settings, 'halted'] : ['HSET', settings, 'halted', why], ['PUBLISH', channel, '']])
   }
 
-  async renew(lease: Lease): Promise<boolean> {
-    return (await this.run(lease.shard, scripts.renew, [this.keysOf(lease.shard).meta], [String(lease.epoch), lease.node])) === 1
+  async renew(lease: Lease): Promise<number | undefined> {
+    const number = await this.run(lease.shard, scripts.renew, [this.keysOf(lease.shard).meta], [String(lease.epoch), lease.node])
+    return number === null ? undefined : Number(number)
   }
 
   async release(lease: Lease): Promise<void> {

@@ -7,9 +7,9 @@
 --   1  the epoch of the lease
 --   2  its node
 -- Returns
---   1 if the lease holds, else 0
+--   the number of the last commit if the lease holds, else false
 
-local stored = redis.call('HMGET', KEYS[1], 'epoch', 'beat', 'owner')
-if tonumber(stored[1]) ~= tonumber(ARGV[1]) or stored[3] ~= ARGV[2] then return 0 end
+local stored = redis.call('HMGET', KEYS[1], 'epoch', 'beat', 'owner', 'number')
+if tonumber(stored[1]) ~= tonumber(ARGV[1]) or stored[3] ~= ARGV[2] then return false end
 redis.call('HSET', KEYS[1], 'beat', string.format('%.0f', (tonumber(stored[2]) or 0) + 1))
-return 1
+return stored[4] or '0'

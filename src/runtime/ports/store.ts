@@ -304,8 +304,8 @@ export interface Store {
    * since (`seen`), or where the store itself knows that the holder is dead.
    */
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim>
-  /** Moves the heartbeat counter; false if the lease is lost. */
-  renew(lease: Lease): Promise<boolean>
+  /** Moves the heartbeat counter, and tells the number of the last commit; undefined if the lease is lost. */
+  renew(lease: Lease): Promise<number | undefined>
   /** Gives the shard up cleanly, and wakes those who watch it; nothing happens if the lease is lost. */
   release(lease: Lease): Promise<void>
   /**

@@ -1,0 +1,43 @@
+/** `holdfast doctor`: what a store promises, who runs its actors, and why nobody does. */
+import type { Command } from '../command.js'
+import { exitCodes } from '../exit.js'
+import { openSession } from '../session.js'
+import { printable, styled } from '../terminal.js'
+
+export const doctor: Command = {
+  name: 'doctor',
+  summary: 'Says what the store promises, who runs its actors, and whether it went back in time; --accept lets it go on from there.',
+  usage: '',
+  takes: [0, 0],
+  options: { accept: { type: 'boolean', help: 'go on from what the store holds, although something that was acknowledged is lost' } },
+  examples: [
+    ['holdfast doctor', 'of ./.holdfast'],
+    ['holdfast doctor --store redis://127.0.0.1:6379 --accept', 'after a failover that lost something, once you have looked at what there is'],
+  ],
+  notes:
+    'A store goes back in time if it is put back from an older backup, flushed, or replaced by a replica that lacked something. Every process that saw a later state notices it, and from then on nobody runs an actor: what was acknowledged since is lost, and what was done for it (mails sent, reports published) may have happened and would be done again. holdfast show and holdfast trace tell what is there. Exits with 1 if the store is halted.',
+  async run(given, terminal) {
+    const session = await openSession(given, terminal, 'client')
+    try {
+      const { system } = session.mesh
+      const before = await system.halted()
+      if (given.flags['accept']) await system.accept()
+      const [halted, nodes] = [await system.halted(), await system.nodes()]
+      if (given.flags['json']) {
+        terminal.line(JSON.stringify({ durability: system.durability, warnings: system.warnings, nodes: nodes.map(({ id, presence }) => ({ id, presence })), halted: halted ?? null }))
+        return halted === undefined ? exitCodes.ok : exitCodes.failed
+      }
+      terminal.line(`Durability ${system.durability}.`)
+      for (const warning of system.warnings) terminal.line(`${styled(terminal, 'yellow', 'Warning')}: ${printable(warning)}`)
+      const [here, others] = [nodes.filter(({ presence }) => presence === 'here'), nodes.filter(({ presence }) => presence !== 'here')]
+      terminal.line(here.length === 0 ? 'No process runs actors now.' : `${here.length} ${here.length === 1 ? 'process runs' : 'processes run'} actors: ${here.map(({ id }) => printable(id)).join(', ')}.`)
+      for (const { id, presence } of others) terminal.line(`  ${printable(id)}: ${presence}`)
+      if (halted !== undefined) terminal.line(`${styled(terminal, 'red', 'Halted')}: ${printable(halted)}`)
+      else if (before !== undefined) terminal.line('Accepted: the actors go on from what is there.')
+      else terminal.line('Nobody has seen the store go back in time.')
+      return halted === undefined ? exitCodes.ok : exitCodes.failed
+    } finally {
+      await session.stop()
+    }
+  },
+}
