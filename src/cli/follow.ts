@@ -28,10 +28,12 @@ const quietMs = 2_000
 export async function follow(session: Session, run: RunHandle, plain: Terminal, options: FollowOptions, signal: AbortSignal): Promise<ExitCode> {
   const live = options.json ? undefined : liveProgress(plain)
   const terminal: Terminal = live ? { ...plain, line: (text) => live.line(text), ask: (question, over) => asking(plain, live, question, over) } : plain
+  const progress = run.progress()
   try {
-    return await followOn(session, run, terminal, live, options, signal)
+    return await followOn(session, run, progress, terminal, live, options, signal)
   } finally {
     live?.stop()
+    void progress.return()
   }
 }
 
@@ -44,13 +46,12 @@ async function asking(terminal: Terminal, live: LiveProgress, question: string, 
   }
 }
 
-async function followOn(session: Session, run: RunHandle, terminal: Terminal, live: LiveProgress | undefined, options: FollowOptions, signal: AbortSignal): Promise<ExitCode> {
+async function followOn(session: Session, run: RunHandle, progress: ReturnType<RunHandle['progress']>, terminal: Terminal, live: LiveProgress | undefined, options: FollowOptions, signal: AbortSignal): Promise<ExitCode> {
   const narrator = new Narrator(terminal, options.json)
   const interrupted = new Promise<undefined>((resolve) => {
     if (signal.aborted) resolve(undefined)
     signal.addEventListener('abort', () => resolve(undefined), { once: true })
   })
-  const progress = run.progress()
   const ahead = (): ReturnType<typeof progress.next> => {
     const next = progress.next()
     // Whoever leaves before it comes does not hear of its failure.

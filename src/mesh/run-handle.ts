@@ -160,46 +160,65 @@ export class RunHandle {
   }
 
   /**
-   * Where the run stands now, and after each commit that changed it, until it has ended. A client hears of the latest
-   * state only.
+   * Where the run stands now, and after each commit that changed it, until it has ended; of a run that does not exist yet,
+   * from its first commit on. A client hears of the latest state only. `return()` ends it at once, also while a `next()`
+   * waits: that then resolves as done.
    */
-  async *progress(): AsyncGenerator<RunStatus, void> {
+  progress(): AsyncGenerator<RunStatus, void> {
+    const over = new AbortController()
+    const told = this.told(over)
+    // A generator's own would wait for what the pending next() waits for.
+    const end = told.return.bind(told)
+    told.return = (value) => {
+      over.abort()
+      return end(value)
+    }
+    return told
+  }
+
+  private async *told(over: AbortController): AsyncGenerator<RunStatus, void> {
+    const { signal } = over
     const seen: RunStatus[] = []
     let wake = (): void => {}
+    let hasEnded = false
     const { unsubscribe } = this.actor.subscribe((snapshot) => {
       seen.push(statusOf(this.id, snapshot as unknown as XMachineSnapshot))
       wake()
     })
-    const failed = this.actor.waitFor(() => false).then(
-      () => {},
-      () => wake(),
-    )
+    // Of a failure, and of the end of this process, a subscriber does not hear.
+    const ended = this.actor.waitFor(() => false, { signal }).catch(() => {
+      hasEnded = true
+      wake()
+    })
+    const aborted = new Promise<undefined>((resolve) => signal.addEventListener('abort', () => resolve(undefined)))
+    const now = (): Promise<RunStatus | undefined> => Promise.race([this.status(), aborted])
     try {
-      const first = await this.status()
+      const first = await now()
+      if (signal.aborted) return
       if (first) yield first
       if (first && endStates.has(first.state)) return
-      for (;;) {
+      while (!signal.aborted) {
         const next = seen.shift()
         if (next) {
           yield next
           if (endStates.has(next.state)) return
-          continue
-        }
-        const ended = await Promise.race([failed.then(() => true), new Promise<boolean>((resolve) => (wake = () => resolve(false)))])
-        if (!ended || seen.length > 0) continue
-        const last = await this.status()
-        if (last) yield last
-        return
+        } else if (hasEnded) {
+          const last = await now()
+          if (last && !signal.aborted) yield last
+          return
+        } else await new Promise<void>((resolve) => (wake = resolve))
       }
     } finally {
       unsubscribe()
+      over.abort()
+      await ended
     }
   }
 
   /**
    * Waits until the run has ended.
    *
-   * @throws ActorFailedError, ActorEndedError if its machine failed or was stopped; DeadlineError
+   * @throws ActorFailedError, ActorEndedError if its machine failed or was stopped; DeadlineError; the signal's reason
    */
   async output(options: WaitOptions = {}): Promise<RunOutput> {
     const snapshot = (await this.actor.waitFor((s) => endStates.has(stateOf(s as unknown as XMachineSnapshot)), options)) as unknown as XMachineSnapshot

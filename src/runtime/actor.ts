@@ -11,6 +11,8 @@ import type { XMachineSnapshot } from './xstate/insides.js'
 export interface WaitOptions {
   /** How long to wait, ms. Default: for ever. */
   readonly deadlineMs?: number
+  /** Gives up when it aborts: what was waited for rejects with its reason, and nothing is listened to any more. */
+  readonly signal?: AbortSignal
 }
 
 /** A machine that needs no input may be started without a word. */
@@ -155,7 +157,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   /**
    * Waits until the actor is done and gives its output.
    *
-   * @throws ActorFailedError, ActorEndedError if it ends otherwise; DeadlineError
+   * @throws ActorFailedError, ActorEndedError if it ends otherwise; DeadlineError; the signal's reason
    */
   async output(options: WaitOptions = {}): Promise<OutputFrom<M>> {
     const snapshot = await this.waitFor((s) => (s as unknown as XMachineSnapshot).status === 'done', options)
@@ -176,13 +178,18 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   /**
    * Waits for the first snapshot, beginning with the present one, for which the predicate is true.
    *
-   * @throws ActorFailedError, ActorEndedError if the actor ends without one; DeadlineError; SnapshotError as {@link snapshot}
+   * @throws ActorFailedError, ActorEndedError if the actor ends without one; DeadlineError; the signal's reason; SnapshotError as {@link snapshot}
    */
   async waitFor(predicate: (snapshot: SnapshotFrom<M>) => boolean, options: WaitOptions = {}): Promise<SnapshotFrom<M>> {
-    checkDeadline(options.deadlineMs)
+    const { deadlineMs, signal } = options
+    checkDeadline(deadlineMs)
+    if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') throw new ConfigError(`signal: expected an AbortSignal, got ${typeof signal}.`)
+    signal?.throwIfAborted()
     let stop = (): void => {}
     const found = new Promise<SnapshotFrom<M>>((resolve, reject) => {
       const judge = (sight: Sight): void => {
+        // A look that was under way when it aborted.
+        if (signal?.aborted) return
         try {
           const snapshot = sight.snapshot as unknown as SnapshotFrom<M> | undefined
           if (sight.unreadable) reject(sight.unreadable)
@@ -202,7 +209,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
       }, reject)
     })
     try {
-      return await this.within(found, options.deadlineMs, `The awaited state of ${this.address}`)
+      return await this.within(found, deadlineMs, `The awaited state of ${this.address}`, signal)
     } finally {
       stop()
     }
@@ -225,18 +232,25 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     await this.within(posted, options?.deadlineMs, `The acknowledgement of a stop of ${this.address}`)
   }
 
-  /** The promise, unless the deadline passes or this process stops before it settles. */
-  private async within<T>(promise: Promise<T>, deadlineMs: number | undefined, what: string): Promise<T> {
-    const settled = this.gateway.ending.race(promise)
-    if (deadlineMs === undefined) return settled
-    let cancel = (): void => {}
-    const late = new Promise<never>((_, reject) => {
-      if (deadlineMs !== Infinity) cancel = this.gateway.clock.after(deadlineMs, () => reject(new DeadlineError(what, deadlineMs)))
+  /** The promise, unless the deadline passes, the signal aborts or this process stops before it settles. */
+  private async within<T>(promise: Promise<T>, deadlineMs: number | undefined, what: string, signal?: AbortSignal): Promise<T> {
+    const { ending } = this.gateway
+    if (deadlineMs === undefined && !signal) return ending.race(promise)
+    let stop = (): void => {}
+    const cut = new Promise<never>((_, reject) => {
+      const abort = (): void => reject(signal?.reason as Error)
+      signal?.addEventListener('abort', abort)
+      const cancel = deadlineMs === undefined || deadlineMs === Infinity ? () => {} : this.gateway.clock.after(deadlineMs, () => reject(new DeadlineError(what, deadlineMs)))
+      stop = () => {
+        cancel()
+        signal?.removeEventListener('abort', abort)
+      }
     })
     try {
-      return await Promise.race([settled, late])
+      // The ending forgets what was cut off, too.
+      return await ending.race(Promise.race([promise, cut]))
     } finally {
-      cancel()
+      stop()
     }
   }
 }

@@ -97,15 +97,19 @@ export class StoreGateway {
 
   /** @param seen the turn after which to tell; absent: that at which it is first seen, since others of its shard change, too */
   watch(address: Address, onTurn: (sight: Sight) => void, seen?: number): () => void {
+    let isWatched = true
     const check = this.looker(async () => {
       const turns = seen
       const sight = await this.look(address)
       seen = sight?.turns ?? 0
-      if (sight && turns !== undefined && seen !== turns) onTurn(sight)
+      if (isWatched && sight && turns !== undefined && seen !== turns) onTurn(sight)
     })
     const stop = this.options.store.watch(this.shardOf(address), check)
     check()
-    return stop
+    return () => {
+      isWatched = false
+      stop()
+    }
   }
 
   reply(address: Address, id: MessageId): Promise<string | undefined> {

@@ -123,3 +123,15 @@ test('a run that is set aside while it is watched is not watched for ever', asyn
   expect(await follow({ storeOption: '' } as Session, run, terminal, { json: false, unattended: undefined }, new AbortController().signal)).toBe(3)
   expect(terminal.said.join('\n')).toContain('Run r cannot go on by itself: researcher/r~step-1 was set aside (quarantined): the process died 20 times.')
 })
+
+test('who leaves a run watches it no longer', async () => {
+  let returned = 0
+  const statuses = [pending]
+  const progress = {
+    next: () => (statuses.length > 0 ? Promise.resolve({ value: statuses.shift(), done: false }) : new Promise(() => {})),
+    return: () => (returned++, Promise.resolve({ value: undefined, done: true })),
+  }
+  const run = { id: 'r', progress: () => progress } as unknown as RunHandle
+  expect(await follow({ storeOption: '' } as Session, run, terminalThatSays('l'), { json: false, unattended: undefined }, new AbortController().signal)).toBe(3)
+  expect(returned).toBe(1)
+})

@@ -101,6 +101,38 @@ test('waitFor ends with a deadline, a failure or an end that it did not wait for
   await expect(system.actor(counter, 'done').waitFor(() => false)).rejects.toMatchObject({ code: 'ACTOR_ENDED' })
 })
 
+test('waitFor and output end with their signal, and nothing is listened to any more', async () => {
+  const { system } = await aWorld({ machines: [counter] })
+  const actor = system.actor(counter, 'a')
+  await actor.send({ type: 'add', by: 1 })
+  const { subscriptions } = system as unknown as { subscriptions: { turns: { listeners: Map<string, unknown> } } }
+  const { gateway } = actor as unknown as { gateway: { ending: { waiting: Set<unknown> } } }
+  const aborting = new AbortController()
+  const { signal } = aborting
+  let judged = 0
+  const waits = [actor.waitFor(() => (judged++, false), { signal }), actor.output({ signal, deadlineMs: 1_000 })].map((wait) => wait.then(() => 'fulfilled', (error: unknown) => error))
+  await expect.poll(() => judged).toBe(1)
+  aborting.abort(new Error('enough'))
+  expect(await Promise.all(waits)).toEqual([new Error('enough'), new Error('enough')])
+  expect([subscriptions.turns.listeners.size, gateway.ending.waiting.size]).toEqual([0, 0])
+  await actor.send({ type: 'add', by: 1 })
+  await expect(actor.waitFor(() => (judged++, true), { signal })).rejects.toThrow('enough')
+  expect(judged).toBe(1)
+  expect((await actor.waitFor(({ context }) => context.n === 2, { signal: new AbortController().signal })).context.n).toBe(2)
+  await expect(actor.waitFor(() => true, { signal: {} as AbortSignal })).rejects.toMatchObject({ code: 'CONFIG' })
+})
+
+test('what a deadline has cut off is not kept', async () => {
+  const world = await aWorld({ machines: [counter] })
+  const actor = world.system.actor(counter, 'a')
+  const { gateway } = actor as unknown as { gateway: { ending: { waiting: Set<unknown> } } }
+  const late = actor.waitFor(() => false, { deadlineMs: 100 })
+  late.catch(() => {})
+  await world.advance(100)
+  await expect(late).rejects.toMatchObject({ code: 'DEADLINE' })
+  expect(gateway.ending.waiting.size).toBe(0)
+})
+
 test('a throwing listener harms nobody', async () => {
   const logger = new RecordingLogger()
   const { system } = await aWorld({ machines: [counter], logger })

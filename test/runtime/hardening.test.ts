@@ -296,6 +296,28 @@ describe('a clean stop', () => {
   })
 })
 
+test('a listener in a client hears of nothing after it has unsubscribed, not even of what was being looked at', async () => {
+  const database = new MemoryDatabase()
+  const system = await createActorSystem({ store: new MemoryStore({ database }), machines: [counter], shards: 1 }).start()
+  await system.actor(counter, 'c').start()
+  const loads = held(new MemoryStore({ database }), 'load')
+  const client = await createClient({ store: loads.store, machines: [counter] })
+  let heard = 0
+  const { unsubscribe } = client.actor(counter, 'c').subscribe(() => heard++)
+  await ticks()
+  loads.go()
+  await ticks()
+  await system.actor(counter, 'c').send({ type: 'add', by: 1 })
+  await ticks()
+  expect(loads.waiting).toBe(1)
+  unsubscribe()
+  loads.go()
+  await ticks()
+  expect(heard).toBe(0)
+  await client.stop()
+  await system.stop()
+})
+
 describe('sends and starts of one process', () => {
   const needy = setup({ types: { input: {} as { n: number }, context: {} as { n: number; log: number[] }, events: {} as { type: 'note'; n: number } }, actions: { note: assign({ log: ({ context, event }) => [...context.log, event.n] }) } }).createMachine({
     id: 'needy',
