@@ -1,13 +1,15 @@
 // A service: runs are begun, watched, decided and read over HTTP, and outlive the process. Kill it with -9 and start it again: it goes
 // on. With two of them on one Redis, the second takes over when the first has gone. npm run example service [folder or redis://...]
+import type { Server } from 'node:http'
 import { serve } from '@hono/node-server'
-import { createMesh, defineAgent, defineRun, modelOf, type RunStatus } from 'holdfast'
+import { createMesh, defineAgent, defineRun, isHoldfastError, modelOf, type RunHandle, type RunStatus } from 'holdfast'
 import { lmdbStore } from 'holdfast/lmdb'
 import { offlineModel } from 'holdfast/offline'
 import { redisStore } from 'holdfast/redis'
-import { Hono } from 'hono'
-import { streamSSE } from 'hono/streaming'
+import { Hono, type Context } from 'hono'
+import { HTTPException } from 'hono/http-exception'
 import { z } from 'zod'
+import { answerError, bodyOf, closeConnections, endGently, ending, eventStream } from './http.js'
 
 const model = modelOf(offlineModel({ skills: { // or modelOf(anthropic(), 'claude-sonnet-5-5') from 'holdfast/anthropic'
   planner: ({ input }) => ({ steps: (input as { question: string }).question.split(' and ') }),
@@ -23,40 +25,38 @@ const answer = defineRun({
 
 const place = process.argv[2] ?? './data'
 const mesh = await createMesh({ store: place.startsWith('redis') ? redisStore(place) : lmdbStore(place), runs: [answer] }).start()
-const handle = (id: string) => mesh.handle(answer, id)
-const shown = ({ run, goal, state, steps, approval, decision, report, failure }: RunStatus) => ({ id: run, goal, state, steps: steps.map(({ task, state }) => ({ task, state })), asks: decision ? null : approval, decision, report, failure })
+const shown = ({ run, goal, state, steps, approval, decision, report, failure }: RunStatus) => ({ id: run, goal, state, steps: steps.map(({ task, state }) => ({ task, state })), asks: state === 'approvalPending' && !decision ? approval : null, decision, report, failure })
+const found = async (c: Context): Promise<{ readonly run: RunHandle; readonly status: RunStatus }> => {
+  const run = mesh.handle(answer, c.req.param('id')!)
+  const status = await run.status()
+  if (!status) throw new HTTPException(404, { message: 'There is no such run.' })
+  return { run, status }
+}
 
-const app = new Hono()
-app.onError((error, c) => c.json({ error: error.message }, 'code' in error && error.code === 'CONFIG' ? 400 : 503))
+const app = new Hono().onError(answerError).use(closeConnections)
 app.post('/runs', async (c) => { // the same key again is the same run
-  const { question } = await c.req.json<{ question: string }>()
+  const { question } = await bodyOf(c, z.object({ question: z.string() }))
   const id = c.req.header('idempotency-key')
-  const run = await mesh.run(answer, { goal: question, ...(id ? { id } : {}) })
+  const run = await mesh.run(answer, { goal: question, ...(id === undefined ? {} : { id }) })
   return c.json({ id: run.id }, 202)
 })
-app.get('/runs/:id', async (c) => {
-  const status = await handle(c.req.param('id')).status()
-  return status ? c.json(shown(status)) : c.json({ error: 'There is no such run.' }, 404)
+app.get('/runs/:id', async (c) => c.json(shown((await found(c)).status)))
+const eventOf = (status: RunStatus) => ({ id: `${status.state}.${status.steps.map(({ state }) => state[0]).join('')}`, event: status.state, data: JSON.stringify(shown(status)) })
+app.get('/runs/:id/events', async (c) => { // who comes back is told what is new to him
+  const { run, status } = await found(c)
+  const knowsTheEnd = ['done', 'failed'].includes(status.state) && c.req.header('last-event-id') === eventOf(status).id
+  return knowsTheEnd ? c.body(null, 204) : eventStream(c, run.progress(), eventOf) // an EventSource comes back after every end but a 204
 })
-app.get('/runs/:id/events', (c) => streamSSE(c, async (stream) => { // who comes back is told what is new to him
-  const seen = c.req.header('last-event-id')
-  for await (const status of handle(c.req.param('id')).progress()) {
-    if (stream.aborted) return
-    const event = { id: `${status.state}.${status.steps.map(({ state }) => state[0]).join('')}`, event: status.state, data: JSON.stringify(shown(status)) }
-    if (event.id !== seen) await stream.writeSSE(event)
-  }
-}))
-app.post('/runs/:id/decision', async (c) => {
-  const { approved, by, note } = await c.req.json<{ approved: boolean; by: string; note?: string }>()
-  return c.json(await handle(c.req.param('id'))[approved ? 'approve' : 'reject']({ by, ...(note ? { note } : {}) }))
+const decided = z.object({ approved: z.boolean(), by: z.string().trim().min(1).max(256), note: z.string().max(10_000).exactOptional(), digest: z.string().min(1).max(256) })
+app.post('/runs/:id/decision', async (c) => { // on what was shown, by its digest: what is asked for by now may be something else
+  const { approved, ...decision } = await bodyOf(c, decided)
+  const { run } = await found(c)
+  return c.json(await run[approved ? 'approve' : 'reject'](decision).catch((error: unknown) => {
+    throw isHoldfastError(error) && error.code === 'CONFIG' ? new HTTPException(409, { message: error.message }) : error
+  }))
 })
 app.get('/live', (c) => c.text('ok'))
-app.get('/ready', (c) => (mesh.system.role === 'owner' ? c.text('ready') : c.text('another process runs the agents', 503)))
+app.get('/ready', (c) => (!ending() && mesh.system.role === 'owner' ? c.text('ready') : c.text(ending() ? 'it ends' : 'another process runs the agents', 503)))
 
 const server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: Number(process.env['PORT'] ?? 8787) }, ({ port }) => console.log(`http://127.0.0.1:${port} is served by process ${process.pid}`))
-process.once('SIGTERM', async () => { // no new requests, then hand over
-  server.close()
-  if ('closeAllConnections' in server) server.closeAllConnections()
-  await mesh.stop()
-  process.exit(0)
-})
+endGently(server as Server, 5_000, () => mesh.stop())

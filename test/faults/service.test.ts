@@ -1,9 +1,13 @@
 /** examples/service as its users run it: requests come in while it is killed, restarted and handed over. */
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { request, type ClientRequest, type IncomingMessage } from 'node:http'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { Redis } from 'ioredis'
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { endExamples, startExample, type Example } from '../support/example.js'
 import { RedisServer } from '../support/redis-server.js'
 
@@ -48,7 +52,27 @@ class Clients {
       await sleep(50)
     }
   }
+  /** Resolves with the digest of what a person is asked, once it is asked. */
+  async asked(id: string): Promise<string> {
+    for (;;) {
+      const { body } = await this.ask(`/runs/${id}`)
+      if (body['asks']) return asked(body)
+      await sleep(50)
+    }
+  }
 }
+
+function asked(body: Record<string, unknown>): string {
+  return (body['asks'] as { digest: string }).digest
+}
+
+/** An answer as it comes, also one that a client should not try again. */
+async function answer(url: string, init?: RequestInit): Promise<{ readonly status: number; readonly error: unknown }> {
+  const response = await fetch(url, init)
+  return { status: response.status, error: ((await response.json()) as Record<string, unknown>)['error'] }
+}
+
+const post = (body: string, headers: Record<string, string> = {}): RequestInit => ({ method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body })
 
 describe.each(['LMDB', 'Redis'] as const)('on %s', (name) => {
   const place = (): string => (name === 'LMDB' ? join(folder, 'data') : redis.url)
@@ -74,7 +98,7 @@ describe.each(['LMDB', 'Redis'] as const)('on %s', (name) => {
       for (;;) {
         const { body } = await clients.ask(`/runs/${id}`)
         if (body['state'] === 'done') return body
-        if (body['asks']) expect(await clients.ask(`/runs/${id}/decision`, { approved: true, by: `ann-${i}` })).toMatchObject({ status: 200, body: { approved: true, by: `ann-${i}` } })
+        if (body['asks']) expect(await clients.ask(`/runs/${id}/decision`, { approved: true, by: `ann-${i}`, digest: asked(body) })).toMatchObject({ status: 200, body: { approved: true, by: `ann-${i}` } })
         await sleep(50)
       }
     })
@@ -106,7 +130,8 @@ test('who watches a run comes back after a kill and is told only what is new', a
       for (let end = text.indexOf('\n\n'); end !== -1; end = text.indexOf('\n\n')) {
         const fields = Object.fromEntries(text.slice(0, end).split('\n').map((line) => line.split(': ', 2) as [string, string]))
         text = text.slice(end + 2)
-        ids.push(fields['id']!)
+        if (fields['id'] === undefined) continue
+        ids.push(fields['id'])
         events.push(fields['event']!)
       }
       if (events.at(-1) === until) break
@@ -120,7 +145,7 @@ test('who watches a run comes back after a kill and is told only what is new', a
   clients.service = await start(join(folder, 'watched'))
   const after = watch('done', before.ids.at(-1))
   await sleep(300)
-  await clients.ask('/runs/w/decision', { approved: true, by: 'ann' })
+  await clients.ask('/runs/w/decision', { approved: true, by: 'ann', digest: asked((await clients.ask('/runs/w')).body) })
   expect((await after).events).not.toContain('approvalPending')
   expect((await after).events.at(-1)).toBe('done')
   process.kill(clients.service.pid, 'SIGTERM')
@@ -141,13 +166,157 @@ test('a second service stands by, and is ready when the first one has been told 
   expect(await first.ended).toBe(0)
   for (let i = 0; i < 200 && (await ready(second)) !== 200; i++) await sleep(50)
   expect(await ready(second)).toBe(200)
-  for (;;) {
-    const { body } = await clients.ask('/runs/handed-over')
-    if (body['asks']) break
-    await sleep(50)
-  }
-  await clients.ask('/runs/handed-over/decision', { approved: true, by: 'ann' })
+  await clients.ask('/runs/handed-over/decision', { approved: true, by: 'ann', digest: await clients.asked('handed-over') })
   expect((await clients.ask('/runs/handed-over')).body['decision']).toMatchObject({ by: 'ann' })
   process.kill(second.pid, 'SIGTERM')
   await second.ended
 }, 60_000)
+
+test('a decision is a plain yes or no of somebody on what was shown, or none at all', async () => {
+  const clients = new Clients(await start(join(folder, 'decided')))
+  const decision = `${clients.service.url}/runs/d/decision`
+  await clients.ask('/runs', { question: 'one and two' }, { 'idempotency-key': 'd' })
+  const digest = await clients.asked('d')
+  for (const [given, error] of [
+    [{ approved: 'false', by: 'eve', digest }, /^approved: .*boolean/],
+    [{ by: 'eve', digest }, /^approved: /],
+    [{ approved: 1, by: 'eve', digest }, /^approved: /],
+    [{ approved: true, digest }, /^by: /],
+    [{ approved: true, by: ' ', digest }, /^by: /],
+    [{ approved: true, by: 'eve' }, /^digest: /],
+    [{ approved: true, by: 'eve', digest: '' }, /^digest: /],
+    [{ approved: true, by: 'eve', digest, note: 5 }, /^note: /],
+    [{}, /^approved: .+; by: .+; digest: /],
+    [null, /^body: /],
+  ] as const) expect(await answer(decision, post(JSON.stringify(given))), JSON.stringify(given)).toEqual({ status: 400, error: expect.stringMatching(error) as string })
+  expect(await answer(decision, post('{"approved":'))).toEqual({ status: 400, error: 'The body is not JSON.' })
+  expect(await answer(decision, post(JSON.stringify({ approved: true, by: 'eve', digest: 'another' })))).toEqual({ status: 409, error: `Run d asks for a decision on ${digest}, not on another. Look at it again.` })
+  expect(await clients.asked('d')).toBe(digest)
+  expect(await clients.ask('/runs/d/decision', { approved: false, by: 'ann', note: 'not yet', digest })).toMatchObject({ status: 200, body: { approved: false, by: 'ann', note: 'not yet', digest } })
+  // The first one stands, and who decides the same again is told so.
+  expect(await clients.ask('/runs/d/decision', { approved: true, by: 'bob', digest })).toMatchObject({ status: 200, body: { approved: false, by: 'ann' } })
+  expect(await answer(decision, post(JSON.stringify({ approved: true, by: 'eve', digest: 'another' })))).toEqual({ status: 409, error: 'Run d does not wait for a decision: it is failed.' })
+  expect((await clients.ask('/runs/d')).body).toMatchObject({ state: 'failed', asks: null, decision: { by: 'ann' } })
+  expect(await answer(`${clients.service.url}/runs/nobody/decision`, post(JSON.stringify({ approved: true, by: 'ann', digest })))).toEqual({ status: 404, error: 'There is no such run.' })
+}, 60_000)
+
+test('what a client did wrong he is told as his own, and not to try again', async () => {
+  const { url } = await start(join(folder, 'wrong'))
+  const runs = `${url}/runs`
+  const question = JSON.stringify({ question: 'one and two' })
+  expect((await fetch(runs, post(question, { 'idempotency-key': 'k' }))).status).toBe(202)
+  expect((await fetch(runs, post(question, { 'idempotency-key': 'k' }))).status).toBe(202)
+  expect(await answer(runs, post(JSON.stringify({ question: 'another' }), { 'idempotency-key': 'k' }))).toMatchObject({ status: 409, error: expect.stringContaining('already started with other input') as string })
+  for (const body of ['', '{', 'null', '[]', '"one"', '{}', '{"question":5}', '{"question":""}', '{"question":" "}']) {
+    const { status, error } = await answer(runs, post(body))
+    expect({ body, status, error }).toEqual({ body, status: 400, error: expect.stringMatching(/./) as string })
+  }
+  for (const key of ['a b', '', 'x'.repeat(257)]) expect((await answer(runs, post(question, { 'idempotency-key': key }))).status, key).toBe(400)
+  for (const path of ['/a%20b', '/a%20b/events']) expect((await answer(`${runs}${path}`)).status, path).toBe(400)
+  for (const path of ['/nobody', '/nobody/events']) expect(await answer(`${runs}${path}`), path).toEqual({ status: 404, error: 'There is no such run.' })
+}, 60_000)
+
+test('what nobody can answer now is to be tried again', async () => {
+  const broken = await RedisServer.start()
+  const { url } = await start(broken.url)
+  await broken.kill()
+  expect(await answer(`${url}/runs/r`)).toEqual({ status: 503, error: expect.stringMatching(/./) as string })
+  await broken.stop()
+}, 60_000)
+
+test('who watches hears that it is alive, and is sent away for good when he knows the end', async () => {
+  const clients = new Clients(await start(join(folder, 'alive')))
+  await clients.ask('/runs', { question: 'one and two' }, { 'idempotency-key': 'a' })
+  const digest = await clients.asked('a')
+  const events = (lastEventId?: string): Promise<Response> => fetch(`${clients.service.url}/runs/a/events`, { signal: AbortSignal.timeout(25_000), headers: lastEventId === undefined ? {} : { 'last-event-id': lastEventId } })
+  let heard = ''
+  for await (const text of (await events()).body!.pipeThrough(new TextDecoderStream())) {
+    heard += text
+    if (/^:/m.test(heard)) break
+  }
+  expect(heard).toMatch(/^event: approvalPending\n[^]*\n\n: still here\n\n$/)
+  await clients.ask('/runs/a/decision', { approved: true, by: 'ann', digest })
+  const all = await (await events('approvalPending.dd')).text()
+  const last = /^id: (.*)$/m.exec(all.slice(all.lastIndexOf('event: ')))![1]!
+  expect(last).toBe('done.dd')
+  const again = await events(last)
+  expect([again.status, await again.text()]).toEqual([204, ''])
+  // Who knows less is told the rest.
+  expect(await (await events('working.dp')).text()).toMatch(/^event: done\n[^]*^id: done\.dd\n\n$/m)
+}, 60_000)
+
+test('of those who have gone away a service that stands by watches nothing any more', async () => {
+  await start(redis.url)
+  const clients = new Clients(await start(redis.url))
+  await clients.ask('/runs', { question: 'one and two' }, { 'idempotency-key': 'left' })
+  await clients.asked('left')
+  const connection = new Redis(redis.url)
+  onTestFinished(() => connection.disconnect())
+  const watched = async (): Promise<number> => ((await connection.call('pubsub', 'channels')) as string[]).length
+  await expect.poll(watched, { timeout: 10_000 }).toBe(0)
+  const aborting = new AbortController()
+  for (let i = 0; i < 3; i++) {
+    const response = await fetch(`${clients.service.url}/runs/left/events`, { signal: aborting.signal })
+    expect((await response.body!.getReader().read()).done).toBe(false)
+  }
+  await expect.poll(watched).toBe(1)
+  aborting.abort()
+  await expect.poll(watched, { timeout: 5_000 }).toBe(0)
+}, 60_000)
+
+describe('at SIGTERM', () => {
+  /** Resolves when the service has its head; the body is still to come. */
+  async function begun({ url }: Service, id: string): Promise<ClientRequest> {
+    const slow = request(`${url}/runs`, { method: 'POST', agent: false, headers: { 'content-type': 'application/json', 'idempotency-key': id, expect: '100-continue' } })
+    slow.flushHeaders()
+    await once(slow, 'continue')
+    slow.write('{"question":')
+    return slow
+  }
+
+  test('what is under way ends well, streams end, it is not ready, and nobody is let in', async () => {
+    const place = join(folder, 'ending')
+    const clients = new Clients(await start(place))
+    const { service } = clients
+    await clients.ask('/runs', { question: 'one and two' }, { 'idempotency-key': 'e' })
+    await clients.asked('e')
+    const stream = await fetch(`${service.url}/runs/e/events`)
+    const told = stream.text().then((text) => text, (error: Error) => error)
+    const slow = await begun(service, 'slow')
+    const answered = once(slow, 'response').then(([response]) => (response as IncomingMessage).statusCode, (error: Error) => error)
+    // Its probe comes on a connection that was open before.
+    const probe = connect(Number(new URL(service.url).port), '127.0.0.1')
+    let probed = ''
+    probe.on('error', () => {}).on('data', (data) => (probed += data.toString()))
+    const probeEnds = once(probe, 'close')
+    probe.write('GET /ready HTTP/1.1\r\nHost: service\r\n')
+    await fetch(`${service.url}/live`)
+
+    process.kill(service.pid, 'SIGTERM')
+    const at = performance.now()
+    expect(await told).toMatch(/^event: approvalPending\n/)
+    await expect.poll(() => fetch(`${service.url}/live`).then(() => 'let in', () => 'refused')).toBe('refused')
+    probe.write('\r\n')
+    await probeEnds
+    expect(probed).toMatch(/^HTTP\/1\.1 503 /)
+    slow.end('"one and two"}')
+    expect(await answered).toBe(202)
+    expect(await service.ended).toBe(0)
+    expect(performance.now() - at).toBeLessThan(4_500)
+    clients.service = await start(place)
+    expect(await clients.ask('/runs/slow')).toMatchObject({ status: 200 })
+    expect(await clients.ask('/runs/e')).toMatchObject({ body: { state: 'approvalPending' } })
+  }, 60_000)
+
+  test('who never ends his request is waited for no longer than five seconds', async () => {
+    const service = await start(join(folder, 'never'))
+    const slow = await begun(service, 'never')
+    const cut = once(slow, 'response').catch((error: { code: string }) => error.code)
+    process.kill(service.pid, 'SIGTERM')
+    const at = performance.now()
+    expect(await service.ended).toBe(0)
+    expect(await cut).toBe('ECONNRESET')
+    expect(performance.now() - at).toBeGreaterThan(4_000)
+    expect(performance.now() - at).toBeLessThan(10_000)
+  }, 60_000)
+})
