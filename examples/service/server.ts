@@ -1,5 +1,5 @@
 // A service: runs are begun, watched, decided and read over HTTP, and outlive the process. Kill it with -9 and start it again: it goes
-// on. With two of them on one Redis, the second takes over when the first has gone. npm run example service [folder or redis://...]
+// on. Start as many as you like on one Redis: they share the agents, and each answers for all. npm run example service [folder or redis://...]
 import type { Server } from 'node:http'
 import { serve } from '@hono/node-server'
 import { createMesh, defineAgent, defineRun, isHoldfastError, modelOf, type RunHandle, type RunStatus } from 'holdfast'
@@ -56,7 +56,7 @@ app.post('/runs/:id/decision', async (c) => { // on what was shown, by its diges
   }))
 })
 app.get('/live', (c) => c.text('ok'))
-app.get('/ready', (c) => (!ending() && mesh.system.role === 'owner' ? c.text('ready') : c.text(ending() ? 'it ends' : 'another process runs the agents', 503)))
+app.get('/ready', async (c) => (ending() ? c.text('it ends', 503) : await mesh.system.halted() ? c.text('halted: see holdfast doctor', 503) : c.text('ready')))
 
 const server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: Number(process.env['PORT'] ?? 8787) }, ({ port }) => console.log(`http://127.0.0.1:${port} is served by process ${process.pid}`))
 endGently(server as Server, 5_000, () => mesh.stop())

@@ -152,22 +152,18 @@ test('who watches a run comes back after a kill and is told only what is new', a
   await clients.service.ended
 }, 60_000)
 
-test('a second service stands by, and is ready when the first one has been told to end', async () => {
-  const first = await start(redis.url)
-  const ready = async ({ url }: Service): Promise<number> => (await fetch(`${url}/ready`)).status
-  expect(await ready(first)).toBe(200)
-  const second = await start(redis.url)
-  expect(await ready(second)).toBe(503)
-  expect((await fetch(`${second.url}/live`)).status).toBe(200)
-  // What the one that stands by is asked is done by the other.
+test('two services share the agents of one Redis, each answers for all, and one goes on when the other has been told to end', async () => {
+  const [first, second] = [await start(redis.url), await start(redis.url)]
+  for (const { url } of [first, second]) expect((await fetch(`${url}/ready`)).status).toBe(200)
   const clients = new Clients(second)
-  await clients.ask('/runs', { question: 'here and there' }, { 'idempotency-key': 'handed-over' })
+  const runs = Array.from({ length: 8 }, (_, i) => `shared-${i}`)
+  for (const run of runs) await clients.ask('/runs', { question: 'here and there' }, { 'idempotency-key': run })
+  const elsewhere = new Clients(first)
+  for (const run of runs.slice(0, 4)) await elsewhere.ask(`/runs/${run}/decision`, { approved: true, by: 'ann', digest: await elsewhere.asked(run) })
   process.kill(first.pid, 'SIGTERM')
   expect(await first.ended).toBe(0)
-  for (let i = 0; i < 200 && (await ready(second)) !== 200; i++) await sleep(50)
-  expect(await ready(second)).toBe(200)
-  await clients.ask('/runs/handed-over/decision', { approved: true, by: 'ann', digest: await clients.asked('handed-over') })
-  expect((await clients.ask('/runs/handed-over')).body['decision']).toMatchObject({ by: 'ann' })
+  for (const run of runs.slice(4)) await clients.ask(`/runs/${run}/decision`, { approved: true, by: 'ann', digest: await clients.asked(run) })
+  for (const run of runs) expect((await clients.ask(`/runs/${run}`)).body['decision']).toMatchObject({ by: 'ann' })
   process.kill(second.pid, 'SIGTERM')
   await second.ended
 }, 60_000)
@@ -245,18 +241,19 @@ test('who watches hears that it is alive, and is sent away for good when he know
   expect(await (await events('working.dp')).text()).toMatch(/^event: done\n[^]*^id: done\.dd\n\n$/m)
 }, 60_000)
 
-test('of those who have gone away a service that stands by watches nothing any more', async () => {
-  await start(redis.url)
-  const clients = new Clients(await start(redis.url))
+test('of those who have gone away nobody watches anything any more, whoever runs the agents', async () => {
+  const services = [await start(redis.url), await start(redis.url)]
+  const clients = new Clients(services[0]!)
   await clients.ask('/runs', { question: 'one and two' }, { 'idempotency-key': 'left' })
   await clients.asked('left')
   const connection = new Redis(redis.url)
   onTestFinished(() => connection.disconnect())
-  const watched = async (): Promise<number> => ((await connection.call('pubsub', 'channels')) as string[]).length
+  // Each service hears who comes and goes; of a shard only who does not run it.
+  const watched = async (): Promise<number> => ((await connection.call('pubsub', 'channels')) as string[]).filter((channel) => /:\d+\}:changed$/.test(channel)).length
   await expect.poll(watched, { timeout: 10_000 }).toBe(0)
   const aborting = new AbortController()
-  for (let i = 0; i < 3; i++) {
-    const response = await fetch(`${clients.service.url}/runs/left/events`, { signal: aborting.signal })
+  for (const { url } of [...services, ...services]) {
+    const response = await fetch(`${url}/runs/left/events`, { signal: aborting.signal })
     expect((await response.body!.getReader().read()).done).toBe(false)
   }
   await expect.poll(watched).toBe(1)
