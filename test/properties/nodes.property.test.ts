@@ -196,7 +196,7 @@ async function run(seed: number): Promise<Told> {
   return { trace: trace.digest('hex'), accepted: sent.filter(({ outcome }) => outcome === 'accepted').length, joined: fleet.nodes.length }
 }
 
-const seeds = extent(60, 2_000)
+const seeds = extent(400, 4_000)
 
 test(`${seeds} fleets lose, double and overtake nothing, whatever becomes of their nodes (seeds ${firstSeed} to ${firstSeed + seeds - 1})`, async () => {
   let accepted = 0
