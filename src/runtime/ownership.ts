@@ -4,10 +4,10 @@
  *
  * O1  A shard is claimed from another node only if that node released it, or is dead by M1. Should two nodes see it
  *     otherwise, the epoch in every commit decides (I2): at worst a shard moves once more than it must.
+ * O2  Between two looks at the nodes nothing has to happen for actors to go on: their owner works until it has handed over.
  * O3  A store that went back in time (a failover to a replica that lacked something, an older backup, a flush) halts the
  *     namespace: nobody runs a shard, and so no effect, until somebody has accepted what is there (I11). This node notices it
  *     by its own counter, which every look moves on, and by the numbers of commits that it knows of.
- * O2  Between two looks at the nodes nothing has to happen for actors to go on: their owner works until it has handed over.
  */
 import type { RuntimeContext } from './context.js'
 import { forgottenLeases, Members } from './members.js'

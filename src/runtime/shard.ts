@@ -158,7 +158,8 @@ export class Shard {
     this.appendAll(this.queue.clear())
     // What a commit asked for may append.
     do {
-      await Promise.all([this.lanes.idle(), this.appender.soFar()])
+      // A reset under way may yet bring another lease.
+      await Promise.all([this.lanes.idle(), this.appender.soFar(), this.resets])
       await new Promise<void>((resolve) => this.context.clock.soon(resolve))
     } while (this.isStopping && !this.lanes.isIdle)
     this.stopEffects()
