@@ -41,6 +41,7 @@ export class Ownership {
   private readonly events: OwnershipEvents
   private readonly members: Members
   private placement: readonly string[] = []
+  private placedFor = ''
   private haltedFor: string | undefined
   /** The own counter as last seen, and numbers of commits that are known to have stood, by shard. */
   private lastBeat = 0
@@ -56,6 +57,8 @@ export class Ownership {
   private readonly holders = new Map<number, Holder>()
   private readonly watches = new Map<number, () => void>()
   private readonly waits = new Map<number, () => void>()
+  /** To be asked for once more, because their owners have written or released since. */
+  private readonly again = new Set<number>()
   private looking: Promise<void> | undefined
   private looksAgain = false
   private renewedAt: number
@@ -77,9 +80,14 @@ export class Ownership {
   /** Resolves when every shard that falls to this node is its, or its owner has shown that it lives. */
   async start(): Promise<void> {
     this.unwatchNodes = this.context.store.watch('nodes', () => this.lookSoon())
-    await this.look()
-    this.beat()
-    await Promise.all(this.claims.values())
+    try {
+      await this.look()
+      this.beat()
+      await Promise.all(this.claims.values())
+    } catch (error) {
+      await this.leave()
+      throw error
+    }
     while (!this.isOver && !this.isSettled) await new Promise<void>((resolve) => this.onLooked.push(resolve))
   }
 
@@ -95,10 +103,28 @@ export class Ownership {
   async stop(): Promise<void> {
     this.presence = 'leaving'
     await this.look().catch((error: unknown) => this.warn(error, 'the other nodes could not be told that this one leaves'))
+    await this.letGo()
+    // What could not be let go of is tried again with each look.
+    while (!this.isOver && this.shards.size + this.claims.size + this.loose.size > 0) {
+      await new Promise<void>((resolve) => this.onLooked.push(resolve))
+      await this.letGo()
+    }
+    await this.depart()
+  }
+
+  /** After a start that failed: what can be let go of is, and nothing is waited for. */
+  private async leave(): Promise<void> {
+    this.presence = 'leaving'
+    await this.letGo()
+    await this.depart()
+  }
+
+  private async letGo(): Promise<void> {
     await Promise.allSettled(this.claims.values())
     await Promise.all([...this.shards.values()].map((shard) => this.handOver(shard)))
-    // What could not be let go of is tried again with each look.
-    while (!this.isOver && this.loose.size > 0) await new Promise<void>((resolve) => this.onLooked.push(resolve))
+  }
+
+  private async depart(): Promise<void> {
     this.end()
     await this.context.store.beat(this.node, 'gone', []).catch(() => {})
   }
@@ -223,7 +249,7 @@ export class Ownership {
   // ── Claiming and handing over ──
 
   private arrange(): void {
-    this.placement = this.haltedFor === undefined ? placementOf(this.members.sharing(this.presence === 'leaving'), this.context.shards) : []
+    this.place(this.haltedFor === undefined ? this.members.sharing(this.presence !== 'here') : [])
     for (let number = 0; number < this.context.shards; number++) {
       const shard = this.shards.get(number)
       if (!this.isMine(number)) {
@@ -234,18 +260,37 @@ export class Ownership {
     }
   }
 
+  /** Anew only if the nodes are others. */
+  private place(nodes: readonly string[]): void {
+    const names = nodes.join(' ')
+    if (names === this.placedFor) return
+    this.placedFor = names
+    this.placement = placementOf(nodes, this.context.shards)
+  }
+
   private isMine(number: number): boolean {
-    return this.haltedFor === undefined && this.placement[number] === this.node.id
+    return this.presence === 'here' && this.haltedFor === undefined && this.placement[number] === this.node.id
   }
 
   private claimSoon(number: number): void {
-    if (this.isOver || this.claims.has(number) || this.waits.has(number) || this.shards.has(number)) return
+    if (this.isOver || this.shards.has(number)) return
+    if (this.claims.has(number) || this.waits.has(number)) {
+      // It may have been released since it was asked for.
+      this.again.add(number)
+      return
+    }
     const claim = this.claim(number).finally(() => {
       this.claims.delete(number)
+      this.claimAgain(number)
       if (!this.isOver && this.claims.size === 0) this.looked()
     })
     this.claims.set(number, claim)
     claim.catch((error: unknown) => this.warn(error, 'a shard could not be claimed; trying again', number))
+  }
+
+  private claimAgain(number: number): void {
+    if (this.waits.has(number) || !this.again.delete(number)) return
+    if (this.isMine(number) || this.loose.has(number)) this.claimSoon(number)
   }
 
   private async claim(number: number): Promise<void> {
@@ -273,7 +318,7 @@ export class Ownership {
     try {
       await shard.start(state)
     } catch (error) {
-      shard.abandon()
+      shard.giveUp(error as Error)
       this.drop(shard)
       await this.release(lease)
       throw error
@@ -302,12 +347,16 @@ export class Ownership {
     // Its owner writes, and each write is told.
     this.waits.set(
       number,
-      this.context.clock.after(claimMsMin, () => this.waits.delete(number)),
+      this.context.clock.after(claimMsMin, () => {
+        this.waits.delete(number)
+        this.claimAgain(number)
+      }),
     )
   }
 
   private unwatch(number: number): void {
     this.holders.delete(number)
+    this.again.delete(number)
     this.waits.get(number)?.()
     this.waits.delete(number)
     this.watches.get(number)?.()
@@ -331,12 +380,17 @@ export class Ownership {
   private async handOverNow(shard: Shard): Promise<void> {
     const lease = await shard.stop()
     if (lease) await this.release(lease).finally(() => this.drop(shard))
-    else this.drop(shard)
+    else {
+      this.loose.add(shard.number)
+      this.drop(shard)
+    }
     if (lease) this.context.logger.info({ shard: shard.number, node: this.node.id }, 'this node has handed over the shard')
   }
 
   private lost(shard: Shard, why: string): void {
     this.context.logger.error({ shard: shard.number, node: this.node.id }, `a shard was lost: ${why}`)
+    // Unless it was lost over a claim of this node's own.
+    this.loose.add(shard.number)
     this.drop(shard)
   }
 

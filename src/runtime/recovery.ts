@@ -14,20 +14,22 @@ const pageMax = 256
 /** An effect that has run this long without killing the process is suspected no more, ms. */
 export const effectSurvivedMs = 10_000
 
-export async function recover(shard: Shard, context: RuntimeContext, recovery: Recovery): Promise<void> {
+/** @param isPast whether the shard has been handed over meanwhile: then nothing more is begun */
+export async function recover(shard: Shard, context: RuntimeContext, recovery: Recovery, isPast: () => boolean): Promise<void> {
   shard.suspects.restore(recovery.suspects)
   for (const entry of recovery.outbox) shard.relay.push(entry)
-  await runActionsAgain(shard, recovery.actions)
-  await startEffectsAgain(shard, context, recovery.effects)
+  await runActionsAgain(shard, recovery.actions, isPast)
+  if (!isPast()) await startEffectsAgain(shard, context, recovery.effects, isPast)
   const total = recovery.actions.length + recovery.effects.length
   if (total > 0) context.logger.info({ shard: shard.number, actions: recovery.actions.length, effects: recovery.effects.length }, 'recovered what the last owner left')
 }
 
-async function runActionsAgain(shard: Shard, actions: Recovery['actions']): Promise<void> {
+async function runActionsAgain(shard: Shard, actions: Recovery['actions'], isPast: () => boolean): Promise<void> {
   const { suspects } = shard
   for (const [id, text] of inOrder(actions)) {
     const address = (JSON.parse(text) as StoredAction).address as Address
     await shard.residents.load([address])
+    if (isPast()) return
     const resident = shard.residents.get(address)!
     // A blocked actor's actions wait in the store for whoever can run it.
     if (resident.blocked) continue
@@ -40,7 +42,7 @@ async function runActionsAgain(shard: Shard, actions: Recovery['actions']): Prom
         continue
       }
       suspects.count(batch, suspect)
-      if (!(await shard.submit(batch))) return
+      if (!(await shard.submit(batch)) || isPast()) return
     }
     if (resident.record) shard.acts.again(resident.record, id, text)
     else shard.confirm(id)
@@ -48,21 +50,22 @@ async function runActionsAgain(shard: Shard, actions: Recovery['actions']): Prom
   }
 }
 
-async function startEffectsAgain(shard: Shard, context: RuntimeContext, effects: Recovery['effects']): Promise<void> {
+async function startEffectsAgain(shard: Shard, context: RuntimeContext, effects: Recovery['effects'], isPast: () => boolean): Promise<void> {
   // What was under way when the process died more than once is started alone, the rest page by page.
   const twice = ([id]: readonly [string, string]): boolean => shard.suspects.attemptsAt(`e${id}`) > 0
   const pages: (readonly (readonly [string, string])[])[] = effects.filter(twice).map((effect) => [effect])
   const rest = effects.filter((effect) => !twice(effect))
   for (let i = 0; i < rest.length; i += pageMax) pages.push(rest.slice(i, i + pageMax))
-  for (const page of pages) if (!(await startPage(shard, context, page))) return
+  for (const page of pages) if (!(await startPage(shard, context, page, isPast))) return
   // Also of effects that have ended since: their counts would stand for ever.
   if (shard.suspects.hasEffects) shard.clearEffectSuspectsAfter(effectSurvivedMs)
 }
 
-async function startPage(shard: Shard, context: RuntimeContext, page: readonly (readonly [string, string])[]): Promise<boolean> {
+async function startPage(shard: Shard, context: RuntimeContext, page: readonly (readonly [string, string])[], isPast: () => boolean): Promise<boolean> {
   const { suspects } = shard
   const stored = page.map(([id, text]) => ({ id, effect: JSON.parse(text) as StoredEffect }))
   await shard.residents.load([...new Set(stored.map(({ effect }) => effect.address))])
+  if (isPast()) return false
   const batch = shard.newBatch()
   const starts: (() => void)[] = []
   for (const { id, effect } of stored) {
@@ -86,7 +89,7 @@ async function startPage(shard: Shard, context: RuntimeContext, page: readonly (
     starts.push(() => context.effects.start(record, cell, attempt))
   }
   if (batch.isEmpty) return true
-  if (!(await shard.submit(batch))) return false
+  if (!(await shard.submit(batch)) || isPast()) return false
   for (const start of starts) start()
   return true
 }

@@ -97,24 +97,27 @@ export class RoutedGateway implements Gateway {
   watch(address: Address, onTurn: (sight: Sight) => void): () => void {
     let seen: number | undefined
     let moves = -1
-    const tell = (sight: Sight): void => {
-      seen = sight.turns
-      onTurn(sight)
-    }
     return this.follow(address, (shard) => {
       const move = ++moves
+      const tell = (sight: Sight): void => {
+        // What was asked before the actor moved may be answered after it.
+        if (move !== moves) return
+        seen = sight.turns
+        onTurn(sight)
+      }
       if (!shard) return this.store.watch(address, tell, move > 0 ? (seen ?? -1) : undefined)
       const stop = this.options.subscriptions.onTurn(address, tell)
+      if (move === 0) return stop
       const before = seen
-      if (move > 0) {
-        void this.look(address).then(
-          (sight) => {
-            if (sight && move === moves && seen === before && sight.turns !== seen) tell(sight)
-          },
-          () => {},
-        )
+      const look = this.store.again(async (isOver) => {
+        const sight = await this.look(address)
+        if (!isOver() && sight && seen === before && sight.turns !== seen) tell(sight)
+      })
+      look.now()
+      return () => {
+        look.stop()
+        stop()
       }
-      return stop
     })
   }
 
@@ -126,8 +129,15 @@ export class RoutedGateway implements Gateway {
     return this.follow(address, (shard) => {
       if (!shard) return this.store.onReply(address, id, listener)
       const stop = this.options.subscriptions.onReply(id, listener)
-      this.store.reply(address, id).then((text) => text !== undefined && listener(text), () => {})
-      return stop
+      const look = this.store.again(async (isOver) => {
+        const text = await this.store.reply(address, id)
+        if (text !== undefined && !isOver()) listener(text)
+      })
+      look.now()
+      return () => {
+        look.stop()
+        stop()
+      }
     })
   }
 

@@ -70,6 +70,8 @@ export class Shard {
   private readonly appender: Appender
   private readonly events: ShardEvents
   private lease: Lease
+  /** The answer to a claim was lost: the store may know of a later lease. */
+  private isLeaseUnsure = false
   private lanes: Lanes
   private readonly queue = new InputQueue()
   /** The last entry of the log that this process knows of. */
@@ -130,7 +132,7 @@ export class Shard {
     this.suspects.waiting(this.timers.dueTimes(), this.clock.now(), this.context.options)
     const recovery = await this.context.store.recover(this.number)
     if (this.isPast(round)) return
-    await recover(this, this.context, recovery)
+    await recover(this, this.context, recovery, () => this.isPast(round))
     if (this.isPast(round)) return
     this.state = 'running'
     for (const address of recovery.parked) {
@@ -149,7 +151,7 @@ export class Shard {
    * Finishes what is under way and stops effects; their outcomes are for the next owner. What this process sends from now
    * on is appended for it.
    *
-   * @returns the lease to let go of; undefined if it is lost
+   * @returns the lease to let go of; undefined if it is lost, or not known for sure
    */
   async stop(): Promise<Lease | undefined> {
     if (this.state === 'stopped') return undefined
@@ -168,7 +170,7 @@ export class Shard {
     if (this.isStopping && this.lanes.alive && (this.confirmed.length > 0 || this.relay.hasDelivered)) await this.submit(this.newBatch())
     if (!this.isStopping) return undefined
     this.abandon()
-    return this.lease
+    return this.isLeaseUnsure ? undefined : this.lease
   }
 
   private get isStopping(): boolean {
@@ -223,8 +225,11 @@ export class Shard {
   async renew(): Promise<void> {
     if (this.state === 'stopped') return
     const { store } = this.context
+    const { lease } = this
     const { acknowledged } = this.lanes
-    const number = await store.renew(this.lease)
+    const number = await store.renew(lease)
+    // It has begun again meanwhile, or is about to: that will tell.
+    if (lease !== this.lease || this.state === 'resetting') return
     if (number === undefined) {
       // What is on its way is told apart by what the store says of it.
       while (this.lanes.alive && !this.lanes.isIdle) await this.lanes.idle()
@@ -583,7 +588,9 @@ export class Shard {
     if (this.lanes.alive) await this.lanes.idle()
     while (!this.isPast(round)) {
       try {
+        this.isLeaseUnsure = true
         const claim = await this.context.store.claim(this.number, this.node)
+        this.isLeaseUnsure = false
         if (this.isPast(round)) {
           if ('heldBy' in claim) return
           this.lease = claim.lease
@@ -666,7 +673,8 @@ export class Shard {
     const recovery = await this.context.store.recover(this.number)
     const isItsOwn = ([id]: readonly [string, unknown]): boolean => id.startsWith(`${address}@`)
     this.suspects.clearMatching((id) => id.includes(`${address}@`))
-    await recover(this, this.context, { ...recovery, suspects: [], outbox: [], actions: recovery.actions.filter(isItsOwn), effects: recovery.effects.filter(isItsOwn) })
+    const own = { ...recovery, suspects: [], outbox: [], actions: recovery.actions.filter(isItsOwn), effects: recovery.effects.filter(isItsOwn) }
+    await recover(this, this.context, own, () => this.state !== 'running')
     await this.loadTimers()
     await this.unpark(address)
     // Until it stands: whoever asked may stop the process next.

@@ -25,6 +25,9 @@ export interface StoreGatewayOptions extends RecordHost {
   readonly backlogMax: number
 }
 
+const retryMs = 100
+const retryMsMax = 5_000
+
 export class StoreGateway {
   readonly limits: JsonLimits
   readonly ids: IdSource
@@ -97,19 +100,13 @@ export class StoreGateway {
 
   /** @param seen the turn after which to tell; absent: that at which it is first seen, since others of its shard change, too */
   watch(address: Address, onTurn: (sight: Sight) => void, seen?: number): () => void {
-    let isWatched = true
-    const check = this.looker(async () => {
+    return this.looker(this.shardOf(address), async (isOver) => {
       const turns = seen
       const sight = await this.look(address)
+      if (isOver()) return
       seen = sight?.turns ?? 0
-      if (isWatched && sight && turns !== undefined && seen !== turns) onTurn(sight)
+      if (sight && turns !== undefined && seen !== turns) onTurn(sight)
     })
-    const stop = this.options.store.watch(this.shardOf(address), check)
-    check()
-    return () => {
-      isWatched = false
-      stop()
-    }
   }
 
   reply(address: Address, id: MessageId): Promise<string | undefined> {
@@ -117,37 +114,61 @@ export class StoreGateway {
   }
 
   onReply(address: Address, id: MessageId, listener: (text: string) => void): () => void {
-    const check = this.looker(async () => {
+    // The first look finds an answer to an earlier sending of the same id.
+    return this.looker(this.shardOf(address), async (isOver) => {
       const text = await this.reply(address, id)
-      if (text !== undefined) listener(text)
+      if (text !== undefined && !isOver()) listener(text)
     })
-    const stop = this.options.store.watch(this.shardOf(address), check)
-    // An answer to an earlier sending of the same id is there already.
-    check()
-    return stop
   }
 
-  /** Looks once at a time, and once more if something changed meanwhile. */
-  private looker(look: () => Promise<void>): () => void {
+  /** Looks now, after changes of the shard, and again where a look has failed; once at a time. */
+  private looker(shard: number, look: (isOver: () => boolean) => Promise<void>): () => void {
+    const { store } = this.options
+    const retry = this.again(look)
+    const stop = store.watch(shard, retry.now)
+    retry.now()
+    return () => {
+      retry.stop()
+      stop()
+    }
+  }
+
+  /** A look that is repeated until it succeeds or is stopped. Asked for while it is under way, it is done once more. */
+  again(look: (isOver: () => boolean) => Promise<void>): { now(): void; stop(): void } {
+    const { clock, logger } = this.options
     let busy = false
-    let again = false
-    const run = (): void => {
-      if (busy) {
-        again = true
-        return
-      }
+    let more = false
+    let over = false
+    let failures = 0
+    let cancel = (): void => {}
+    const now = (): void => {
+      cancel()
+      if (busy) more = true
+      if (busy || over) return
       busy = true
-      look()
-        .catch((error: unknown) => this.options.logger.warn({ error: (error as Error).message }, 'looking at an actor failed'))
+      look(() => over)
+        .then(
+          () => (failures = 0),
+          (error: unknown) => {
+            if (over || this.stopped) return
+            logger.warn({ error: (error as Error).message }, 'looking at an actor failed; trying again')
+            cancel = clock.after(Math.min(retryMs * 2 ** failures++, retryMsMax), now)
+          },
+        )
         .finally(() => {
           busy = false
-          if (again) {
-            again = false
-            run()
-          }
+          if (!more) return
+          more = false
+          now()
         })
     }
-    return run
+    return {
+      now,
+      stop: () => {
+        over = true
+        cancel()
+      },
+    }
   }
 
   private shardOf(address: Address): number {

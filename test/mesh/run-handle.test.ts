@@ -17,8 +17,8 @@ function definition() {
 /** How many listen to turns, and how many wait for an end, in the process. */
 function listening(mesh: Mesh, run: RunHandle): { readonly turns: number; readonly waiting: number } {
   const { subscriptions } = mesh.system as unknown as { subscriptions: { turns: { listeners: Map<string, Set<unknown>> } } }
-  const { actor } = run as unknown as { actor: { address: string; gateway: { ending(address: string): { waiting: Set<unknown> } } } }
-  return { turns: [...subscriptions.turns.listeners.values()].reduce((sum, { size }) => sum + size, 0), waiting: actor.gateway.ending(actor.address).waiting.size }
+  const { actor } = run as unknown as { actor: { address: string; gateway: { ending: { waiting: Set<unknown> } } } }
+  return { turns: [...subscriptions.turns.listeners.values()].reduce((sum, { size }) => sum + size, 0), waiting: actor.gateway.ending.waiting.size }
 }
 
 const nobody = { turns: 0, waiting: 0 }

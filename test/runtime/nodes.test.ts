@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { assign, fromPromise, setup } from 'xstate'
 import { MemoryStore } from '../../src/adapters/memory/index.js'
 import { append, createClient, reply, type ReplyToken } from '../../src/index.js'
+import { placementOf } from '../../src/runtime/placement.js'
 import { Fleet, type FleetNode } from '../support/fleet.js'
 import { RecordingLogger } from '../support/worlds.js'
 
@@ -309,6 +310,139 @@ test('any node may redrive what was set aside, whoever runs it', async () => {
   expect((await other.system.actor(deadly, 'd').snapshot())?.context.n).toBe(1)
   expect(await other.system.parked('deadly/d')).toEqual([])
   await client.stop()
+  for (const { system } of all.living) await system.stop()
+})
+
+// ── Where an answer fails at the wrong moment ──
+
+/** A name that gets the only shard beside `a`, or leaves it to `a`. */
+const rival = (winner: boolean): string => ['b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'].find((id) => (placementOf(['a', id], 1)[0] === id) === winner)!
+
+/** Has the store of a node answer otherwise. */
+function instead<K extends 'beat' | 'claim' | 'load' | 'recover'>(node: FleetNode, name: K, answer: (really: FleetNode['store'][K], ...args: Parameters<FleetNode['store'][K]>) => ReturnType<FleetNode['store'][K]>): void {
+  const really = node.store[name].bind(node.store) as FleetNode['store'][K]
+  Object.assign(node.store, { [name]: (...args: Parameters<FleetNode['store'][K]>) => answer(really, ...args) })
+}
+
+test('a node that stops has stopped, also if its last sign of life fails', async () => {
+  const all = fleet()
+  const [first, second] = [all.join(), all.join()]
+  await all.advance(1_000)
+  let fails = 1
+  instead(first, 'beat', (really, ...args) => (fails-- > 0 ? Promise.reject(new Error('away')) : really.apply(first.store, args)))
+  const left = all.leave(first)
+  await all.advance(500)
+  await left
+  expect(all.loads()).toEqual({ n1: 16 })
+  expect(first.system.owned.shards).toEqual([])
+  await second.system.stop()
+})
+
+test.each([false, true])('a shard that begins again while it is handed over is let go of all the same (answer lost: %s)', async (isLost) => {
+  const all = fleet({ shards: 1 })
+  const first = all.join('a')
+  await all.advance(1_000)
+  let isArmed = false
+  instead(first, 'claim', async (really, ...args) => {
+    const claim = await really.apply(first.store, args)
+    if (!isArmed) return claim
+    isArmed = false
+    await new Promise<void>((resolve) => void all.time.after(30, resolve))
+    if (isLost) throw new Error('the answer was lost')
+    return claim
+  })
+  await all.advance(10)
+  isArmed = true
+  const { ownership } = first.system as unknown as { ownership: { shards: Map<number, { reset(own: readonly never[]): void }> } }
+  ownership.shards.get(0)!.reset([])
+  await all.ticks(3)
+  const other = all.join(rival(true))
+  await all.advance(leaseMs)
+  expect(all.loads()).toEqual({ a: 0, [other.id]: 1 })
+  for (const { system } of all.living) await system.stop()
+})
+
+test('a look that fails is repeated, and one that is answered late tells nothing that is over', async () => {
+  const all = fleet({ shards: 1 })
+  const [a, b] = [all.join('a'), all.join(rival(true))]
+  await all.advance(1_000)
+  expect(all.loads()).toEqual({ a: 0, [b.id]: 1 })
+  let fails = false
+  let delayMs = 0
+  instead(a, 'load', async (really, ...args) => {
+    const answer = await really.apply(a.store, args)
+    if (fails) throw new Error('the answer was lost')
+    if (delayMs > 0) await new Promise<void>((resolve) => void all.time.after(delayMs, resolve))
+    return answer
+  })
+  const told: number[] = []
+  a.system.actor(counter, 'x').subscribe(({ context }) => told.push(context.seen.length))
+  const waited = a.system.actor(counter, 'x').waitFor(({ context }) => context.seen.length === 2)
+  await all.advance(50)
+  for (const n of [1, 2]) await b.system.actor(counter, 'x').send({ type: 'add', n })
+  fails = true
+  await all.advance(300)
+  fails = false
+  await all.advance(500)
+  expect((await waited).context.seen).toEqual([1, 2])
+  // This look is under way while the actor comes here.
+  delayMs = 400
+  await b.system.actor(counter, 'x').send({ type: 'add', n: 3 })
+  await all.advance(5)
+  const left = all.leave(b)
+  await all.advance(5)
+  delayMs = 0
+  await all.advance(100)
+  await left
+  for (const n of [4, 5]) await a.system.actor(counter, 'x').send({ type: 'add', n })
+  await all.advance(1_000)
+  expect(told).toEqual([...told].sort((x, y) => x - y))
+  expect(new Set(told).size).toBe(told.length)
+  expect(told.at(-1)).toBe(5)
+  await a.system.stop()
+})
+
+test('a shard that cannot begin leaves no effect behind', async () => {
+  const running: string[] = []
+  const working = (name: string) => setup({
+    types: { events: {} as { type: 'go' } },
+    actors: {
+      work: fromPromise(({ signal }) => new Promise<never>(() => {
+        running.push(name)
+        signal.addEventListener('abort', () => running.splice(running.indexOf(name), 1))
+      })),
+    },
+  }).createMachine({ id: 'w', initial: 'idle', states: { idle: { on: { go: 'busy' } }, busy: { invoke: { src: 'work' } } } })
+  const all = fleet({ machines: [working('a')], shards: 1, suspectMax: Infinity })
+  const a = all.join('a')
+  await all.advance(100)
+  await a.system.actorAt('w/1').send({ type: 'go' } as never)
+  await all.advance(100)
+  expect(running).toEqual(['a'])
+  a.kill()
+  running.length = 0
+  const b = all.join(rival(true), { machines: [working('b')] })
+  b.isLeaving = true
+  instead(b, 'recover', async (really, ...args) => ({ ...(await really.apply(b.store, args)), parked: ['w/nobody'] }))
+  let fails = 0
+  instead(b, 'load', (really, ...args) => (args[1][0] === 'w/nobody' && fails++ === 0 ? Promise.reject(new Error('away')) : really.apply(b.store, args)))
+  while (fails === 0) await all.advance(100)
+  await all.ticks(10)
+  expect([b.system.owned.shards, running, b.system.stats().effects]).toEqual([[], [], 0])
+  b.kill()
+})
+
+test('who waits for a shard asks again as soon as it is released, whatever its owner writes until then', async () => {
+  const all = new Fleet({ machines: [counter], leaseMs: 60_000 })
+  const first = all.join()
+  await all.advance(100)
+  const sender = new Sender(() => first)
+  all.join()
+  for (let i = 0; i < 40; i++) {
+    sender.all()
+    await all.advance(1)
+  }
+  expect(all.loads()).toEqual({ n0: 8, n1: 8 })
   for (const { system } of all.living) await system.stop()
 })
 

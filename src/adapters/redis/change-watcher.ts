@@ -4,6 +4,7 @@
  * failover), so whoever watches is also told when a subscription begins, and a slow poll compares the numbers of the last
  * commits. (Nodes look at each other often enough by themselves.)
  */
+import { StoreError } from '../../errors.js'
 import type { Connection } from './connection.js'
 import type { NamespaceKeys } from './keys.js'
 
@@ -54,12 +55,20 @@ export class ChangeWatcher {
     clearTimeout(this.lingering)
     this.watched.set(this.channelOf(what), what)
     this.polling ??= setInterval(() => void this.poll(), pollMs).unref()
-    if (!this.connection) {
-      this.connection = this.options.connect((connection) => this.subscribeAll(connection))
-      this.connection.onMessage((channel, number) => this.hear(channel, number))
-    } else {
+    if (!this.connection) this.connect()
+    else {
       // One that is not up subscribes to everything once it is.
       this.subscribe(this.connection, [what]).catch(() => {})
+    }
+  }
+
+  /** If there is nowhere to connect to just now, the poll tries again. */
+  private connect(): void {
+    try {
+      this.connection = this.options.connect((connection) => this.subscribeAll(connection))
+      this.connection.onMessage((channel, number) => this.hear(channel, number))
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
     }
   }
 
@@ -83,11 +92,10 @@ export class ChangeWatcher {
   /** Another server may have to be asked from now on; in a cluster all of them pass on what is published. */
   moved(): void {
     const { connection } = this
-    if (!connection || this.closed) return
+    if (this.closed || this.watchers.size === 0) return
     this.connection = undefined
-    void connection.close()
-    const [first] = this.watchers.keys()
-    if (first !== undefined) this.begin(first)
+    void connection?.close()
+    this.connect()
   }
 
   private async subscribeAll(connection: Connection): Promise<void> {
@@ -109,6 +117,7 @@ export class ChangeWatcher {
 
   private async poll(): Promise<void> {
     const shards = [...this.watchers.keys()].filter((watched) => watched !== 'nodes')
+    if (!this.connection) this.connect()
     // Finds out whether the subscription still lives: nothing else is sent there.
     this.connection?.call('PING', []).catch(() => {})
     try {

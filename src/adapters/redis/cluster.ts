@@ -6,7 +6,8 @@
  *     (MOVED, ASK, CLUSTERDOWN ...), until all that is needed can be reached. If they disagree, the latest epoch counts.
  * C2  A command that was sent elsewhere was not executed: it may be sent again to the right server.
  */
-import { StoreError } from '../../errors.js'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ConfigError, StoreError } from '../../errors.js'
 import type { Connection, Target } from './connection.js'
 import { serverCodeOf } from './failures.js'
 import { Link } from './link.js'
@@ -54,7 +55,27 @@ export class Cluster {
     const slots = await seed.commands.callAll(places.map((place) => ['CLUSTER', 'KEYSLOT', keyOf(place)] as const))
     places.forEach((place, i) => this.slots.set(place, Number(slots[i])))
     await this.refresh()
-    await Promise.all([...new Set(places.map((place) => this.linkOf(place)))].map((link) => link.commands.opened()))
+    // A failover may be under way, so that who was named is none any more.
+    for (const until = performance.now() + this.options.deadlineMs; ; await this.refresh().catch(() => {})) {
+      const failure = await this.reach(places)
+      if (!failure) return
+      if (failure instanceof ConfigError || performance.now() > until) throw failure
+    }
+  }
+
+  /** Why not all of them can be reached, if so. */
+  private async reach(places: readonly Place[]): Promise<unknown> {
+    try {
+      const links = new Set(places.map((place) => this.linkOf(place)))
+      const opened = Promise.all([...links].map((link) => link.commands.opened()))
+      opened.catch(() => {})
+      await Promise.race([opened, sleep(againMs)])
+      const down = [...links].find(({ commands }) => !commands.isUp)
+      return down && new StoreError(`Redis at ${down.target.endpoint}, which has a part of the cluster, cannot be reached.`, 'failed')
+    } catch (error) {
+      if (!(error instanceof ConfigError)) await sleep(soonMs)
+      return error
+    }
   }
 
   /** @throws StoreError if no server has it now */
@@ -95,7 +116,8 @@ export class Cluster {
   private async ask(): Promise<void> {
     const reachable = [this.options.seed, ...this.links.values()].filter(({ commands }) => commands.isUp)
     const told = (await Promise.allSettled(reachable.map(viewOf))).flatMap((view) => (view.status === 'fulfilled' ? [view.value] : []))
-    const latest = told.reduce<View | undefined>((best, view) => (best && best.epoch >= view.epoch ? best : view), undefined)
+    // One that is cut off from the others may count epochs on its own.
+    const latest = told.sort((a, b) => Number(b.isWhole) - Number(a.isWhole) || b.epoch - a.epoch)[0]
     if (this.closed) return
     if (!latest) throw new StoreError(`No server of the Redis Cluster at ${this.options.seed.target.endpoint} can be asked who has what.`, 'failed')
     this.take(latest.ranges)
@@ -131,6 +153,8 @@ export function isElsewhere(error: unknown): boolean {
 }
 
 interface View {
+  /** Whether it takes the cluster for one that serves everything. */
+  readonly isWhole: boolean
   readonly epoch: number
   readonly ranges: readonly Range[]
 }
@@ -138,10 +162,15 @@ interface View {
 async function viewOf({ commands, target }: Link): Promise<View> {
   const [slots, info] = (await commands.callAll([['CLUSTER', 'SLOTS'], ['CLUSTER', 'INFO']])) as [[number, number, [string | null, number]][], string]
   return {
+    isWhole: info.includes('cluster_state:ok'),
     epoch: Number(/cluster_current_epoch:(\d+)/.exec(info)?.[1] ?? 0),
-    // A server that does not know its own address is where it was asked.
-    ranges: slots.map(([from, to, [host, port]]) => ({ from, to, host: host || (target.options.host ?? 'localhost'), port })),
+    ranges: slots.map(([from, to, [host, port]]) => ({ from, to, host: hostOf(host, target), port })),
   }
+}
+
+/** A server that does not know its own address, or tells none, is where it was asked. */
+export function hostOf(host: string | null | undefined, { options }: Target): string {
+  return host && host !== '?' ? host : (options.host ?? 'localhost')
 }
 
 function endpointOf({ host, port }: Range): string {

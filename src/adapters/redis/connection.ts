@@ -37,6 +37,8 @@ export interface ConnectionOptions {
 
 const firstRetryMs = 50
 const lastRetryMs = 2_000
+/** How long a Sentinel may take to say where the primary is. */
+const sentinelMs = 1_000
 /** How long an orderly goodbye may take before the socket is destroyed. */
 const goodbyeMs = 100
 
@@ -95,7 +97,8 @@ export class Connection {
       reconnectOnError: null,
       readOnly: false,
       // Until Sentinel demotes a primary that it has replaced, that one goes on acknowledging what will be lost.
-      ...(options.target.options.sentinels ? { failoverDetector: true } : {}),
+      // One that hangs is passed over, whichever of them it is.
+      ...(options.target.options.sentinels ? { failoverDetector: true, sentinelCommandTimeout: Math.min(sentinelMs, options.deadlineMs) } : {}),
       commandTimeout: undefined,
       blockingTimeout: undefined,
       connectTimeout: options.deadlineMs,
@@ -107,6 +110,7 @@ export class Connection {
     this.redis.on('ready', () => void this.onReady())
     this.redis.on('error', (error: Error) => this.onError(error))
     this.redis.on('close', () => this.onDown())
+    this.redis.on('end', () => this.onEnd())
     this.redis.connect().catch(() => {})
   }
 
@@ -265,6 +269,14 @@ export class Connection {
     this.state = 'down'
     this.generation++
     if (wasUp) this.options.onLost?.()
+  }
+
+  /** ioredis has given up, as it does when Sentinel announces another primary while it connects: it begins anew. */
+  private onEnd(): void {
+    if (this.state === 'closed') return
+    setTimeout(() => {
+      if (this.state !== 'closed' && this.redis.status === 'end') this.redis.connect().catch(() => {})
+    }, this.nextRetryMs() ?? 0).unref()
   }
 
   private tell(error: HoldfastError): void {

@@ -8,6 +8,7 @@
  * L3  While the server is away readers wait. Only an error that will not pass by itself reaches them.
  */
 import { setImmediate as soon, setTimeout as sleep } from 'node:timers/promises'
+import { StoreError } from '../../errors.js'
 import type { Entry } from '../../runtime/ports/store.js'
 import type { Connection } from './connection.js'
 import { isPassing } from './failures.js'
@@ -17,6 +18,8 @@ import type { NamespaceKeys } from './keys.js'
 export const blockMs = 2_000
 /** Entries of one shard in one answer. */
 const countMax = 1_024
+/** How long a connection is kept that nobody reads by. */
+const idleMs = 5_000
 const retryMinMs = 50
 const retryMaxMs = 2_000
 
@@ -49,6 +52,7 @@ export class LogReader {
   private connection: Connection | undefined
   private clientId = ''
   private running = false
+  private idle: NodeJS.Timeout | undefined
   private interrupting = false
   /** From where each shard is read by the XREAD under way, if one is. */
   private armed: ReadonlyMap<number, number> | undefined
@@ -68,7 +72,8 @@ export class LogReader {
   /** As {@link look}, but waits for the first one until the signal aborts. */
   read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]> {
     if (signal.aborted) return this.look(shard, after, max)
-    if (this.stopped.signal.aborted || max < 1) return Promise.resolve([])
+    if (this.stopped.signal.aborted) return Promise.reject(new StoreError('The store is closed.', 'failed'))
+    if (max < 1) return Promise.resolve([])
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         this.readers.delete(reader)
@@ -110,6 +115,7 @@ export class LogReader {
 
   private async run(): Promise<void> {
     const { signal } = this.stopped
+    clearTimeout(this.idle)
     this.connection ??= this.options.connect((id) => (this.clientId = id))
     for (let retryMs = retryMinMs; this.readers.size > 0 && !signal.aborted; ) {
       if (!(await this.connection.whenUp())) break
@@ -127,6 +133,15 @@ export class LogReader {
       }
     }
     this.running = false
+    if (!signal.aborted) this.idle = setTimeout(() => this.rest(), idleMs).unref()
+  }
+
+  /** Nobody has asked for a while: the connection is for others. */
+  private rest(): void {
+    if (this.running) return
+    const { connection } = this
+    this.connection = undefined
+    void connection?.close()
   }
 
   private async wait(connection: Connection): Promise<[key: string, items: StreamItem[]][] | null> {
@@ -187,6 +202,7 @@ export class LogReader {
   /** Answers all who wait with nothing, and ends the connection. */
   async close(): Promise<void> {
     this.stopped.abort()
+    clearTimeout(this.idle)
     for (const reader of [...this.readers]) reader.resolve([])
     await this.connection?.close()
   }

@@ -50,7 +50,7 @@ const findDefault = 1_000
 const idsMax = 1_000
 
 /**
- * A {@link Store} on a Redis server of version 7.0 or newer, a single primary with or without replicas and Sentinel.
+ * A {@link Store} on Redis of version 7.0 or newer: a single primary, with or without replicas and Sentinel, or a cluster.
  * Every method rejects with {@link StoreError} when the server cannot be reached or refuses: `failed` if it did nothing,
  * `unknown` if it may have done what was asked.
  */

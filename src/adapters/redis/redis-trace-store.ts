@@ -5,6 +5,7 @@
 import type { RedisOptions } from 'ioredis'
 import { ConfigError } from '../../errors.js'
 import type { TraceEntry, TraceStore } from '../../mesh/ports/trace-store.js'
+import { hostOf } from './cluster.js'
 import { Connection, parseTarget, type Command, type Target } from './connection.js'
 import { serverCodeOf } from './failures.js'
 import { checkPrefix } from './keys.js'
@@ -29,11 +30,14 @@ export class RedisTraceStore implements TraceStore {
   private readonly base: string
   private readonly retentionMs: number
   private readonly deadlineMs: number
+  /** Where the traces were last. */
+  private at: Target
   private connection: Connection | undefined
 
   /** @throws ConfigError for an address or option that cannot be used */
   constructor(target: string | RedisOptions, { keyPrefix = 'hf', namespace = 'default', retentionMs = 30 * 86_400_000, commandDeadlineMs = 5_000 }: RedisTraceOptions = {}) {
     this.target = parseTarget(target)
+    this.at = this.target
     this.base = `${checkPrefix(keyPrefix)}:trace:{${namespace}}:`
     this.retentionMs = retentionMs
     this.deadlineMs = commandDeadlineMs
@@ -66,23 +70,22 @@ export class RedisTraceStore implements TraceStore {
   /** Where the traces are: a server of a cluster sends on to the one that has their slot. */
   private async on<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
     for (let redirects = 0; ; redirects++) {
-      const connection = (this.connection ??= this.connect(this.target))
+      const connection = (this.connection ??= new Connection({ target: this.at, name: 'holdfast-traces', deadlineMs: this.deadlineMs }))
       try {
         await connection.opened()
         return await work(connection)
       } catch (error) {
-        const place = movedTo(error)
+        const place = movedTo(error, this.at)
         if (!place && connection.endpoint === this.target.endpoint) throw error
         // Sent on, or where it was sent is not there any more: then whoever sent it is asked next time.
-        if (this.connection === connection) this.connection = place && this.connect({ options: { ...this.target.options, ...place }, endpoint: `${place.host}:${place.port}` })
+        if (this.connection === connection) {
+          this.at = place ? { options: { ...this.target.options, ...place }, endpoint: `${place.host}:${place.port}` } : this.target
+          this.connection = undefined
+        }
         void connection.close()
         if (!place || redirects === redirectsMax) throw error
       }
     }
-  }
-
-  private connect(target: Target): Connection {
-    return new Connection({ target, name: 'holdfast-traces', deadlineMs: this.deadlineMs })
   }
 
   async close(): Promise<void> {
@@ -95,9 +98,9 @@ export function redisTraces(target: string | RedisOptions, options?: RedisTraceO
   return new RedisTraceStore(target, options)
 }
 
-/** `MOVED <slot> <host>:<port>` */
-function movedTo(error: unknown): { readonly host: string; readonly port: number } | undefined {
+/** `MOVED <slot> <host>:<port>`; a server may tell no host. */
+function movedTo(error: unknown, from: Target): { readonly host: string; readonly port: number } | undefined {
   if (serverCodeOf(error) !== 'MOVED') return undefined
-  const [, host, port] = /^MOVED \d+ (.+):(\d+)$/.exec((((error as Error).cause ?? error) as Error).message) ?? []
-  return host === undefined ? undefined : { host, port: Number(port) }
+  const [, host, port] = /^MOVED \d+ (.*):(\d+)$/.exec((((error as Error).cause ?? error) as Error).message) ?? []
+  return port === undefined ? undefined : { host: hostOf(host, from), port: Number(port) }
 }

@@ -4,7 +4,7 @@
  * the same one, may be at its end. It takes no command before that.
  */
 import { randomUUID } from 'node:crypto'
-import { ConfigError } from '../../errors.js'
+import { ConfigError, StoreError } from '../../errors.js'
 import type { Entry, OpenOptions } from '../../runtime/ports/store.js'
 import { ChangeWatcher } from './change-watcher.js'
 import { judge, readFacts, type Verdict } from './checks.js'
@@ -170,6 +170,8 @@ export class Session {
       this.isCluster = true
       return
     }
+    // A failover may be under way: who has the slots now is asked again.
+    if (this.cluster && facts.role !== 'master') throw new StoreError(`Redis at ${link.target.endpoint} has become a replica.`, 'failed')
     link.verdict = judge(facts, link.target.endpoint, this.options.unsafe ?? false)
     await loadScripts(connection)
     if (this.linkOf('namespace') === link) await this.enter(connection, link.target.endpoint)
