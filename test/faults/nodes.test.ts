@@ -8,7 +8,7 @@ import { NodeProcesses } from '../support/node-processes.js'
 import { Random } from '../support/random.js'
 import { redisCli } from '../support/redis-cli.js'
 import { RedisCluster } from '../support/redis-cluster.js'
-import { RedisServer } from '../support/redis-server.js'
+import { RedisProxy, RedisServer } from '../support/redis-server.js'
 import { TallyPumps } from '../support/tally-pumps.js'
 import { tally } from '../support/tally.js'
 
@@ -96,7 +96,8 @@ test('on Redis Cluster: nodes come and die, a primary hands over and another one
   await ended(pumps, told)
 }, 180_000)
 
-test('behind Sentinel: a primary hands over, another one dies, and nothing is lost or doubled', async () => {
+/** A primary, a replica that has all of it, and three Sentinels that agree on both. */
+async function behindSentinel(): Promise<{ readonly primary: RedisServer; readonly replica: RedisServer; readonly sentinels: readonly RedisServer[] }> {
   const primary = await RedisServer.start({ appendfsync: 'everysec' })
   const replica = await RedisServer.start({ appendfsync: 'everysec', config: { replicaof: `127.0.0.1 ${primary.port}`, 'repl-diskless-sync-delay': '0' } })
   const sentinels = await Promise.all([0, 1, 2].map(() => RedisServer.start({ sentinelOf: primary })))
@@ -104,6 +105,11 @@ test('behind Sentinel: a primary hands over, another one dies, and nothing is lo
   await expect.poll(() => redisCli(replica, 'INFO', 'replication'), { timeout: 20_000 }).toContain('master_link_status:up')
   await expect.poll(() => redisCli(sentinels[0]!, 'SENTINEL', 'CKQUORUM', 'mymaster').catch(() => ''), { timeout: 20_000 }).toMatch(/^OK 3/)
   await expect.poll(() => redisCli(sentinels[0]!, 'SENTINEL', 'REPLICAS', 'mymaster'), { timeout: 20_000 }).toContain(String(replica.port))
+  return { primary, replica, sentinels }
+}
+
+test('behind Sentinel: a primary hands over, another one dies, and nothing is lost or doubled', async () => {
+  const { primary, replica, sentinels } = await behindSentinel()
   const { nodes, pumps, client, during, told } = await scene({ sentinels: sentinels.map(({ port }) => ({ host: '127.0.0.1', port })), name: 'mymaster' })
   await during('a node comes', () => nodes.join())
   const master = (): Promise<string> => redisCli(sentinels[0]!, 'SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'mymaster')
@@ -131,3 +137,20 @@ test('behind Sentinel: a primary hands over, another one dies, and nothing is lo
   }
   await ended(pumps, told)
 }, 180_000)
+
+test('a Sentinel that hangs is passed over: when a store is opened, and when it hangs together with the primary', async () => {
+  const { primary, sentinels } = await behindSentinel()
+  const [first, ...others] = sentinels
+  const hanging = await RedisProxy.start(first!.port)
+  ends.push(() => hanging.close())
+  const target = { sentinels: [hanging.port, ...others.map(({ port }) => port)].map((port) => ({ host: '127.0.0.1', port })), name: 'mymaster', updateSentinels: false }
+  const store = redisStore(target, { commandDeadlineMs: 2_500 })
+  ends.push(() => store.close())
+  await store.open({ namespace: 'n' })
+  hanging.mode = 'swallow'
+  const late = redisStore(target, { commandDeadlineMs: 2_500 })
+  ends.push(() => late.close())
+  await late.open({ namespace: 'n' })
+  await primary.kill()
+  await expect.poll(() => store.now().then(() => 'up', () => 'down'), { timeout: 30_000, interval: 200 }).toBe('up')
+}, 90_000)
