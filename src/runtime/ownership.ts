@@ -43,6 +43,8 @@ export class Ownership {
   private placement: readonly string[] = []
   private placedFor = ''
   private haltedFor: string | undefined
+  /** It was this node that noticed, and the store does not know yet. */
+  private isHaltUntold = false
   /** The own counter as last seen, and numbers of commits that are known to have stood, by shard. */
   private lastBeat = 0
   private beatAt = 0
@@ -201,7 +203,7 @@ export class Ownership {
   }
 
   private hear(halted: string | undefined): void {
-    if (halted === this.haltedFor) return
+    if (halted === this.haltedFor || (halted === undefined && this.isHaltUntold)) return
     this.haltedFor = halted
     if (halted === undefined) {
       this.known.clear()
@@ -234,10 +236,14 @@ export class Ownership {
     const why = `the store went back in time: ${how}. What was acknowledged since is lost, and effects of it may have happened. Look at what is there, and accept it: system.accept(), or holdfast doctor --accept.`
     this.hear(why)
     this.arrange()
+    this.isHaltUntold = true
     const tell = (): void => {
-      this.context.store.halt(why).catch(() => {
-        if (!this.isOver && this.haltedFor === why) this.context.clock.after(haltRetryMs, tell)
-      })
+      this.context.store.halt(why).then(
+        () => (this.isHaltUntold = false),
+        () => {
+          if (!this.isOver) this.context.clock.after(haltRetryMs, tell)
+        },
+      )
     }
     tell()
   }

@@ -498,6 +498,27 @@ test('a store that went back in time halts everybody within a look, and what is 
   for (const { system } of all.living) await system.stop()
 })
 
+test('who noticed it does not go on before the store knows', async () => {
+  const all = fleet()
+  const first = all.join()
+  await all.advance(1_000)
+  const restore = backup(all)
+  await all.advance(500)
+  let fails = 5
+  const halt = first.store.halt.bind(first.store)
+  Object.assign(first.store, { halt: (why: string | undefined) => (fails-- > 0 ? Promise.reject(new Error('away')) : halt(why)) })
+  restore()
+  for (let i = 0; i < 40; i++) {
+    await all.advance(leaseMs / 20)
+    expect(all.loads()).toEqual({ n0: 0 })
+  }
+  expect(fails).toBeLessThan(0)
+  await first.system.accept()
+  await all.advance(leaseMs)
+  expect(all.loads()).toEqual({ n0: 16 })
+  await first.system.stop()
+})
+
 test('with onRollback: go-on it is an error in the log, and that is all; a node that was forgotten is no sign of it', async () => {
   const logger = new RecordingLogger()
   const all = fleet({ logger, onRollback: 'go-on' })
