@@ -60,6 +60,7 @@ export function idempotencyKeyOf(namespace: string, record: DurableRecord, cell:
 export class Effects {
   private readonly running = new Map<string, Running>()
   private readonly told = new WeakSet<object>()
+  private isHeld = false
   private readonly host: EffectHost
 
   constructor(host: EffectHost) {
@@ -77,7 +78,7 @@ export class Effects {
   start(record: DurableRecord, cell: Cell, attempt: number): void {
     const id = effectIdOf(record, cell)
     // A question is a message of its turn; there is nothing to run.
-    if (this.running.has(id) || ASK in cell.logic) return
+    if (this.isHeld || this.running.has(id) || ASK in cell.logic) return
     const running: Running = { address: record.address, about: about(record.address, record.meta.belongs), attempt, controller: new AbortController(), receivers: new Set(), dispose: undefined }
     this.running.set(id, running)
     this.host.logger.debug({ ...running.about, effect: id, attempt }, 'an effect started')
@@ -134,6 +135,12 @@ export class Effects {
   }
 
   /** This process gives the actors up. */
+  /** Stops all and starts none, until they are let go again: then whoever runs their actors begins them anew. */
+  hold(isHeld: boolean): void {
+    this.isHeld = isHeld
+    if (isHeld) this.stopWhere(() => true)
+  }
+
   stopWhere(isOurs: (address: Address) => boolean): void {
     for (const [id, { address }] of [...this.running]) if (isOurs(address)) this.stop(id)
   }

@@ -18,7 +18,7 @@ interface Sighting {
 }
 
 /** A node that has been dead for so many leases is taken off the list. */
-export const forgottenLeases = 10
+const forgottenLeases = 10
 
 export class Members {
   private readonly self: string

@@ -6,13 +6,14 @@
  *     otherwise, the epoch in every commit decides (I2): at worst a shard moves once more than it must.
  * O2  Between two looks at the nodes nothing has to happen for actors to go on: their owner works until it has handed over.
  * O3  A store that went back in time (a failover to a replica that lacked something, an older backup, a flush) halts the
- *     namespace: nobody runs a shard, and so no effect, until somebody has accepted what is there (I11). This node notices it
- *     by its own counter, which every look moves on, and by the numbers of commits that it knows of.
+ *     namespace: who notices it stops its effects and lets go of its shards, the others do with their next look, and nobody
+ *     runs any until somebody has accepted what is there (I11). A node notices it by its own counter, which every look moves
+ *     on, and by the numbers of commits that it knows of.
  */
 import type { RuntimeContext } from './context.js'
-import { forgottenLeases, Members } from './members.js'
+import { Members } from './members.js'
 import { placementOf } from './placement.js'
-import type { Holder, Lease, NodeIdentity, NodePresence } from './ports/store.js'
+import type { Holder, Lease, NodeIdentity, NodePresence, Presence } from './ports/store.js'
 import { Shard } from './shard.js'
 
 /** A lease has so many signs of life, so that a dead node's shards are at work again soon after it. */
@@ -21,7 +22,6 @@ const beatsPerLease = 20
 const renewalsPerLease = 3
 /** A shard that somebody else holds is asked for at most this often, however often its owner writes. */
 const claimMsMin = 10
-const haltRetryMs = 250
 
 /** halt: nobody runs an actor until somebody accepts what is there. go-on: it is logged as an error, and that is all. */
 export type RollbackPolicy = 'halt' | 'go-on'
@@ -43,11 +43,11 @@ export class Ownership {
   private placement: readonly string[] = []
   private placedFor = ''
   private haltedFor: string | undefined
-  /** It was this node that noticed, and the store does not know yet. */
-  private isHaltUntold = false
+  /** How often the store had been accepted when last heard of. */
+  private accepted = 0
   /** The own counter as last seen, and numbers of commits that are known to have stood, by shard. */
   private lastBeat = 0
-  private beatAt = 0
+  private lastBeats = 0
   private readonly known = new Map<number, number>()
   private presence: NodePresence = 'here'
   private isOver = false
@@ -179,7 +179,13 @@ export class Ownership {
       this.looksAgain = true
       return this.looking
     }
-    this.looking = this.lookOn().finally(() => (this.looking = undefined))
+    // Not before it is known to be under way: what it does may be told of at once.
+    this.looking = Promise.resolve()
+      .then(() => this.lookOn())
+      .finally(() => {
+        this.looking = undefined
+        if (this.looksAgain) this.lookSoon()
+      })
     return this.looking
   }
 
@@ -187,11 +193,11 @@ export class Ownership {
     do {
       this.looksAgain = false
       const asked = this.context.clock.now()
-      const { nodes, halted } = await this.context.store.beat(this.node, this.presence, this.members.silent())
+      const presence = await this.context.store.beat(this.node, this.presence, this.members.silent())
       if (this.isOver) return
-      this.members.saw(nodes, asked)
-      this.hear(halted)
-      this.checkBeat(nodes.find(({ id }) => id === this.node.id)?.beat ?? 0, asked)
+      this.members.saw(presence.nodes, asked)
+      this.hear(presence)
+      this.checkBeat(presence.nodes.find(({ id }) => id === this.node.id)?.beat ?? 0, presence.beats)
       this.arrange()
     } while (this.looksAgain)
     this.looked()
@@ -202,21 +208,54 @@ export class Ownership {
     return this.haltedFor
   }
 
-  private hear(halted: string | undefined): void {
-    if (halted === this.haltedFor || (halted === undefined && this.isHaltUntold)) return
-    this.haltedFor = halted
-    if (halted === undefined) {
-      this.known.clear()
-      this.context.logger.warn({ node: this.node.id }, 'what the store holds was accepted; this node goes on')
-    } else this.context.logger.error({ node: this.node.id }, `the namespace is halted: ${halted}`)
+  /** Accepted is only what the store says was accepted once more: that it says nothing may mean that it does not know. */
+  private hear({ halted, accepted }: Presence): void {
+    if (halted !== undefined) {
+      if (this.haltedFor === undefined) this.halt(halted)
+      this.haltedFor = halted
+    } else if (this.haltedFor !== undefined && accepted > this.accepted) this.goOn()
+    else if (this.haltedFor !== undefined) {
+      this.tell(this.haltedFor)
+      return
+    }
+    this.accepted = accepted
   }
 
-  /** The own counter moves on by every look, unless the node was silent for so long that it was forgotten meanwhile. */
-  private checkBeat(beat: number, asked: number): void {
-    const wasForgotten = asked - this.beatAt >= forgottenLeases * this.context.options.leaseMs
-    if (beat < this.lastBeat && !wasForgotten) this.wentBack(`sign of life ${this.lastBeat} of node ${this.node.id} was acknowledged, now its last one is ${beat - 1}`)
+  private halt(why: string): void {
+    this.haltedFor = why
+    this.context.effects.hold(true)
+    this.context.logger.error({ node: this.node.id }, `the namespace is halted: ${why}`)
+  }
+
+  private goOn(): void {
+    this.haltedFor = undefined
+    this.context.effects.hold(false)
+    this.context.logger.warn({ node: this.node.id }, 'what the store holds was accepted; this node goes on')
+    this.readAgain()
+  }
+
+  /** Of what the store holds this node knows nothing any more: it may even own what it does not know of. */
+  private readAgain(): void {
+    this.known.clear()
+    for (let number = 0; number < this.context.shards; number++) {
+      const shard = this.shards.get(number)
+      if (shard) void this.handOver(shard)
+      else this.loose.add(number)
+    }
+  }
+
+  /** If it fails, the next look finds out. */
+  private tell(why: string): void {
+    this.context.store.halt(why, this.accepted).catch((error: unknown) => this.warn(error, 'the others could not be told that the store went back in time; trying again'))
+  }
+
+  /** The own counter moves on by every look. A node that was silent for long was forgotten, and begins anew; the signs of life of all go on. */
+  private checkBeat(beat: number, beats: number): void {
+    if (beat === 0) return
+    const wasForgotten = beat === 1 && beats > this.lastBeats
+    if (beat <= this.lastBeat && !wasForgotten) this.wentBack(`sign of life ${this.lastBeat} of node ${this.node.id} was acknowledged, now its last one is ${beat - 1}`)
     this.lastBeat = beat
-    this.beatAt = asked
+    this.lastBeats = beats
   }
 
   /** Of a commit that is known to stand. */
@@ -227,25 +266,14 @@ export class Ownership {
   private wentBack(how: string): void {
     if (this.haltedFor !== undefined || this.isOver) return
     if (this.onRollback === 'go-on') {
-      this.known.clear()
       this.context.logger.error({ node: this.node.id }, `the store went back in time: ${how}. What was acknowledged since is lost, and effects of it may have happened`)
-      // What is in memory is ahead of what is stored: all of it is read again.
-      for (const shard of this.shards.values()) void this.handOver(shard)
+      this.readAgain()
       return
     }
     const why = `the store went back in time: ${how}. What was acknowledged since is lost, and effects of it may have happened. Look at what is there, and accept it: system.accept(), or holdfast doctor --accept.`
-    this.hear(why)
+    this.halt(why)
     this.arrange()
-    this.isHaltUntold = true
-    const tell = (): void => {
-      this.context.store.halt(why).then(
-        () => (this.isHaltUntold = false),
-        () => {
-          if (!this.isOver) this.context.clock.after(haltRetryMs, tell)
-        },
-      )
-    }
-    tell()
+    this.tell(why)
   }
 
   private looked(): void {
@@ -317,7 +345,7 @@ export class Ownership {
       await this.release(lease)
       return
     }
-    const shard: Shard = new Shard(this.context, this.node, lease, state, storeTime, { lost: (why) => this.lost(shard, why), committed: (commit) => this.knows(number, commit), standsAt: (commit) => this.checkNumber(number, commit) })
+    const shard: Shard = new Shard(this.context, this.node, lease, state, storeTime, { lost: (why) => this.lost(shard, why), committed: (commit) => this.knows(number, commit), standsAt: (commit) => this.checkNumber(number, commit), wentBack: (how) => this.wentBack(how) })
     this.shards.set(number, shard)
     this.loose.delete(number)
     this.events.gained(shard)

@@ -54,6 +54,8 @@ export interface ShardEvents {
   committed(number: number): void
   /** What the store says is the number of its last commit. */
   standsAt(number: number): void
+  /** Something that is known to stand is not there. */
+  wentBack(how: string): void
 }
 
 export class Shard {
@@ -603,6 +605,7 @@ export class Shard {
         }
         this.lease = claim.lease
         this.events.standsAt(claim.state.number)
+        if (claim.state.tail < this.knownTail) this.events.wentBack(`entry ${this.knownTail} of the log of shard ${this.number} was acknowledged, now its last one is ${claim.state.tail}`)
         // What it is told may end it.
         if (this.isPast(round)) return
         this.lanes = this.newLanes(claim.state)

@@ -250,13 +250,13 @@ export class ActorSystem {
   /** Why no actor of the namespace is run, if so: the store went back in time (I11). */
   async halted(): Promise<string | undefined> {
     this.started()
-    return (await this.options.store.presence()).halted
+    return this.ownership?.halted ?? (await this.options.store.presence()).halted
   }
 
   /** Accepts what the store holds after it went back in time: the actors go on from there. Does nothing if the namespace is not halted. */
   async accept(): Promise<void> {
     this.started()
-    await this.options.store.halt(undefined)
+    await this.options.store.accept()
   }
 
   // ── Actors ──

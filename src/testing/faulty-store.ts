@@ -137,8 +137,11 @@ export class FaultyStore implements Store {
   presence(): Promise<Presence> {
     return this.look(() => this.inner.presence())
   }
-  halt(why: string | undefined): Promise<void> {
-    return this.look(() => this.inner.halt(why))
+  halt(why: string, accepted: number): Promise<void> {
+    return this.look(() => this.inner.halt(why, accepted))
+  }
+  accept(): Promise<void> {
+    return this.look(() => this.inner.accept())
   }
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     return this.write('claim', () => this.inner.claim(shard, node, seen))

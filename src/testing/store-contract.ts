@@ -351,15 +351,29 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     stop()
   })
 
-  add('a namespace that is halted says why to everybody, until it is not', async (database) => {
+  strictly('a namespace that is halted says why to everybody, until it is accepted', async (database) => {
     const [a, b] = [await open(database), await open(database)]
-    assert.equal((await a.presence()).halted, undefined)
-    await a.halt('because')
+    assert.deepEqual([(await a.presence()).halted, (await a.presence()).accepted], [undefined, 0])
+    await a.halt('because', 0)
     assert.equal((await b.presence()).halted, 'because')
     assert.equal((await b.beat(database.node('node-1'), 'here', [])).halted, 'because')
     assert.equal((await (await open(database, { namespace: 'n2' })).presence()).halted, undefined)
-    await b.halt(undefined)
-    assert.equal((await a.beat(database.node('node-1'), 'here', [])).halted, undefined)
+    await b.accept()
+    const accepted = await a.beat(database.node('node-1'), 'here', [])
+    assert.deepEqual([accepted.halted, accepted.accepted], [undefined, 1])
+    // What was found before that is accepted with it.
+    await a.halt('because', 0)
+    assert.equal((await b.presence()).halted, undefined)
+    await a.halt('again', 1)
+    assert.equal((await b.presence()).halted, 'again')
+  })
+
+  add('a commit that has handled more than the log holds is a gap', async (database) => {
+    const shard = await start(database)
+    await shard.append(message('a'))
+    const result = await shard.store.commit(shard.commitOf([{ fields: new Map([['f', '1']]) }], { position: 2 }))
+    assert.equal(!result.ok && result.why, 'gap')
+    assert.equal(await shard.fields('m/a'), undefined)
   })
 
   // ── The log ──

@@ -35,7 +35,7 @@ test('an older backup is noticed by every process, nothing runs until doctor acc
   for (const system of [one, two]) await expect.poll(() => system.owned.shards, { timeout: 10_000 }).toEqual([])
   const looked = await holdfast(['doctor', '--store', server.url])
   expect(looked.code).toBe(1)
-  expect(looked.lines.join('\n')).toMatch(/^Durability D2\.[^]*2 processes run actors[^]*Halted: the store went back in time: /)
+  expect(looked.lines.join('\n')).toMatch(/^Durability D2\.[^]*2 processes would run actors[^]*Halted: the store went back in time: /)
   const third = await start()
   expect([third.role, await third.halted()]).toEqual(['client', expect.stringContaining('acknowledged')])
   const accepted = await holdfast(['doctor', '--store', server.url, '--accept'])
@@ -47,10 +47,25 @@ test('an older backup is noticed by every process, nothing runs until doctor acc
   expect([healthy.code, JSON.parse(healthy.lines[0]!)]).toMatchObject([0, { durability: 'D2', halted: null, nodes: [{ presence: 'here' }, { presence: 'here' }, { presence: 'here' }] }])
 }, 60_000)
 
-test('FLUSHALL is noticed, and nothing is done over as if it had never been', async () => {
+test('FLUSHALL is noticed, nothing is done over as if it had never been, and doctor lets it go on', async () => {
   const system = await start()
   await add(system, 1)
   await redisCli(server, 'FLUSHALL')
   await expect.poll(() => system.owned.shards, { timeout: 10_000 }).toEqual([])
   expect(await system.halted()).toContain('the store went back in time')
+  const later = await start()
+  expect([later.role, await later.halted()]).toEqual(['client', expect.stringContaining('went back')])
+  expect((await holdfast(['doctor', '--store', server.url])).code).toBe(1)
+  expect((await holdfast(['doctor', '--store', server.url, '--accept'])).code).toBe(0)
+  await expect.poll(() => [system, later].map(({ owned }) => owned.shards.length).sort(), { timeout: 10_000 }).toEqual([8, 8])
+  await add(later, 7)
+  for (const id of ids) expect((await system.actor(tally, id).snapshot())?.context.seen).toEqual([7])
+}, 60_000)
+
+test('a server that comes back with nothing is noticed as well', async () => {
+  const system = await start()
+  await add(system, 1)
+  await server.empty()
+  await expect.poll(() => system.owned.shards, { timeout: 15_000 }).toEqual([])
+  expect((await holdfast(['doctor', '--store', server.url])).code).toBe(1)
 }, 60_000)

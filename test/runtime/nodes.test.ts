@@ -453,7 +453,9 @@ function backup(all: Fleet): () => void {
   const namespace = all.database.namespaces.get('default')!
   const clone = (): object[] => namespace.shards.map(({ readers: _r, watchers: _w, ...state }) => state)
   const [shards, nodes] = [structuredClone(clone()), structuredClone(namespace.nodes)]
+  const { beats, accepted } = namespace
   return () => {
+    Object.assign(namespace, { beats, accepted, halted: undefined })
     namespace.shards.forEach((shard, i) => Object.assign(shard, structuredClone(shards[i])))
     namespace.nodes.clear()
     for (const [id, node] of nodes) namespace.nodes.set(id, node)
@@ -498,6 +500,44 @@ test('a store that went back in time halts everybody within a look, and what is 
   for (const { system } of all.living) await system.stop()
 })
 
+test('what was put back from before a node came goes on, too, once it is accepted', async () => {
+  const all = fleet()
+  const first = all.join()
+  await all.advance(1_000)
+  const sender = new Sender(() => first)
+  sender.all()
+  await all.advance(100)
+  const restore = backup(all)
+  const second = all.join()
+  await all.advance(1_000)
+  restore()
+  await all.advance(leaseMs)
+  expect(all.loads()).toEqual({ n0: 0, n1: 0 })
+  await second.system.accept()
+  await all.advance(leaseMs)
+  expect(all.loads()).toEqual({ n0: 8, n1: 8 })
+  sender.all()
+  await all.advance(100)
+  for (const id of ids) expect(await seenBy(second, id)).toEqual([1, 2])
+  for (const { system } of all.living) await system.stop()
+})
+
+test('a single lost sign of life is noticed, and a name that is used again is none', async () => {
+  const all = fleet()
+  const first = all.join()
+  await all.advance(1_000)
+  const entry = all.database.namespaces.get('default')!.nodes
+  // Somebody of the same name has left.
+  entry.delete('n0')
+  await all.advance(leaseMs)
+  expect(await first.system.halted()).toBeUndefined()
+  const { beat, ...kept } = entry.get('n0')!
+  entry.set('n0', { ...kept, beat: beat - 1 })
+  await all.advance(leaseMs / 20)
+  expect(await first.system.halted()).toContain('the store went back in time')
+  await first.system.stop()
+})
+
 test('who noticed it does not go on before the store knows', async () => {
   const all = fleet()
   const first = all.join()
@@ -506,7 +546,7 @@ test('who noticed it does not go on before the store knows', async () => {
   await all.advance(500)
   let fails = 5
   const halt = first.store.halt.bind(first.store)
-  Object.assign(first.store, { halt: (why: string | undefined) => (fails-- > 0 ? Promise.reject(new Error('away')) : halt(why)) })
+  Object.assign(first.store, { halt: (why: string, accepted: number) => (fails-- > 0 ? Promise.reject(new Error('away')) : halt(why, accepted)) })
   restore()
   for (let i = 0; i < 40; i++) {
     await all.advance(leaseMs / 20)

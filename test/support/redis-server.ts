@@ -141,6 +141,13 @@ export class RedisServer {
     }
   }
 
+  /** Starts it anew without its data. */
+  async empty(): Promise<void> {
+    await this.end('SIGKILL')
+    await rm(join(this.directory, 'appendonlydir'), { recursive: true })
+    await this.spawn()
+  }
+
   /** Stops its process where it stands, as a hanging machine would; SIGCONT lets it go on. */
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
     this.child?.kill(signal)

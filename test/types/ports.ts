@@ -51,8 +51,11 @@ export class RefusingStore implements Store {
   presence(): Promise<Presence> {
     return this.inner.presence()
   }
-  halt(why: string | undefined): Promise<void> {
-    return this.inner.halt(why)
+  halt(why: string, accepted: number): Promise<void> {
+    return this.inner.halt(why, accepted)
+  }
+  accept(): Promise<void> {
+    return this.inner.accept()
   }
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     return this.inner.claim(shard, node, seen)

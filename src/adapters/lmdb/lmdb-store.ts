@@ -160,16 +160,24 @@ export class LmdbStore implements Store {
     const { environment, keys, haltKey } = this.at(0)
     return environment.read((reader) => {
       const { owner, beat } = readHead(reader, keys.head)
-      const halted = reader.get(haltKey)
+      const { halted, accepted } = decodeHalt(reader.get(haltKey))
       const alive = owner && owner.id !== asker ? isNodeAlive(owner) : false
       const nodes: readonly NodeSeen[] = !owner || alive === false ? own : [{ id: owner.id, beat, presence: 'here', ...(alive ? { alive } : {}) }]
-      return { nodes, ...(halted === undefined ? {} : { halted }) }
+      return { nodes, beats: 0, accepted, ...(halted === undefined ? {} : { halted }) }
     })
   }
 
-  async halt(why: string | undefined): Promise<void> {
+  halt(why: string, accepted: number): Promise<void> {
+    return this.tellState((state) => (state.accepted > accepted ? state : { ...state, halted: why }))
+  }
+
+  accept(): Promise<void> {
+    return this.tellState(({ accepted }) => ({ accepted: accepted + 1 }))
+  }
+
+  private async tellState(change: (state: HaltState) => HaltState): Promise<void> {
     const { environment, haltKey } = this.at(0)
-    await environment.write((draft) => (why === undefined ? draft.remove(haltKey) : draft.put(haltKey, why)))
+    await environment.write((draft) => draft.put(haltKey, JSON.stringify(change(decodeHalt(draft.get(haltKey))))))
   }
 
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
@@ -323,6 +331,15 @@ export class LmdbStore implements Store {
     const { environment, keys } = this.at(shard)
     return environment.read((reader) => read(reader, keys))
   }
+}
+
+interface HaltState {
+  readonly halted?: string
+  readonly accepted: number
+}
+
+function decodeHalt(text: string | undefined): HaltState {
+  return text === undefined ? { accepted: 0 } : (JSON.parse(text) as HaltState)
 }
 
 /** Finds the namespace or drafts a new one. */

@@ -164,6 +164,7 @@ export class ShardDraft {
     if (!this.isHeldBy(commit.lease)) return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${head.epoch}` }
     if (commit.number <= head.number) return { ok: true, at: head.clock, tail: head.tail }
     if (commit.number !== head.number + 1) return { ok: false, why: 'gap', detail: `commit ${commit.number} does not follow ${head.number}` }
+    if (commit.position > head.tail) return { ok: false, why: 'gap', detail: `the log ends at ${head.tail}, not at ${commit.position}` }
     if (fault) return { ok: false, why: 'refused', ...fault }
     head.number = commit.number
     head.position = commit.position

@@ -51,6 +51,8 @@ interface MemoryNamespace {
   readonly shards: readonly Shard[]
   readonly nodes: Map<string, { readonly node: NodeIdentity; readonly beat: number; readonly presence: NodeSeen['presence'] }>
   readonly nodeWatchers: Set<() => void>
+  beats: number
+  accepted: number
   halted: string | undefined
 }
 
@@ -118,7 +120,7 @@ export class MemoryStore implements Store {
       const { namespaces } = this.database
       let namespace = namespaces.get(options.namespace)
       if (!namespace) {
-        namespace = { incarnation: randomUUID(), shards: Array.from({ length: options.shards ?? 16 }, () => new Shard()), nodes: new Map(), nodeWatchers: new Set(), halted: undefined }
+        namespace = { incarnation: randomUUID(), shards: Array.from({ length: options.shards ?? 16 }, () => new Shard()), nodes: new Map(), nodeWatchers: new Set(), beats: 0, accepted: 0, halted: undefined }
         namespaces.set(options.namespace, namespace)
       }
       if (options.shards !== undefined && options.shards !== namespace.shards.length) {
@@ -137,7 +139,9 @@ export class MemoryStore implements Store {
 
   beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<Presence> {
     return settle(() => {
-      const { nodes, nodeWatchers } = this.opened()
+      const namespace = this.opened()
+      const { nodes, nodeWatchers } = namespace
+      namespace.beats++
       for (const { id, beat, presence } of silent) {
         const kept = nodes.get(id)
         if (kept?.beat !== beat) continue
@@ -157,20 +161,32 @@ export class MemoryStore implements Store {
   }
 
   private whoIsThere(): Presence {
-    const { nodes, halted } = this.opened()
+    const { nodes, beats, accepted, halted } = this.opened()
     return {
       nodes: [...nodes.values()].map(({ node, beat, presence }) => {
         const alive = this.isAlive?.(node)
         return { id: node.id, beat, presence, ...(alive === undefined ? {} : { alive }) }
       }),
+      beats,
+      accepted,
       ...(halted === undefined ? {} : { halted }),
     }
   }
 
-  halt(why: string | undefined): Promise<void> {
+  halt(why: string, accepted: number): Promise<void> {
     return settle(() => {
       const namespace = this.opened()
+      if (namespace.accepted > accepted) return
       namespace.halted = why
+      wake(namespace.nodeWatchers)
+    })
+  }
+
+  accept(): Promise<void> {
+    return settle(() => {
+      const namespace = this.opened()
+      namespace.halted = undefined
+      namespace.accepted++
       wake(namespace.nodeWatchers)
     })
   }
@@ -268,6 +284,7 @@ export class MemoryStore implements Store {
       if (!s.isHeldBy(commit.lease)) return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${s.epoch}` }
       if (commit.number <= s.number) return { ok: true, at: s.clock, tail: s.seq }
       if (commit.number !== s.number + 1) return { ok: false, why: 'gap', detail: `commit ${commit.number} does not follow ${s.number}` }
+      if (commit.position > s.seq) return { ok: false, why: 'gap', detail: `the log ends at ${s.seq}, not at ${commit.position}` }
       const fault = faultOf(commit)
       if (fault) return { ok: false, why: 'refused', ...fault }
       s.number = commit.number

@@ -3,7 +3,7 @@
 --
 -- KEYS
 --   1  nodes       hash: a node's counter, a space, and 'here', 'leaving' or 'dead'
---   2  namespace   hash
+--   2  state       hash: `beats`, signs of life so far; `halted`, why no shard may be run; `accepted`, how often it was accepted
 -- ARGV
 --   1   the node
 --   2   'here', 'leaving' or 'gone'
@@ -11,7 +11,7 @@
 --   4…  silent nodes, each with the counter that it must still have and how it was seen: 'dead' ones are taken off the
 --       list, others marked
 -- Returns
---   why the namespace is halted, or false; then nodes and what is kept of them, by turns
+--   beats, accepted, and why the namespace is halted, or false; then nodes and what is kept of them, by turns
 
 local NODES, node, as = KEYS[1], ARGV[1], ARGV[2]
 
@@ -35,4 +35,5 @@ if as == 'gone' then
 else
   redis.call('HSET', NODES, node, string.format('%.0f', (tonumber(beat) or 0) + 1) .. ' ' .. as)
 end
-return { redis.call('HGET', KEYS[2], 'halted'), redis.call('HGETALL', NODES) }
+redis.call('HINCRBY', KEYS[2], 'beats', 1)
+return { redis.call('HMGET', KEYS[2], 'beats', 'accepted', 'halted'), redis.call('HGETALL', NODES) }

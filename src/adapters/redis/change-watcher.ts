@@ -92,10 +92,10 @@ export class ChangeWatcher {
   /** Another server may have to be asked from now on; in a cluster all of them pass on what is published. */
   moved(): void {
     const { connection } = this
-    if (this.closed || this.watchers.size === 0) return
+    if (this.closed) return
     this.connection = undefined
     void connection?.close()
-    this.connect()
+    if (this.watchers.size > 0) this.connect()
   }
 
   private async subscribeAll(connection: Connection): Promise<void> {

@@ -60,6 +60,7 @@ if not next then return { 'refused', '', 'the number is ' .. ARGV[6] } end
 if next <= number then return { 'ok', clock, seq } end
 if next ~= number + 1 then return { 'gap', plain(number) } end
 local position, at = finite(ARGV[7]), finite(ARGV[8])
+if position and position > tonumber(seq) then return { 'gap', plain(number) } end
 if not position or not at then return { 'refused', '', 'position or time is not a finite number' } end
 
 -- Whether a key is absent or of the type that the command counts. pcall, so that the answer can name the record.

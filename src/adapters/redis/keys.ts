@@ -28,7 +28,8 @@
  *
  * | key, after `<prefix>:{<namespace>}:` | type | holds |
  * |---|---|---|
- * | `namespace` | hash | `shards` `incarnation` `format`, fixed when it is created; `halted`: why no shard may be run now |
+ * | `namespace` | hash | `shards` `incarnation` `format`, fixed when it is created |
+ * | `state`     | hash | `beats`: signs of life of all nodes so far. `halted`: why no shard may be run now; `accepted`: how often it was accepted |
  * | `nodes`     | hash | the nodes that share the shards: counter, a space, `here`, `leaving` or `dead` |
  * | `probe`     | -    | written and removed whenever a connection is made |
  *
@@ -52,6 +53,7 @@ export class NamespaceKeys {
   readonly settings: string
   readonly probe: string
   readonly nodes: string
+  readonly state: string
   /** Tells of nodes. */
   readonly channel: string
   private readonly prefix: string
@@ -68,6 +70,7 @@ export class NamespaceKeys {
     this.settings = `${prefix}:{${namespace}}:namespace`
     this.probe = `${prefix}:{${namespace}}:probe`
     this.nodes = `${prefix}:{${namespace}}:nodes`
+    this.state = `${prefix}:{${namespace}}:state`
     this.channel = `${prefix}:{${namespace}}:changed`
   }
 

@@ -31,7 +31,7 @@ import {
 import { decodeInOrder, decodeOutboxEntry, encodeCommit, faultOfCommit, mailboxArgs, termArg } from './commit-encoding.js'
 import type { Place } from './cluster.js'
 import { parseTarget, type Command, type Target } from './connection.js'
-import { checkPrefix, fromKeyMember, type ShardKeys } from './keys.js'
+import { checkPrefix, dataFormat, fromKeyMember, type ShardKeys } from './keys.js'
 import { scripts, type Script } from './scripts.js'
 import { Session } from './session.js'
 
@@ -117,19 +117,27 @@ export class RedisStore implements Store {
   }
 
   async beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<Presence> {
-    const { nodes, settings, channel } = this.opened().keys
+    const { nodes, state, channel } = this.opened().keys
     const args = [node.id, as, channel, ...silent.flatMap(({ id, beat, presence }) => [id, String(beat), presence])]
-    return toPresence((await this.run('namespace', scripts.beat, [nodes, settings], args)) as [string | null, string[]])
+    return toPresence((await this.run('namespace', scripts.beat, [nodes, state], args)) as StoredPresence)
   }
 
   async presence(): Promise<Presence> {
-    const { nodes, settings } = this.opened().keys
-    return toPresence((await this.all('namespace', [['HGET', settings, 'halted'], ['HGETALL', nodes]])) as [string | null, string[]])
+    const { nodes, state } = this.opened().keys
+    return toPresence((await this.all('namespace', [['HMGET', state, 'beats', 'accepted', 'halted'], ['HGETALL', nodes]])) as unknown as StoredPresence)
   }
 
-  async halt(why: string | undefined): Promise<void> {
-    const { settings, channel } = this.opened().keys
-    await this.all('namespace', [why === undefined ? ['HDEL', settings, 'halted'] : ['HSET', settings, 'halted', why], ['PUBLISH', channel, '']])
+  halt(why: string, accepted: number): Promise<void> {
+    return this.tellState(why, accepted)
+  }
+
+  accept(): Promise<void> {
+    return this.tellState('', 0)
+  }
+
+  private async tellState(why: string, accepted: number): Promise<void> {
+    const { keys, shards, incarnation } = this.opened()
+    await this.run('namespace', scripts.halt, [keys.state, keys.settings], [why, String(accepted), keys.channel, String(shards), incarnation, dataFormat])
   }
 
   async renew(lease: Lease): Promise<number | undefined> {
@@ -313,12 +321,14 @@ function checkedTerm(entry: NewEntry): string {
   return termArg(entry)
 }
 
-function toPresence([halted, flat]: [string | null, string[]]): Presence {
+type StoredPresence = [state: [beats: string | null, accepted: string | null, halted: string | null], nodes: string[]]
+
+function toPresence([[beats, accepted, halted], flat]: StoredPresence): Presence {
   const nodes = [...toMap(flat)].map(([id, kept]) => {
     const [beat, presence] = kept.split(' ') as [string, NodeSeen['presence']]
     return { id, beat: Number(beat), presence }
   })
-  return { nodes, ...(halted === null ? {} : { halted }) }
+  return { nodes, beats: Number(beats), accepted: Number(accepted), ...(halted === null ? {} : { halted }) }
 }
 
 /** Names and values by turns, as HGETALL answers. */

@@ -22,6 +22,7 @@ export const scripts = {
   claim: read('claim'),
   commit: read('commit'),
   deliver: read('deliver'),
+  halt: read('halt'),
   namespace: read('namespace'),
   release: read('release'),
   renew: read('renew'),

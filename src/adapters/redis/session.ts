@@ -180,8 +180,9 @@ export class Session {
   private async enter(connection: Connection, endpoint: string): Promise<void> {
     const { namespace, shards: wanted } = this.options
     const known = this.incarnation !== ''
-    const args = [scripts.namespace.hash, '2', this.keys.settings, this.keys.probe, known ? '' : String(wanted ?? shardsDefault), randomUUID(), dataFormat, this.keys.shard(0).channel]
+    const args = [scripts.namespace.hash, '2', this.keys.settings, this.keys.probe, String(known ? this.shards : (wanted ?? shardsDefault)), known ? this.incarnation : randomUUID(), dataFormat, this.keys.shard(0).channel]
     const [shards, incarnation, format] = (await connection.send('EVALSHA', args)) as [string, string, string] | [null, null, null]
+    // What was lost altogether is made again as it was: whoever shows signs of life there notices (I11).
     if (shards === null || (known && this.incarnation !== incarnation)) {
       throw new ConfigError(`Namespace "${namespace}" at ${endpoint} is not the one it was (incarnation ${incarnation ?? 'none'} instead of ${this.incarnation}): its data were lost or replaced. Restore them, or restart this process to go on with what is there.`)
     }

@@ -1,8 +1,13 @@
 /** `holdfast doctor`: what a store promises, who runs its actors, and why nobody does. */
+import type { NodeSeen } from '../../runtime/ports/store.js'
+import type { ActorSystem } from '../../runtime/system.js'
 import type { Command } from '../command.js'
 import { exitCodes } from '../exit.js'
 import { openSession } from '../session.js'
 import { printable, styled } from '../terminal.js'
+
+/** Longer than a node needs for a sign of life, of which there are twenty a lease. */
+const lookMs = 1_500
 
 export const doctor: Command = {
   name: 'doctor',
@@ -22,7 +27,7 @@ export const doctor: Command = {
       const { system } = session.mesh
       const before = await system.halted()
       if (given.flags['accept']) await system.accept()
-      const [halted, nodes] = [await system.halted(), await system.nodes()]
+      const [halted, nodes] = [await system.halted(), await shown(system)]
       if (given.flags['json']) {
         terminal.line(JSON.stringify({ durability: system.durability, warnings: system.warnings, nodes: nodes.map(({ id, presence }) => ({ id, presence })), halted: halted ?? null }))
         return halted === undefined ? exitCodes.ok : exitCodes.failed
@@ -30,7 +35,8 @@ export const doctor: Command = {
       terminal.line(`Durability ${system.durability}.`)
       for (const warning of system.warnings) terminal.line(`${styled(terminal, 'yellow', 'Warning')}: ${printable(warning)}`)
       const [here, others] = [nodes.filter(({ presence }) => presence === 'here'), nodes.filter(({ presence }) => presence !== 'here')]
-      terminal.line(here.length === 0 ? 'No process runs actors now.' : `${here.length} ${here.length === 1 ? 'process runs' : 'processes run'} actors: ${here.map(({ id }) => printable(id)).join(', ')}.`)
+      const are = halted === undefined ? ['runs', 'run'] : ['would run', 'would run']
+      terminal.line(here.length === 0 ? 'No process runs actors now.' : `${here.length} ${here.length === 1 ? `process ${are[0]}` : `processes ${are[1]}`} actors: ${here.map(({ id }) => printable(id)).join(', ')}.`)
       for (const { id, presence } of others) terminal.line(`  ${printable(id)}: ${presence}`)
       if (halted !== undefined) terminal.line(`${styled(terminal, 'red', 'Halted')}: ${printable(halted)}`)
       else if (before !== undefined) terminal.line('Accepted: the actors go on from what is there.')
@@ -40,4 +46,11 @@ export const doctor: Command = {
       await session.stop()
     }
   },
+}
+
+/** The nodes, those that show no sign of life for a while as dead: nobody may be left to mark them. */
+async function shown(system: ActorSystem): Promise<readonly NodeSeen[]> {
+  const before = new Map((await system.nodes()).map(({ id, beat }) => [id, beat]))
+  if (before.size > 0) await new Promise((resolve) => setTimeout(resolve, lookMs))
+  return (await system.nodes()).map((node) => (node.presence === 'here' && node.alive === undefined && before.get(node.id) === node.beat ? { ...node, presence: 'dead' } : node))
 }

@@ -85,8 +85,12 @@ export interface NodeSeen {
 /** Who shares the shards of a namespace, and whether they may. */
 export interface Presence {
   readonly nodes: readonly NodeSeen[]
+  /** Signs of life so far, of all nodes there have been; 0 where they are not counted. */
+  readonly beats: number
   /** Why no shard may be run until somebody has accepted it; see {@link Store.halt}. */
   readonly halted?: string
+  /** How often it was accepted. */
+  readonly accepted: number
 }
 
 /** What a node tells of itself with a sign of life: `gone` takes it off the list. */
@@ -297,8 +301,10 @@ export interface Store {
   beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<Presence>
   /** The same, of somebody who only looks. */
   presence(): Promise<Presence>
-  /** Has every node let go of its shards and claim none, until it is told undefined. */
-  halt(why: string | undefined): Promise<void>
+  /** Has every node let go of its shards and claim none, until it is accepted. Nothing happens if it was accepted more often than that since. */
+  halt(why: string, accepted: number): Promise<void>
+  /** Lets the nodes go on from what is there. */
+  accept(): Promise<void>
   /**
    * Takes ownership. A shard that is held is given only to a caller who shows a holder whose counter has not moved
    * since (`seen`), or where the store itself knows that the holder is dead.
