@@ -208,10 +208,13 @@ describe('a server that goes away', () => {
   })
 
   test('a server that comes back with other data is refused', async () => {
-    const store = await open(own.url, { keyPrefix: newPrefix() })
+    const keyPrefix = newPrefix()
+    const store = await open(own.url, { keyPrefix })
     await store.append(1, [entry('a')])
     const admin = new Redis(own.port)
     await admin.flushall()
+    // Somebody who does not know what was there makes the namespace anew.
+    await open(own.url, { keyPrefix })
     // Only a new connection shows it.
     await admin.call('CLIENT', 'KILL', 'TYPE', 'normal')
     admin.disconnect()
