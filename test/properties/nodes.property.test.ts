@@ -24,7 +24,7 @@ interface Sent {
 function machineOf(fleet: () => Fleet) {
   return setup({
     types: {
-      context: {} as { me: number; seen: number[]; heard: number[]; rang: number; asked: number },
+      context: {} as { me: number; seen: number[]; heard: number[]; rang: number },
       input: {} as { me: number },
       events: {} as { type: 'add'; n: number } | { type: 'hear'; n: number } | { type: 'ring' } | { type: 'work' },
     },
@@ -48,7 +48,7 @@ function machineOf(fleet: () => Fleet) {
     },
   }).createMachine({
     id: 'cell',
-    context: ({ input }) => ({ me: input.me, seen: [], heard: [], rang: 0, asked: 0 }),
+    context: ({ input }) => ({ me: input.me, seen: [], heard: [], rang: 0 }),
     type: 'parallel',
     states: {
       book: { on: { add: { actions: ['take', 'tell'] }, hear: { actions: 'hear' } } },
