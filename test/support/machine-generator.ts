@@ -68,6 +68,8 @@ export interface GeneratorOptions {
   readonly childLevels: number
   /** Whether guards and assigns may throw. */
   readonly throwing: boolean
+  /** Neither parallel regions nor history; transitions may lead to the root, too. Default false. */
+  readonly oneStateAtATime?: boolean
   /** What invoked and spawned effects run. Default: what {@link Side} drives by hand. */
   readonly logics?: Logics
   /** Length of the shortest delay's fifth, ms. Default 1. */
@@ -262,7 +264,7 @@ class Generator {
       this.stateNames.push(name)
       states[name] = this.state(name, names, depth, `${path}.${name}`)
     }
-    if (depth > 0 && random.chance(0.4)) {
+    if (depth > 0 && random.chance(0.4) && !this.options.oneStateAtATime) {
       const name = `h${this.count++}`
       const deep = random.chance(0.5)
       this.use(deep ? 'history deep' : 'history shallow')
@@ -292,7 +294,7 @@ class Generator {
     if (depth < 2 && random.chance(depth === 0 ? 0.5 : 0.3)) {
       const children = this.states(2, depth + 1, path)
       const names = Object.keys(children).filter((child) => children[child].type !== 'history')
-      if (random.chance(0.35)) {
+      if (random.chance(0.35) && !this.options.oneStateAtATime) {
         this.use('parallel')
         state.type = 'parallel'
         for (const child of Object.values(children) as Any[]) if (child.type === 'history') child.target = names[0]
@@ -381,6 +383,7 @@ class Generator {
       else t.target = random.chance(0.8) || this.stateNames.length === 0 ? random.pick(targets) : `#${this.options.id}-${random.pick(this.stateNames)}`
       // Targets outside the siblings need an id reference; siblings of another level may not exist yet, so stick to ids that do.
       if (!t.target.startsWith('#') && !targets.includes(t.target)) delete t.target
+      if (this.options.oneStateAtATime && random.chance(0.1)) (this.use('target root'), (t.target = `#${this.options.id}`))
       if (random.chance(0.15)) (this.use('reenter'), (t.reenter = true))
     }
     if (random.chance(0.8)) t.actions = this.actions('transition')

@@ -35,6 +35,7 @@ import {
   type XSnapshot,
 } from './insides.js'
 import { activeSnapshot } from './snapshots.js'
+import { stepOf } from './step.js'
 import { Cell, NOT_STARTED, RUNNING, RemoteRef, STOPPED, sendTo, type Deferred } from './refs.js'
 import { TurnAbort, type Inspection, type Timer, type Turn } from './turn.js'
 
@@ -65,6 +66,10 @@ export class ActorTree {
 
   get address(): string {
     return this.host.address
+  }
+
+  get isInspected(): boolean {
+    return this.turn?.inspection !== undefined
   }
 
   sessionIdOf(number: number): string {
@@ -298,6 +303,7 @@ export class ActorTree {
         return cell._snapshot
       }
     }
+    if (cell.kind === 'machine') return stepOf(cell.logic as XMachine)(cell._snapshot as XMachineSnapshot, event, scope)
     return cell.logic.transition(cell._snapshot, event, scope)
   }
 

@@ -59,6 +59,7 @@ export interface XMachine extends XLogic {
 export interface XStateNode {
   readonly id: string
   readonly key: string
+  readonly parent?: XStateNode
   readonly type: string
   readonly history: string | false
   readonly states: Record<string, XStateNode>
@@ -70,12 +71,16 @@ export interface XStateNode {
   readonly entry: readonly unknown[]
   readonly exit: readonly unknown[]
   readonly tags: readonly string[]
+  readonly output?: unknown
+  /** The first of its transitions that takes the event, if there is one. */
+  next(snapshot: XMachineSnapshot, event: XEvent): readonly XTransition[] | undefined
   readonly description?: string
   readonly meta?: unknown
   readonly config: Record<string, unknown>
 }
 
 export interface XTransition {
+  readonly source: XStateNode
   readonly target?: readonly XStateNode[] | undefined
   readonly guard?: unknown
   readonly actions: readonly unknown[]
