@@ -24,7 +24,7 @@ const none: readonly never[] = []
 
 export class PartBuilder implements Part {
   readonly address: Address
-  readonly fields = new Map<string, string | undefined>()
+  fields: Map<string, string | undefined> = nothing
   life?: 'created' | 'erased'
   handled = 0
   timers: Map<string, number | undefined> = nothing
@@ -41,6 +41,11 @@ export class PartBuilder implements Part {
     this.address = address
   }
 
+  /** What a turn wrote, kept as it is if it is the first: the turn changes it no more. */
+  write(changes: Map<string, string | undefined>): void {
+    if (this.fields.size === 0) this.fields = changes
+    else for (const [name, value] of changes) this.fields.set(name, value)
+  }
   setTimer(member: string, dueAt: number): void {
     this.timers = withEntry(this.timers, member, dueAt)
   }
@@ -78,7 +83,7 @@ export class PartBuilder implements Part {
 }
 
 function withEntry<T>(map: Map<string, T>, name: string, value: T): Map<string, T> {
-  return map.size === 0 ? new Map([[name, value]]) : map.set(name, value)
+  return (map.size === 0 ? new Map<string, T>() : map).set(name, value)
 }
 
 export class Batch {

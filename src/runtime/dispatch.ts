@@ -264,7 +264,7 @@ export class Dispatcher {
     const { record: fresh, cleared } = record.anew(meta, isRestart)
     batch.after.push(() => this.context.logger.debug(about(fresh.address, meta.belongs), 'an actor began anew'))
     const part = batch.part(resident.address)
-    for (const [name] of cleared) part.fields.set(name, undefined)
+    part.write(cleared)
     resident.record = fresh
     this.tell(batch, fresh, { type: 'child.started' })
     this.turn(batch, resident, fresh, { kind: 'start', input: meta.input }, message)
@@ -338,10 +338,8 @@ export class Dispatcher {
     batch.turns++
     this.context.counters.turns++
     resident.pins++
-    for (const [name, value] of result.fields) {
-      part.fields.set(name, value)
-      batch.chars += value === undefined ? name.length : name.length + value.length
-    }
+    part.write(result.fields)
+    batch.chars += result.chars
     for (const timer of result.timersCancelled) {
       const member = memberOf(timer.order, address, timer.key)
       if (timer.order.startsWith(batch.order)) part.forgetTimer(member)

@@ -127,7 +127,7 @@ export class NearTimers {
     while (i > 0) {
       const parent = (i - 1) >> 1
       if (!before(heap[i]!, heap[parent]!)) return
-      ;[heap[i], heap[parent]] = [heap[parent]!, heap[i]!]
+      swap(heap, i, parent)
       i = parent
     }
   }
@@ -141,10 +141,16 @@ export class NearTimers {
       if (left < heap.length && before(heap[left]!, heap[least]!)) least = left
       if (right < heap.length && before(heap[right]!, heap[least]!)) least = right
       if (least === i) return
-      ;[heap[i], heap[least]] = [heap[least]!, heap[i]!]
+      swap(heap, i, least)
       i = least
     }
   }
+}
+
+function swap(heap: NearTimer[], i: number, j: number): void {
+  const timer = heap[i]!
+  heap[i] = heap[j]!
+  heap[j] = timer
 }
 
 function before(a: NearTimer, b: NearTimer): boolean {

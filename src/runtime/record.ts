@@ -324,6 +324,7 @@ export class DurableRecord implements TreeHost {
     const result = new Result(this.turns, this.snapshot)
     result.changed = true
     result.fields = fields
+    fields.forEach((value, name) => (result.chars += name.length + (value?.length ?? 0)))
     return result
   }
 

@@ -26,6 +26,8 @@ export interface TurnResult {
   /** False when the input found nothing to do, like a stale timer or outcome: then nothing else is set. */
   readonly changed: boolean
   readonly fields: FieldChanges
+  /** About how long they are, names included, in UTF-16 units. */
+  readonly chars: number
   readonly timersSet: readonly Timer[]
   readonly timersCancelled: readonly Timer[]
   /** Effects that this turn started, anew or `again`, or ended, in order. */
@@ -52,6 +54,7 @@ export interface TurnResult {
 export class Result implements TurnResult {
   changed = false
   fields: FieldChanges = noFields
+  chars = 0
   timersSet: readonly Timer[] = none
   timersCancelled: readonly Timer[] = none
   effects: TurnResult['effects'] = none

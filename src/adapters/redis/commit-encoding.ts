@@ -3,6 +3,7 @@
  * over all parts here, the last writer of a name wins, so that the script writes it with one command; what has a key or
  * an order of its own follows part by part.
  */
+import { Packr } from 'msgpackr'
 import { deadOverflowMax, faultOf, type Commit, type NewEntry, type OutboxEntry, type Part } from '../../runtime/ports/store.js'
 import { toKeyMember, type ShardKeys } from './keys.js'
 
@@ -44,7 +45,7 @@ function isCount(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0
 }
 
-export function encodeCommit(commit: Commit, keys: ShardKeys, bounds: Bounds): { readonly keys: string[]; readonly args: string[] } {
+export function encodeCommit(commit: Commit, keys: ShardKeys, bounds: Bounds): { readonly keys: string[]; readonly args: (string | Buffer)[] } {
   const list = new KeyList([
     ...keys.mailbox,
     keys.timers,
@@ -60,11 +61,14 @@ export function encodeCommit(commit: Commit, keys: ShardKeys, bounds: Bounds): {
     keys.streams,
   ])
   const args = [...mailboxArgs(bounds), String(commit.lease.epoch), commit.lease.node, String(commit.number), String(commit.position), String(commit.at), keys.channel, keys.streamPrefix]
-  pushFolded(args, commit)
-  for (const part of commit.parts) pushPart(args, part, keys, list)
-  for (const { to, through } of commit.delivered) args.push('delivered', list.place(keys.outbox(to)), String(to), String(through))
-  return { keys: list.keys, args }
+  const changes: string[] = []
+  pushFolded(changes, commit)
+  for (const part of commit.parts) pushPart(changes, part, keys, list)
+  for (const { to, through } of commit.delivered) changes.push('delivered', list.place(keys.outbox(to)), String(to), String(through))
+  return { keys: list.keys, args: [...args, packer.pack(changes)] }
 }
+
+const packer = new Packr({ useRecords: false })
 
 /** The keys of one call; arguments name a key by its place, counted from 1. */
 class KeyList {

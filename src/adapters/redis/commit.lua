@@ -25,8 +25,9 @@
 --   8     namespace time of the runtime, ms
 --   9     channel that tells of the commit
 --   10    what a stream's key begins with, to remove those of an erased record
---   11…   the folded changes, as many lists as FOLDED names, each after its length; then to the end the changes of
---         single keys in their order, each a word of CHECK with its arguments
+--   11    the changes, a MessagePack array of strings: one argument is read and written more quickly than thousands.
+--         First the folded ones, as many lists as FOLDED names, each after its length; then to the end those of single
+--         keys in their order, each a word of CHECK with its arguments
 -- Returns
 --   {'ok', namespace time, tail}                 written now, or by an earlier call
 --   {'fenced', epoch} or {'gap', last number}    nothing was written
@@ -62,6 +63,7 @@ if next ~= number + 1 then return { 'gap', plain(number) } end
 local position, at = finite(ARGV[7]), finite(ARGV[8])
 if position and position > tonumber(seq) then return { 'gap', plain(number) } end
 if not position or not at then return { 'refused', '', 'position or time is not a finite number' } end
+local CHANGES = cmsgpack.unpack(ARGV[11])
 
 -- Whether a key is absent or of the type that the command counts. pcall, so that the answer can name the record.
 local function fits(size, key)
@@ -93,7 +95,7 @@ end
 
 -- Each takes the place of its first argument and returns the place after its last, or nil and what is wrong.
 local function listOf(i, size)
-  local key, n = KEYS[tonumber(ARGV[i])], count(ARGV[i + 1])
+  local key, n = KEYS[tonumber(CHANGES[i])], count(CHANGES[i + 1])
   if not key or not n then return nil, 'a list has no key or no length' end
   if not fits(size, key) then return nil, 'the key ' .. key .. ' holds another type' end
   return i + 2 + n
@@ -102,7 +104,7 @@ end
 local CHECK = {
   -- address
   part = function(i)
-    address = ARGV[i]
+    address = CHANGES[i]
     return i + 1
   end,
   -- key of the record, length, name, value, …
@@ -115,59 +117,59 @@ local CHECK = {
   erase = function(i) return i + 3 end,
   -- how many messages
   handled = function(i)
-    if not count(ARGV[i]) then return nil, 'handled is ' .. ARGV[i] end
+    if not count(CHANGES[i]) then return nil, 'handled is ' .. CHANGES[i] end
     willTouch(address)
     return i + 1
   end,
   -- id, address, term, text
   entry = function(i)
-    if not isTerm(ARGV[i + 2]) then return nil, 'a message is remembered until ' .. ARGV[i + 2] end
-    willTouch(ARGV[i + 1])
+    if not isTerm(CHANGES[i + 2]) then return nil, 'a message is remembered until ' .. CHANGES[i + 2] end
+    willTouch(CHANGES[i + 1])
     return i + 4
   end,
   -- key of the stream, its name, '=' or '~', most entries, text
   log = function(i)
-    if not fits('XLEN', KEYS[tonumber(ARGV[i])]) then return nil, 'the stream ' .. ARGV[i + 1] .. ' holds another type' end
-    if not count(ARGV[i + 3]) then return nil, 'a stream keeps ' .. ARGV[i + 3] .. ' entries' end
+    if not fits('XLEN', KEYS[tonumber(CHANGES[i])]) then return nil, 'the stream ' .. CHANGES[i + 1] .. ' holds another type' end
+    if not count(CHANGES[i + 3]) then return nil, 'a stream keeps ' .. CHANGES[i + 3] .. ' entries' end
     return i + 5
   end,
   -- key of the list, how many come off its front, length, text, …
   park = function(i)
-    if not count(ARGV[i + 1]) then return nil, 'unpark is ' .. ARGV[i + 1] end
-    if not fits('LLEN', KEYS[tonumber(ARGV[i])]) then return nil, 'the parked messages hold another type' end
-    return i + 3 + tonumber(ARGV[i + 2])
+    if not count(CHANGES[i + 1]) then return nil, 'unpark is ' .. CHANGES[i + 1] end
+    if not fits('LLEN', KEYS[tonumber(CHANGES[i])]) then return nil, 'the parked messages hold another type' end
+    return i + 3 + tonumber(CHANGES[i + 2])
   end,
   -- key of the outbox, target shard, length, number, entry, …
   outbox = function(i)
-    if not fits('ZCARD', KEYS[tonumber(ARGV[i])]) then return nil, 'the outbox to shard ' .. ARGV[i + 1] .. ' holds another type' end
-    local last = i + 2 + tonumber(ARGV[i + 2])
+    if not fits('ZCARD', KEYS[tonumber(CHANGES[i])]) then return nil, 'the outbox to shard ' .. CHANGES[i + 1] .. ' holds another type' end
+    local last = i + 2 + tonumber(CHANGES[i + 2])
     for k = i + 3, last, 2 do
-      if not finite(ARGV[k]) then return nil, 'an outbox entry has the number ' .. ARGV[k] end
+      if not finite(CHANGES[k]) then return nil, 'an outbox entry has the number ' .. CHANGES[k] end
     end
     return last + 1
   end,
   -- key of the outbox, target shard, number up to which it was delivered
   delivered = function(i)
-    if not finite(ARGV[i + 2]) then return nil, 'delivered through ' .. ARGV[i + 2] end
-    if not fits('ZCARD', KEYS[tonumber(ARGV[i])]) then return nil, 'the outbox to shard ' .. ARGV[i + 1] .. ' holds another type' end
+    if not finite(CHANGES[i + 2]) then return nil, 'delivered through ' .. CHANGES[i + 2] end
+    if not fits('ZCARD', KEYS[tonumber(CHANGES[i])]) then return nil, 'the outbox to shard ' .. CHANGES[i + 1] .. ' holds another type' end
     return i + 3
   end,
 }
 
-local i = 11
+local i = 1
 for _, change in ipairs(FOLDED) do
-  local n = tonumber(ARGV[i])
+  local n = tonumber(CHANGES[i])
   if change[1] == 'ZADD' then
     for k = i + 1, i + n, 2 do
-      if not finite(ARGV[k]) then return { 'refused', '', ARGV[k + 1] .. ' has the time ' .. ARGV[k] } end
+      if not finite(CHANGES[k]) then return { 'refused', '', CHANGES[k + 1] .. ' has the time ' .. CHANGES[k] } end
     end
   end
   i = i + n + 1
 end
 local changes = i
-while i <= #ARGV do
-  local check = CHECK[ARGV[i]]
-  if not check then return { 'refused', address, 'there is no change ' .. ARGV[i] } end
+while i <= #CHANGES do
+  local check = CHECK[CHANGES[i]]
+  if not check then return { 'refused', address, 'there is no change ' .. CHANGES[i] } end
   local after, detail = check(i + 1)
   if not after then return { 'refused', address, detail } end
   i = after
@@ -195,29 +197,29 @@ end
 
 local APPLY = {
   part = function(i)
-    address = ARGV[i]
+    address = CHANGES[i]
     return i + 1
   end,
   set = function(i)
-    local last = i + 1 + tonumber(ARGV[i + 1])
-    each('HSET', KEYS[tonumber(ARGV[i])], ARGV, i + 2, last)
+    local last = i + 1 + tonumber(CHANGES[i + 1])
+    each('HSET', KEYS[tonumber(CHANGES[i])], CHANGES, i + 2, last)
     return last + 1
   end,
   unset = function(i)
-    local last = i + 1 + tonumber(ARGV[i + 1])
-    each('HDEL', KEYS[tonumber(ARGV[i])], ARGV, i + 2, last)
+    local last = i + 1 + tonumber(CHANGES[i + 1])
+    each('HDEL', KEYS[tonumber(CHANGES[i])], CHANGES, i + 2, last)
     return last + 1
   end,
   create = function(i)
     redis.call('ZADD', INDEX, '0', address)
-    redis.call('ZADD', INDEX_BY_KEY, '0', ARGV[i])
+    redis.call('ZADD', INDEX_BY_KEY, '0', CHANGES[i])
     return i + 1
   end,
   erase = function(i)
-    redis.call('UNLINK', KEYS[tonumber(ARGV[i + 1])], KEYS[tonumber(ARGV[i + 2])])
+    redis.call('UNLINK', KEYS[tonumber(CHANGES[i + 1])], KEYS[tonumber(CHANGES[i + 2])])
     redis.call('SREM', PARKED, address)
     redis.call('ZREM', INDEX, address)
-    redis.call('ZREM', INDEX_BY_KEY, ARGV[i])
+    redis.call('ZREM', INDEX_BY_KEY, CHANGES[i])
     -- '0' is the character after '/'. These keys stand in no argument, but in the slot of those that do.
     local own = redis.call('ZRANGEBYLEX', STREAMS, '[' .. address .. '/', '(' .. address .. '0')
     for _, name in ipairs(own) do redis.call('UNLINK', ARGV[10] .. name) end
@@ -225,48 +227,48 @@ local APPLY = {
     return i + 3
   end,
   handled = function(i)
-    counts[address] = math.max(0, counts[address] - tonumber(ARGV[i]))
+    counts[address] = math.max(0, counts[address] - tonumber(CHANGES[i]))
     moved[address] = true
     return i + 1
   end,
   entry = function(i)
-    take(nowText, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+    take(nowText, CHANGES[i], CHANGES[i + 1], CHANGES[i + 2], CHANGES[i + 3])
     return i + 4
   end,
   log = function(i)
-    local id = redis.call('XADD', KEYS[tonumber(ARGV[i])], 'MAXLEN', ARGV[i + 2], ARGV[i + 3], '0-*', 't', ARGV[i + 4])
-    if id == '0-1' then redis.call('ZADD', STREAMS, '0', ARGV[i + 1]) end
+    local id = redis.call('XADD', KEYS[tonumber(CHANGES[i])], 'MAXLEN', CHANGES[i + 2], CHANGES[i + 3], '0-*', 't', CHANGES[i + 4])
+    if id == '0-1' then redis.call('ZADD', STREAMS, '0', CHANGES[i + 1]) end
     return i + 5
   end,
   park = function(i)
-    local key, last = KEYS[tonumber(ARGV[i])], i + 2 + tonumber(ARGV[i + 2])
-    if tonumber(ARGV[i + 1]) > 0 then redis.call('LTRIM', key, ARGV[i + 1], -1) end
-    each('RPUSH', key, ARGV, i + 3, last)
+    local key, last = KEYS[tonumber(CHANGES[i])], i + 2 + tonumber(CHANGES[i + 2])
+    if tonumber(CHANGES[i + 1]) > 0 then redis.call('LTRIM', key, CHANGES[i + 1], -1) end
+    each('RPUSH', key, CHANGES, i + 3, last)
     redis.call(isEmpty(key) and 'SREM' or 'SADD', PARKED, address)
     return last + 1
   end,
   outbox = function(i)
-    local last = i + 2 + tonumber(ARGV[i + 2])
-    each('ZADD', KEYS[tonumber(ARGV[i])], ARGV, i + 3, last)
-    redis.call('SADD', OUTBOXES, ARGV[i + 1])
+    local last = i + 2 + tonumber(CHANGES[i + 2])
+    each('ZADD', KEYS[tonumber(CHANGES[i])], CHANGES, i + 3, last)
+    redis.call('SADD', OUTBOXES, CHANGES[i + 1])
     return last + 1
   end,
   delivered = function(i)
-    local key = KEYS[tonumber(ARGV[i])]
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', ARGV[i + 2])
-    if isEmpty(key) then redis.call('SREM', OUTBOXES, ARGV[i + 1]) end
+    local key = KEYS[tonumber(CHANGES[i])]
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', CHANGES[i + 2])
+    if isEmpty(key) then redis.call('SREM', OUTBOXES, CHANGES[i + 1]) end
     return i + 3
   end,
 }
 
 i = changes
-while i <= #ARGV do i = APPLY[ARGV[i]](i + 1) end
+while i <= #CHANGES do i = APPLY[CHANGES[i]](i + 1) end
 -- Before the folded changes, whose ids are to win over those of messages.
 closeMailbox()
-i = 11
+i = 1
 for _, change in ipairs(FOLDED) do
-  local n = tonumber(ARGV[i])
-  each(change[1], change[2], ARGV, i + 1, i + n)
+  local n = tonumber(CHANGES[i])
+  each(change[1], change[2], CHANGES, i + 1, i + n)
   i = i + n + 1
 end
 if position > (tonumber(stored[3]) or 0) then redis.call('XTRIM', LOG, 'MINID', plain(position + 1)) end

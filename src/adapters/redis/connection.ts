@@ -12,7 +12,7 @@ import { Redis, type RedisOptions } from 'ioredis'
 import { ConfigError, StoreError, type HoldfastError } from '../../errors.js'
 import { serverCodeOf, toConfigError, toStoreError } from './failures.js'
 
-export type Argument = string | number
+export type Argument = string | number | Buffer
 export type Command = readonly [name: string, ...args: Argument[]]
 
 /** Where the server is, as ioredis takes it, with a name that holds no credentials. */

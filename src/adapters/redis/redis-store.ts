@@ -299,7 +299,7 @@ export class RedisStore implements Store {
     throw new ConfigError(`shard ${shard}: this namespace has the shards 0 to ${shards - 1}.`)
   }
 
-  private run(place: Place, script: Script, keys: readonly string[], args: readonly string[], isBuiltOnEarlier?: (reply: unknown) => boolean): Promise<unknown> {
+  private run(place: Place, script: Script, keys: readonly string[], args: readonly (string | Buffer)[], isBuiltOnEarlier?: (reply: unknown) => boolean): Promise<unknown> {
     return this.opened().run(place, script, keys, args, isBuiltOnEarlier)
   }
 

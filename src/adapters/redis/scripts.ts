@@ -46,7 +46,7 @@ export async function loadScripts(connection: Connection): Promise<void> {
 interface Call {
   readonly ticket: number
   readonly script: Script
-  readonly args: readonly string[]
+  readonly args: readonly (string | Buffer)[]
   /** Whether this answer only shows that an earlier call is missing. */
   readonly isBuiltOnEarlier: (reply: unknown) => boolean
   resolve(reply: unknown): void
@@ -72,7 +72,7 @@ export class ScriptRunner {
    * Runs a script after those called before. An answer of which `isBuiltOnEarlier` is true counts only if the server
    * knew all scripts called before; else the call is repeated behind them.
    */
-  run(script: Script, keys: readonly string[], args: readonly string[], isBuiltOnEarlier: (reply: unknown) => boolean = () => false): Promise<unknown> {
+  run(script: Script, keys: readonly string[], args: readonly (string | Buffer)[], isBuiltOnEarlier: (reply: unknown) => boolean = () => false): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const call: Call = { ticket: this.tickets++, script, args: [script.hash, String(keys.length), ...keys, ...args], isBuiltOnEarlier, resolve, reject, attempts: 0 }
       if (this.repairing) this.held.push(call)

@@ -79,7 +79,7 @@ export class Session {
   // ── Commands ──
 
   /** Runs a script where the keys of the place are; see {@link ScriptRunner.run}. */
-  run(place: Place, script: Script, keys: readonly string[], args: readonly string[], isBuiltOnEarlier?: (reply: unknown) => boolean): Promise<unknown> {
+  run(place: Place, script: Script, keys: readonly string[], args: readonly (string | Buffer)[], isBuiltOnEarlier?: (reply: unknown) => boolean): Promise<unknown> {
     return this.routed(place, ({ runner }) => runner.run(script, keys, args, isBuiltOnEarlier))
   }
 

@@ -144,7 +144,7 @@ class Planner {
     const isInline = typeof guard === 'function'
     const name = typeof guard === 'string' ? guard : (guard as { readonly type: string }).type
     const resolved = isInline ? guard : this.machine.implementations.guards[name]
-    if (!resolved) throw new Error(`Guard '${name}' is not implemented.'.`)
+    if (!resolved) throw new Error(`The machine ${this.machine.id} has no guard "${name}".`)
     if (typeof resolved !== 'function') return this.passes(resolved, snapshot, event)
     const args = { context, event }
     const params = isInline || typeof guard === 'string' ? undefined : paramsOf(guard as object, args)
@@ -232,7 +232,7 @@ class Planner {
     const spawn = (src: unknown, options?: { id?: string; systemId?: string; input?: unknown; syncSnapshot?: boolean }): unknown => {
       const isNamed = typeof src === 'string'
       const logic = isNamed ? resolveLogic(this.machine, src) : src
-      if (!logic) throw new Error(`Actor logic '${src as string}' not implemented in machine '${this.machine.id}'`)
+      if (!logic) throw new Error(`The machine ${this.machine.id} has no actor "${src as string}".`)
       const input = isNamed && typeof options?.input === 'function' ? (options.input as (args: object) => unknown)({ context, event, self }) : options?.input
       const ref = createActor(logic as never, { id: options?.id, parent: self, syncSnapshot: options?.syncSnapshot, input, src, systemId: options?.systemId } as never)
       spawned = { ...spawned, [ref.id]: ref }
