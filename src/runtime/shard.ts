@@ -358,9 +358,11 @@ export class Shard {
           await this.residents.load(missing)
           continue
         }
+        const inLine = this.queue.length
         const batch = this.build()
-        if (!batch) break
-        void this.submit(batch)
+        // What it took may have come to nothing, as what stays parked does: then it goes on with what is behind.
+        if (!batch && this.queue.length === inLine) break
+        if (batch) void this.submit(batch)
       }
     } catch (error) {
       // The store failed to load records; the inputs are still in line.

@@ -280,3 +280,28 @@ test('nor after a clean stop (seed 1)', async () => {
   await world.settled()
   expect(suspectsIn(world)).toEqual([])
 })
+
+test('messages that stay parked since their actor failed again do not leave those behind them in line, one turn a commit (replay, seed 32)', async () => {
+  const kid = setup({
+    actions: {
+      fail: assign(() => {
+        throw new Error('as asked')
+      }),
+    },
+  }).createMachine({ id: 'kid', on: { bad: { actions: 'fail' } } })
+  const world = new World({ machines: [boss, kid], shards: 1, batchTurnsMax: 1 })
+  await world.start()
+  await world.system.actor(boss, 'b').start({})
+  await world.settled()
+  for (const type of ['bad', 'bad', 'one', 'two', 'three']) await world.system.actorAt('kid/b~k').send({ type } as never)
+  await world.settled()
+  await world.system.actor(boss, 'b').send({ type: 'again' })
+  expect(await Promise.race([world.settled(), rounds(200)])).toBe(true)
+  expect((await world.system.parked('kid/b~k')).map(({ text }) => (JSON.parse(text) as { body: { type: string } }).body.type)).toEqual(['one', 'two', 'three'])
+})
+
+/** So many turns of the event loop: longer than anything takes that comes to rest. */
+async function rounds(count: number): Promise<string> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
+  return 'not settled'
+}
