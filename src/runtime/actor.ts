@@ -3,6 +3,7 @@ import type { AnyStateMachine, EmittedFrom, EventFromLogic, InputFrom, OutputFro
 import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, ConfigError, DeadlineError, HoldfastError } from '../errors.js'
 import { checkEvent, type ReplyTo } from './envelope.js'
 import { messageId, post, type Gateway, type SendOptions, type Sight } from './gateway.js'
+import type { ActorHistory } from './history.js'
 import type { Address, MessageId } from './identity.js'
 import { decodeJson, isJsonEqual } from './json.js'
 import type { Failure } from './stored-record.js'
@@ -136,6 +137,14 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   /** What XState's `getPersistedSnapshot` gives: `createActor(machine, { snapshot })` goes on from it. */
   async persisted(): Promise<unknown> {
     return (await this.gateway.read(this.address))?.persisted()
+  }
+
+  /**
+   * What is kept of its turns, for `replay` and for people; undefined if nothing is: its machine is registered without
+   * `history`, or it has had no turn since. It is JSON, and holds all that the actor was sent.
+   */
+  async history(): Promise<ActorHistory | undefined> {
+    return this.gateway.history(this.address)
   }
 
   /** active, done, stopped or failed; undefined if the actor does not exist. */

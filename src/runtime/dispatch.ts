@@ -9,11 +9,12 @@ import { ASK, type Command } from '../protocol.js'
 import type { Batch, PartBuilder } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import { effectIdOf, type StoredEffect } from './effects.js'
-import { Outgoing, about, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Message, type Parked, type ReplyTo } from './envelope.js'
+import { Outgoing, about, eventIn, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Message, type Parked, type ReplyTo } from './envelope.js'
 import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
 import { isJsonEqual } from './json.js'
 import { memberOf, NearTimer, type NearTimers } from './near-timers.js'
 import { deadStream, encodeStreamEntry, ownStream, sharedStream } from './streams.js'
+import { remember, type Happening } from './history.js'
 import { DurableRecord } from './record.js'
 import type { RecordInput, TurnResult } from './turn-result.js'
 import { formatVersion, type RecordMeta } from './stored-record.js'
@@ -173,8 +174,8 @@ export class Dispatcher {
         return
       case 'stop':
         if (record.status === 'active') this.turn(batch, resident, record, { kind: 'stop' }, undefined)
-        else if (record.status === 'failed') this.write(batch, resident, record, record.giveUp(batch.at), undefined)
-        else if (envelope.from !== undefined && envelope.from === record.meta.parent) this.write(batch, resident, record, record.endAgain(), undefined)
+        else if (record.status === 'failed') this.write(batch, resident, record, record.giveUp(batch.at), undefined, { kind: 'give-up' })
+        else if (envelope.from !== undefined && envelope.from === record.meta.parent) this.write(batch, resident, record, record.endAgain(), undefined, { kind: 'end-again' })
         return
       default:
     }
@@ -240,7 +241,7 @@ export class Dispatcher {
       return
     }
     if (from === 'snapshot' && record.status === 'failed' && record.begun) {
-      this.write(batch, resident, record, record.resume(batch.number), undefined)
+      this.write(batch, resident, record, record.resume(batch.number), undefined, { kind: 'resume', incarnation: batch.number })
       batch.after.push(() => this.context.logger.debug(about(record.address, record.meta.belongs), 'an actor was taken up again from its last good snapshot'))
       this.tell(batch, record, { type: 'child.started' })
       return
@@ -267,7 +268,7 @@ export class Dispatcher {
     part.write(cleared)
     resident.record = fresh
     this.tell(batch, fresh, { type: 'child.started' })
-    this.turn(batch, resident, fresh, { kind: 'start', input: meta.input }, message)
+    this.turn(batch, resident, fresh, { kind: 'start', input: meta.input, anew: isRestart ? 'restart' : 'again' }, message)
   }
 
   /** Turns an expired actor's parked messages into dead letters; the last of them takes the record with it. */
@@ -327,11 +328,11 @@ export class Dispatcher {
       this.context.counters.stale++
       return
     }
-    this.write(batch, resident, record, result, message)
+    this.write(batch, resident, record, result, message, refusal === undefined ? input : { kind: 'refused' })
   }
 
   /** Writes a turn's result into the commit. */
-  private write(batch: Batch, resident: Resident, record: DurableRecord, result: TurnResult, message: Message | undefined): void {
+  private write(batch: Batch, resident: Resident, record: DurableRecord, result: TurnResult, message: Message | undefined, what: Happening): void {
     const { address } = record
     const { incarnation } = record.meta
     const part = batch.part(address)
@@ -373,6 +374,13 @@ export class Dispatcher {
           break
         default:
       }
+    }
+    if (record.definition.history) {
+      for (const append of remember(record, record.definition.history, { result, what, message, at: batch.at, incarnation: this.context.incarnation })) {
+        part.log(append)
+        batch.chars += append.text.length
+      }
+      part.fields.set('h', record.sealedMark(record.history!))
     }
     if (result.ended) this.ended(batch, part, record, result.ended, message)
     batch.after.push(() => {
@@ -533,16 +541,8 @@ export class Dispatcher {
     this.context.logger.warn({ ...about(record.address, record.meta.belongs), machine: record.meta.machine, event: type }, 'an event of a type that the machine has nowhere')
   }
 
-  /** The event a machine sees: what the sender wrote, and what only the runtime knows. */
   private eventOf(envelope: Envelope & { readonly kind: 'event' | 'fact' }): XEvent {
-    if (envelope.kind === 'fact') return { ...envelope.body, chance: chanceOf(this.context.incarnation, envelope.id) }
-    if (!envelope.replyTo) {
-      if (!('replyToken' in envelope.body)) return envelope.body
-      const { replyToken: _, ...body } = envelope.body
-      return body as XEvent
-    }
-    const token = { id: envelope.id, ...(envelope.replyTo.client ? {} : { to: envelope.replyTo }) }
-    return { ...envelope.body, replyToken: token }
+    return eventIn(envelope, envelope.kind === 'fact' ? chanceOf(this.context.incarnation, envelope.id) : undefined)
   }
 }
 

@@ -76,6 +76,22 @@ export function checkEvent(event: unknown): asserts event is XEvent {
   }
 }
 
+/**
+ * The event a machine sees: what the sender wrote, and what only the runtime knows.
+ *
+ * @param chance of a fact
+ */
+export function eventIn(envelope: Envelope & { readonly kind: 'event' | 'fact' }, chance: number | undefined): XEvent {
+  if (envelope.kind === 'fact') return { ...envelope.body, chance }
+  if (!envelope.replyTo) {
+    if (!('replyToken' in envelope.body)) return envelope.body
+    const { replyToken: _, ...body } = envelope.body
+    return body as XEvent
+  }
+  const token = { id: envelope.id, ...(envelope.replyTo.client ? {} : { to: envelope.replyTo }) }
+  return { ...envelope.body, replyToken: token }
+}
+
 /** What a head takes, about: ids and addresses. */
 const headSize = 200
 

@@ -1,6 +1,7 @@
 /** What handles need to reach actors, and how they post to them. routed-gateway.ts is how it is done. */
 import { InvalidIdError, MailboxFullError, type HoldfastError, type SnapshotError } from '../errors.js'
 import { Outgoing, type EnvelopeHead } from './envelope.js'
+import type { ActorHistory } from './history.js'
 import { checkId, type Address, type MessageId } from './identity.js'
 import { encodeJson, type JsonLimits } from './json.js'
 import type { MachineDefinition } from './machines.js'
@@ -44,6 +45,8 @@ export interface Gateway {
   look(address: Address): Promise<Sight | undefined>
   /** A record read from the store, for those who want all of it. */
   read(address: Address): Promise<DurableRecord | undefined>
+  /** What is kept of its turns. */
+  history(address: Address): Promise<ActorHistory | undefined>
   /** Calls back with each committed turn if this node runs the actor, else after changes. */
   watch(address: Address, onTurn: (sight: Sight) => void): () => void
   onEmitted(address: Address, listener: (event: XEvent) => void): () => void

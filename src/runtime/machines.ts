@@ -6,16 +6,19 @@
 import { createHash } from 'node:crypto'
 import type { AnyStateMachine } from 'xstate'
 import { SnapshotError, ConfigError, UnknownMachineError } from '../errors.js'
+import { historyBounds, type HistoryBounds, type HistoryOptions } from './history.js'
 import { checkId } from './identity.js'
 import { isMachine, withBoundedLoops, type XMachine, type XStateNode, type XTransition } from './xstate/insides.js'
 
-/** A machine with another name or version than its own `id` and `version`. */
+/** A machine with another name or version than its own `id` and `version`, or whose actors have a history. */
 export interface MachineOptions {
   readonly machine: AnyStateMachine
   /** Default: `machine.id`. */
   readonly name?: string
   /** Default: `machine.version`, else `'0'`. */
   readonly version?: string
+  /** Keep a history of each of its actors, from which `actor.history()` reads; `true`: with the default bounds. Default: none is kept, and nothing of it costs anything. */
+  readonly history?: HistoryOptions | boolean
 }
 
 export interface MachineDefinition {
@@ -26,6 +29,8 @@ export interface MachineDefinition {
   /** The machine as the user gave it, to find its definition again. */
   readonly given: AnyStateMachine
   readonly needsInput: boolean
+  /** Undefined: no history is kept. */
+  readonly history: HistoryBounds | undefined
   /** Places where an inline function or logic stands that had better have a name, for the log. */
   readonly inline: readonly string[]
 }
@@ -58,6 +63,7 @@ export class MachineRegistry {
       machine: withBoundedLoops(machine),
       given: options.machine,
       needsInput: needsInput(machine),
+      history: historyBounds(`history of machine ${name}`, options.history),
       inline,
     }
     const versions = this.byName.get(name) ?? new Map<string, MachineDefinition>()

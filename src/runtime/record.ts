@@ -16,7 +16,7 @@ import { checkId, childAddress, parseAddress, type Address } from './identity.js
 import { ofFailedTurn } from './inspection.js'
 import type { MachineDefinition } from './machines.js'
 import { withOne } from './small-collections.js'
-import { addressSumOf, eraseCell, seal, sumLength, toStoredCell, unseal, type Failure, type FieldChanges, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
+import { addressSumOf, decodeMark, encodeMark, eraseCell, seal, sumLength, toStoredCell, unseal, type Failure, type FieldChanges, type HistoryMark, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
 import { Result, type RecordInput, type TurnResult } from './turn-result.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { isEffectKind, type XEvent, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
@@ -52,6 +52,8 @@ export class DurableRecord implements TreeHost {
   private entries: Readonly<Record<string, number>> | undefined
   /** External actions of a run by name, with a digest of their arguments: a restart from input does not forget them. */
   private asked: Readonly<Record<string, string>> | undefined
+  /** Set with each turn by whoever keeps a history of it; undefined as long as nobody does. */
+  history: HistoryMark | undefined
   private readonly host: RecordHost
   private readonly addressSum: number
   /** Whether the store has `m`. */
@@ -69,6 +71,7 @@ export class DurableRecord implements TreeHost {
     this.endedAt = 0
     this.entries = undefined
     this.asked = undefined
+    this.history = undefined
     this.introduced = false
     this.tree = new ActorTree(this, definition.machine)
     // To its machine a durable child has a parent like any other: sendParent reaches it.
@@ -93,7 +96,8 @@ export class DurableRecord implements TreeHost {
   }
 
   runningEffects(): Cell[] {
-    return this.tree.cells.values().filter((cell) => isEffectKind(cell.kind) && cell._snapshot.status === 'active')
+    // By number: in what order they are in memory depends on whether a turn was undone.
+    return this.tree.cells.values().filter((cell) => isEffectKind(cell.kind) && cell._snapshot.status === 'active').sort((a, b) => a.number - b.number)
   }
 
   // ── Turns ──
@@ -219,12 +223,13 @@ export class DurableRecord implements TreeHost {
     record.turns = this.turns
     record.tree.nextNumber = this.tree.nextNumber
     record.asked = this.asked
+    if (this.definition.history) record.history = this.history
     if (!isRestart) record.entries = this.entries
     return { record, cleared: new Map(this.fieldNames().filter((name) => isRestart || name !== 'n').map((name) => [name, undefined])) }
   }
 
   private fieldNames(): string[] {
-    const names = ['m', 'z', 'n', 'f', ...this.tree.timers.keys().map((key) => `t${key}`)]
+    const names = ['m', 'z', 'n', 'f', 'h', ...this.tree.timers.keys().map((key) => `t${key}`)]
     for (const cell of this.tree.cells.values()) {
       names.push(`s${cell.number}`)
       if (cell.kind === 'machine' && cell.saved) names.push(...Object.keys((cell.saved as XMachineSnapshot).context).map((key) => `c${cell.number}:${key}`))
@@ -320,12 +325,45 @@ export class DurableRecord implements TreeHost {
     this.turns++
     if (!this.introduced) this.put(fields, 'm', encodeJson(this.meta, 'the input', noJsonLimits))
     this.introduced = true
-    this.put(fields, 'z', `${this.turns} ${this.countFields()} ${this.tree.nextNumber} ${this.status} ${this.endedAt}`)
+    this.put(fields, 'z', this.encodeTail())
     const result = new Result(this.turns, this.snapshot)
     result.changed = true
     result.fields = fields
     fields.forEach((value, name) => (result.chars += name.length + (value?.length ?? 0)))
     return result
+  }
+
+  private encodeTail(): string {
+    return `${this.turns} ${this.countFields()} ${this.tree.nextNumber} ${this.status} ${this.endedAt}`
+  }
+
+  /** Field `h`, as it is stored. */
+  sealedMark(mark: HistoryMark): string {
+    return seal(this.addressSum, 'h', encodeMark(mark))
+  }
+
+  /** Every field, as the store has them once the last turn is committed. */
+  storedFields(): Map<string, string> {
+    const fields = new Map<string, string>()
+    const put = (name: string, value: string): void => void fields.set(name, seal(this.addressSum, name, value))
+    // All of it was within the limits when it came in.
+    const encode = (value: unknown): string => encodeJson(value, 'what is stored', noJsonLimits, this.tree)
+    put('m', encodeJson(this.meta, 'the input', noJsonLimits))
+    put('z', this.encodeTail())
+    for (const cell of this.tree.cells.values()) {
+      if (!cell.saved) continue
+      put(`s${cell.number}`, encode(toStoredCell(cell)))
+      if (cell.kind !== 'machine') continue
+      const { context } = cell.saved as XMachineSnapshot
+      let place = 0
+      for (const key in context) if (context[key] !== undefined) put(`c${cell.number}:${key}`, `${place++} ${encode(context[key])}`)
+    }
+    for (const timer of this.tree.timers.values()) put(`t${timer.key}`, encode(storedTimerOf(timer)))
+    if (this.entries) put('n', JSON.stringify(this.entries))
+    if (this.asked) put('k', JSON.stringify(this.asked))
+    if (this.failure) put('f', JSON.stringify(this.failure))
+    if (this.history) put('h', encodeMark(this.history))
+    return fields
   }
 
   private put(fields: FieldChanges, name: string, value: string): void {
@@ -338,6 +376,7 @@ export class DurableRecord implements TreeHost {
     if (this.entries) count++
     if (this.asked) count++
     if (this.failure) count++
+    if (this.history || this.definition.history) count++
     for (const cell of this.tree.cells.values()) {
       if (!cell.saved) continue
       count += 1 + cell.keys
@@ -460,15 +499,7 @@ export class DurableRecord implements TreeHost {
   }
 
   private encodeTimer(timer: Timer): string {
-    const { target } = timer
-    const stored: StoredTimer = {
-      due: timer.dueAt,
-      order: timer.order,
-      event: timer.event,
-      source: timer.source,
-      target: typeof target === 'number' ? target : { address: target.address, ...(target.cell === undefined ? {} : { n: target.cell }) },
-    }
-    return encodeJson(stored, `the delayed event "${timer.event.type}"`, this.host.limits, this.tree)
+    return encodeJson(storedTimerOf(timer), `the delayed event "${timer.event.type}"`, this.host.limits, this.tree)
   }
 
   private markSaved(cell: Cell): void {
@@ -544,6 +575,9 @@ export class DurableRecord implements TreeHost {
           break
         case 'k':
           this.asked = JSON.parse(value) as Record<string, string>
+          break
+        case 'h':
+          this.history = decodeMark(value)
           break
         default:
       }
@@ -630,6 +664,10 @@ function checkToken(token: ReplyToken | undefined): void {
 function isPlace(to: unknown): boolean {
   const { to: address, cell, effect } = (to ?? {}) as Record<string, unknown>
   return typeof address === 'string' && parseAddress(address) !== '' && Number.isSafeInteger(cell) && typeof effect === 'string'
+}
+
+function storedTimerOf({ dueAt, order, event, source, target }: Timer): StoredTimer {
+  return { due: dueAt, order, event, source, target: typeof target === 'number' ? target : { address: target.address, ...(target.cell === undefined ? {} : { n: target.cell }) } }
 }
 
 /** As JSON; most keys are names. */

@@ -5,6 +5,7 @@
 import type { Beginnings, Ending, Gateway, Sight } from './gateway.js'
 import { StoppedError, type HoldfastError } from '../errors.js'
 import type { Outgoing } from './envelope.js'
+import type { ActorHistory } from './history.js'
 import { shardOf, type Address, type MessageId } from './identity.js'
 import type { JsonLimits } from './json.js'
 import type { MachineDefinition } from './machines.js'
@@ -87,6 +88,10 @@ export class RoutedGateway implements Gateway {
 
   async look(address: Address): Promise<Sight | undefined> {
     return this.shardFor(address)?.look(address) ?? this.store.look(address)
+  }
+
+  history(address: Address): Promise<ActorHistory | undefined> {
+    return this.store.history(address)
   }
 
   read(address: Address): Promise<DurableRecord | undefined> {

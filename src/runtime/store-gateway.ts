@@ -3,6 +3,7 @@ import { SnapshotError } from '../errors.js'
 import type { Appenders } from './appender.js'
 import { Beginnings, Ending, type Sight } from './gateway.js'
 import type { Outgoing } from './envelope.js'
+import { readHistory, type ActorHistory } from './history.js'
 import { machineOf, shardOf, type Address, type MessageId } from './identity.js'
 import type { JsonLimits } from './json.js'
 import type { MachineDefinition, MachineRegistry } from './machines.js'
@@ -96,6 +97,11 @@ export class StoreGateway {
     const definition = this.options.registry.reader(address, meta)
     if (definition instanceof SnapshotError) throw definition
     return DurableRecord.decode(this.options, address, stored.fields, meta, definition)
+  }
+
+  history(address: Address): Promise<ActorHistory | undefined> {
+    if (this.stopped) return Promise.reject(this.stopped)
+    return readHistory(this.options.store, this.shardOf(address), address)
   }
 
   /** @param seen the turn after which to tell; absent: that at which it is first seen, since others of its shard change, too */

@@ -11,6 +11,7 @@
  * | `n` | how often each invoke has been entered, for idempotency keys |
  * | `k` | of a run: the external actions asked for, with a digest of their arguments |
  * | `f` | why the record failed |
+ * | `h` | which turns of its history are kept: see {@link HistoryMark} |
  *
  * Every field carries a checksum over address, name and value; the number of fields stands in `z`.
  */
@@ -101,6 +102,29 @@ export interface StoredTimer {
   readonly target: number | { readonly address: string; readonly n?: number }
 }
 
+/** How far an actor's history goes; each entry of it is written with this. */
+export interface HistoryMark {
+  /** The last turn in it. */
+  readonly turn: number
+  /** The turn whose state its newest base is; 0 if it has none and goes back to the start. */
+  readonly base: number
+  /** Entries kept before that base. */
+  readonly earlier: number
+  /** UTF-8 bytes of the turns since. */
+  readonly bytes: number
+  /** Namespace time of that base, or of the start, ms. */
+  readonly at: number
+}
+
+export function encodeMark({ turn, base, earlier, bytes, at }: HistoryMark): string {
+  return `${turn} ${base} ${earlier} ${bytes} ${at}`
+}
+
+export function decodeMark(text: string): HistoryMark {
+  const [turn, base, earlier, bytes, at] = text.split(' ').map(Number) as [number, number, number, number, number]
+  return { turn, base, earlier, bytes, at }
+}
+
 // ── Checksums ──
 
 export function addressSumOf(address: Address): number {
@@ -126,6 +150,11 @@ function sumIn(sealed: string): number {
     sum = (sum << 4) | digit
   }
   return sum >>> 0
+}
+
+/** The checksum of a text, as eight digits. */
+export function sumText(text: string): string {
+  return hex32(textSum(text, 0))
 }
 
 /** Over name and value. */

@@ -19,6 +19,11 @@ export function ownStream(address: Address, name: string): string {
   return `${address}/${name}`
 }
 
+/** An actor's own, and of the runtime: no name that `append` takes begins so. */
+export function historyStream(address: Address): string {
+  return `${address}/+history`
+}
+
 /** Begins with a character that no address has, so that it is nobody's own, and none of the runtime's. */
 export function sharedStream(name: string): string {
   return `+${name}`

@@ -6,8 +6,8 @@ import type { Act, Timer, TurnInspection } from './xstate/turn.js'
 
 /** What a turn can be about. */
 export type RecordInput =
-  /** The first turn; `event` is a first message that started the actor by itself. */
-  | { readonly kind: 'start'; readonly input: unknown; readonly event?: XEvent }
+  /** The first turn; `event` is a first message that started the actor by itself. `anew`: there was one before, which is restarted from its input, or of which this takes the id. */
+  | { readonly kind: 'start'; readonly input: unknown; readonly event?: XEvent; readonly anew?: 'restart' | 'again' }
   | { readonly kind: 'event'; readonly cell: number; readonly event: XEvent; /** The actor that sent it. */ readonly from?: string | undefined }
   /** An effect tells its own cell: a promise settled, an observable went on. */
   | { readonly kind: 'outcome'; readonly cell: number; readonly event: XEvent }

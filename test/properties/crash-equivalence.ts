@@ -15,7 +15,7 @@ import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { assign, enqueueActions, fromCallback, fromEventObservable, fromObservable, fromPromise, setup, type AnyActorRef, type AnyStateMachine } from 'xstate'
-import { append, external, isHoldfastError, refTo, reply, type ActorSystem, type EffectArgs, type ReplyToken, type Store, type StreamRecord } from '../../src/index.js'
+import { append, external, isHoldfastError, refTo, reply, type ActorSystem, type EffectArgs, type HistoryOptions, type ReplyToken, type Store, type StreamRecord } from '../../src/index.js'
 import { hash32, shardOf, type Address } from '../../src/runtime/identity.js'
 import { crashTest, type CrashReport, type World, type WriteKind } from '../../src/testing/index.js'
 import { extent, firstSeed, isChosen, tier } from '../support/extent.js'
@@ -298,14 +298,24 @@ export function draw(seed: number): Drawn {
   return { seed, machine: root.machine, machines: [peer.machine, worker.machine, carrier], input, steps, suspectMax, story, constructs }
 }
 
+/** What a run is asked beside coming out the same. */
+export interface Beside {
+  /** Of every machine. */
+  readonly history: HistoryOptions
+  readonly batchTurnsMax: number
+  /** At the end of each run. */
+  check(world: World): Promise<void>
+}
+
 /** @param store as in CrashTestOptions */
-export async function crash({ seed, machine, machines, input, steps, suspectMax }: Drawn, runs: number | undefined, store?: (run: number) => Store): Promise<CrashReport> {
+export async function crash({ seed, machine, machines, input, steps, suspectMax }: Drawn, runs: number | undefined, store?: (run: number) => Store, beside?: Beside): Promise<CrashReport> {
   let undisturbed: ReadonlyMap<string, number> | undefined
   return crashTest(
     machine,
     { input: input as never, steps: steps as never, restMs: 80 * hourMs },
     {
-      machines,
+      machines: beside ? [machine, ...machines].map((each) => ({ machine: each, history: beside.history })) : machines,
+      ...(beside ? { batchTurnsMax: beside.batchTurnsMax } : {}),
       shards,
       seed,
       shrinkRunsMax: 0,
@@ -323,7 +333,9 @@ export async function crash({ seed, machine, machines, input, steps, suspectMax 
         now.side = outside.side
       },
       onStart: (system) => void system.drain('trace', (entries, shard) => outside.drain(entries, shard)),
-      async observe({ system }) {
+      async observe(world) {
+        const { system } = world
+        await beside?.check(world)
         const { observed, inline } = outside.seen()
         undisturbed ??= inline
         for (const [key, times] of inline) if (times > (undisturbed.get(key) ?? 0)) throw new Error(`The inline action ${key} ran ${times} times, undisturbed ${undisturbed.get(key) ?? 0} times.`)
