@@ -9,7 +9,7 @@ export { ActorHandle, type ActorFailure, type WaitOptions } from './runtime/acto
 export type { SendOptions } from './runtime/gateway.js'
 export { createClient, type Client, type ClientOptions } from './runtime/client.js'
 export type { MachineOptions } from './runtime/machines.js'
-export { replay, type Divergence, type Replay, type ReplayOptions, type ReplayedTurn } from './runtime/replay.js'
+export { replay, type Difference, type Divergence, type Replay, type ReplayOptions, type ReplayedTurn } from './runtime/replay.js'
 export type { ActorHistory, HistoryBase, HistoryInput, HistoryOptions, HistoryTurn } from './runtime/history.js'
 export type { Inspect } from './runtime/inspection.js'
 export type { RuntimeOptions } from './runtime/options.js'

@@ -5,6 +5,7 @@
 import { ConfigError } from '../errors.js'
 import type { RunInput } from '../machines/run.machine.js'
 import { checkId, toAddress, type Address } from '../runtime/identity.js'
+import type { HistoryOptions } from '../runtime/history.js'
 import type { MachineOptions } from '../runtime/machines.js'
 import { silentLogger } from '../runtime/ports/logger.js'
 import { randomIds } from '../runtime/ports/ids.js'
@@ -25,6 +26,8 @@ export interface MeshOptions extends Omit<ActorSystemOptions, 'machines'> {
   readonly runs?: readonly RunDefinition[]
   /** Machines of your own, also such as stand in for an agent. */
   readonly machines?: ActorSystemOptions['machines']
+  /** Keep a history of each agent and each run, from which it can be replayed; with these bounds. false: none. Default true; a machine of your own says so itself. */
+  readonly history?: HistoryOptions | boolean
   /** Prices that go before the built-in ones. */
   readonly prices?: PriceTable
   /** Where the trace of the calls is kept. Default: it stays in the actors' store, at most 100,000 entries a shard; the oldest go. */
@@ -101,7 +104,7 @@ export class Mesh {
   /** @throws ConfigError for definitions that do not fit together */
   constructor(options: MeshOptions) {
     meshOptions('', options)
-    const { agents = [], runs = [], machines = [], prices = defaultPrices, traces, tracesWaitingMax = 10_000, ...system } = options
+    const { agents = [], runs = [], machines = [], prices = defaultPrices, traces, tracesWaitingMax = 10_000, history = true, ...system } = options
     const { streamMax = 100_000 } = options
     if (Number.isSafeInteger(streamMax)) whole(1, streamMax - 1)('tracesWaitingMax (below streamMax)', tracesWaitingMax)
     for (const run of runs) this.addRun(run)
@@ -112,7 +115,7 @@ export class Mesh {
     this.store = options.store
     const ids = options.ids ?? randomIds
     this.newId = () => ids.next()
-    const all = [...this.machines(), ...machines]
+    const all = [...this.machines(history), ...machines]
     this.mustBeThere(new Set(all.map((machine) => ('machine' in machine ? (machine.name ?? machine.machine.id) : machine.id))))
     this.system = createActorSystem({ ...system, machines: all })
   }
@@ -139,15 +142,15 @@ export class Mesh {
     this.agents.set(agent.name, agent)
   }
 
-  private machines(): MachineOptions[] {
+  private machines(history: HistoryOptions | boolean): MachineOptions[] {
     const services = {
       models: this.models,
       ready: (signal: AbortSignal) => this.traces.ready(signal),
       material: (runAddress: string) => this.material(runAddress),
     }
     return [
-      ...[...this.agents.values()].map((agent) => ({ name: agent.name, version: agent.version, machine: agent.machine(services) })),
-      ...[...this.runs.values()].map((run) => ({ name: run.name, version: run.version, machine: run.machine })),
+      ...[...this.agents.values()].map((agent) => ({ name: agent.name, version: agent.version, machine: agent.machine(services), history })),
+      ...[...this.runs.values()].map((run) => ({ name: run.name, version: run.version, machine: run.machine, history })),
     ]
   }
 

@@ -11,7 +11,7 @@ import { machineOf, parseAddress, type Address } from './identity.js'
 import { decodeJson, defaultJsonLimits, type JsonLimits, type StoredRef } from './json.js'
 import { MachineRegistry, type MachineDefinition } from './machines.js'
 import { DurableRecord, type RecordHost } from './record.js'
-import { addressSumOf, readMeta, unseal, type Failure, type FieldChanges, type RecordMeta, type RecordStatus } from './stored-record.js'
+import { addressSumOf, readMeta, unseal, type Failure, type RecordMeta, type RecordStatus } from './stored-record.js'
 import type { TurnResult } from './turn-result.js'
 import type { XEvent } from './xstate/insides.js'
 import { RemoteRef } from './xstate/refs.js'
@@ -51,12 +51,21 @@ export interface ReplayedTurn {
 export interface Divergence {
   /** The turn that comes out otherwise; that of the base, if not even that can be read. */
   readonly turn: number
-  /** What is different, a sentence each; at least one. */
-  readonly differences: readonly string[]
+  /** At least one. */
+  readonly differences: readonly Difference[]
+}
+
+export interface Difference {
+  /** A sentence without any data: `context.total is another`. */
+  readonly what: string
+  /** What it is now, where that can be told: the value of a key, the message of an error. What it was is kept as a checksum only. */
+  readonly now?: unknown
 }
 
 export interface Replay {
   readonly address: Address
+  /** Of the machine that had the last of these turns. */
+  readonly version: string
   /** Those that were run, the one that diverged included. */
   readonly turns: readonly ReplayedTurn[]
   /** The number of the turn after which the actor stands as `snapshot` says. */
@@ -90,8 +99,8 @@ export function replay(machine: AnyStateMachine, history: ActorHistory, options:
     if (turn.turn > to || replayer.divergence) break
     replayer.step(turn)
   }
-  const { turns, turn, status, snapshot, divergence } = replayer
-  return { address: history.address, turns, turn, status, snapshot, ...(divergence ? { divergence } : {}) }
+  const { turns, turn, version, status, snapshot, divergence } = replayer
+  return { address: history.address, version, turns, turn, status, snapshot, ...(divergence ? { divergence } : {}) }
 }
 
 /** Checksums by field. */
@@ -128,6 +137,10 @@ export class Replayer {
     return this.record?.turns ?? 0
   }
 
+  get version(): string {
+    return this.record?.meta.version ?? this.definition.version
+  }
+
   get status(): RecordStatus {
     return this.record?.status ?? 'active'
   }
@@ -145,7 +158,7 @@ export class Replayer {
     try {
       this.record = DurableRecord.decode(this.host, this.address, fields, meta, this.definition)
     } catch (error) {
-      this.divergence = { turn: base.turn, differences: [`The machine cannot read the state it had: ${(error as Error).message}`] }
+      this.divergence = { turn: base.turn, differences: [{ what: 'the machine cannot read the state that the actor had', now: (error as Error).message }] }
       return
     }
     for (const sums of [this.was, this.is]) write(sums, sumsOf(fields))
@@ -159,7 +172,7 @@ export class Replayer {
     write(this.was, turn.sums)
     write(this.is, sums)
     const acts = actsOf(this.address, result)
-    const differences = [...this.differences(turn, result, sums), ...differingActs(turn.acts, acts)]
+    const differences = [...this.differences({ ...turn, state: 'state' in turn ? turn.state : before }, result, sums), ...differingActs(turn.acts, acts)]
     if (differences.length > 0) this.divergence = { turn: turn.turn, differences }
     const { input } = turn
     const type = (payload as { type?: unknown } | undefined)?.type
@@ -233,38 +246,38 @@ export class Replayer {
     }
   }
 
-  private *differences(turn: HistoryTurn, result: TurnResult, sums: HistoryTurn['sums']): Iterable<string> {
+  private *differences(turn: HistoryTurn, result: TurnResult, sums: HistoryTurn['sums']): Iterable<Difference> {
     if (!result.changed) {
-      yield 'It finds nothing to do.'
+      yield { what: 'it finds nothing to do' }
       return
     }
     const names = [...new Set([...Object.keys(turn.sums), ...Object.keys(sums)])].filter((name) => this.was.get(name) !== this.is.get(name))
     // The tail counts the fields: it says nothing that the others do not say better.
     const telling = names.length > 1 ? names.filter((name) => name !== 'z') : names
-    for (const name of telling) yield this.difference(name, turn, result.fields)
+    for (const name of telling) yield this.difference(name, turn)
   }
 
-  private difference(name: string, turn: HistoryTurn, fields: FieldChanges): string {
+  private difference(name: string, turn: HistoryTurn): Difference {
     const record = this.record!
     const how = this.was.has(name) ? (this.is.has(name) ? 'is another' : 'is gone') : 'is new'
     switch (name[0]) {
       case 'c':
-        return `context.${contextKey(name)} ${how}${this.is.has(name) && fields.has(name) ? `: ${shown(record, name)}` : ''}`
+        return { what: `context.${contextKey(name)} ${how}`, ...(this.is.has(name) ? { now: valueOf(record, name) } : {}) }
       case 's': {
-        if (name !== 's0') return `child ${childName(record, name)} ${how}`
-        const [was, is] = [turn.state, record.snapshot.value].map((value) => JSON.stringify(value)) as [string | undefined, string]
-        return was === undefined || was === is ? `the state ${is} is the same, but status, output, error or children of the machine are not` : `the state is ${is} and was ${was}`
+        if (name !== 's0') return { what: `child ${childName(record, name)} ${how}` }
+        const [was, is] = [turn.state, record.snapshot.value].map((value) => JSON.stringify(value) as string | undefined)
+        return { what: was === undefined || was === is ? `the state ${is} is the same, but status, output, error or children of the machine are not` : `the state is ${is} and was ${was}` }
       }
       case 't':
-        return `timer ${name.slice(1)} ${how}`
+        return { what: `timer ${name.slice(1)} ${how}` }
       case 'f':
-        return this.is.has('f') ? `it fails${this.was.has('f') ? ' otherwise' : ''}: ${record.failure!.error.message}` : 'it does not fail, and did'
+        return this.is.has('f') ? { what: `it fails${this.was.has('f') ? ' otherwise' : ', and did not'}`, now: record.failure!.error.message } : { what: 'it does not fail, and did' }
       case 'n':
-        return `how often effects have begun ${how}`
+        return { what: `how often effects have begun ${how}` }
       case 'k':
-        return `which external actions were asked for ${how}`
+        return { what: `which external actions were asked for ${how}` }
       default:
-        return `status, number of turns or number of children ${how}: it is ${record.status} after turn ${record.turns}`
+        return { what: `status, number of turns or number of children ${how}: it is ${record.status} after turn ${record.turns}` }
     }
   }
 }
@@ -288,28 +301,21 @@ function childName(record: DurableRecord, name: string): string {
   return `#${number} (${record.tree.cells.get(number)?.id ?? 'gone'})`
 }
 
-const shownMax = 120
-
-function shown(record: DurableRecord, name: string): string {
+function valueOf(record: DurableRecord, name: string): unknown {
   const colon = name.indexOf(':')
-  const cell = record.tree.cells.get(Number(name.slice(1, colon)))
-  const text = JSON.stringify((cell?._snapshot.context as Record<string, unknown> | undefined)?.[name.slice(colon + 1)]) ?? ''
-  return text.length > shownMax ? `${text.slice(0, shownMax)}…` : text
+  return (record.tree.cells.get(Number(name.slice(1, colon)))?._snapshot.context as Record<string, unknown> | undefined)?.[name.slice(colon + 1)]
 }
 
 const withoutSum = (act: string): string => act.replace(/ #[0-9a-f]{8}$/, '')
 
-function* differingActs(was: readonly string[], is: readonly string[]): Iterable<string> {
-  for (let i = 0; i < Math.max(was.length, is.length); i++) {
-    const [before, now] = [was[i], is[i]]
-    if (before === now) continue
-    if (before === undefined) yield `it asks for one thing more: ${withoutSum(now!)}`
-    else if (now === undefined) yield `it no longer asks for: ${withoutSum(before)}`
-    else if (withoutSum(before) === withoutSum(now)) yield `it asks for the same with other contents: ${withoutSum(now)}`
-    else yield `it asks for "${withoutSum(now)}" where it asked for "${withoutSum(before)}"`
-    // What follows is shifted.
-    return
-  }
+/** The first: what follows may only be shifted. */
+function differingActs(was: readonly string[], is: readonly string[]): Difference[] {
+  const at = Array.from({ length: Math.max(was.length, is.length) }, (_, i) => i).find((i) => was[i] !== is[i])
+  if (at === undefined) return []
+  const [before, now] = [was[at], is[at]].map((act) => act && withoutSum(act))
+  if (before === undefined) return [{ what: `it asks for one thing more: ${now}` }]
+  if (now === undefined) return [{ what: `it no longer asks for: ${before}` }]
+  return [{ what: before === now ? `it asks for the same with other contents: ${now}` : `it asks for "${now}" where it asked for "${before}"` }]
 }
 
 /** What a start message says beside what it makes of it. */

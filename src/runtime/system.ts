@@ -271,6 +271,16 @@ export class ActorSystem {
     return new ActorHandle(this.started(), parseAddress(address))
   }
 
+  /**
+   * The machine registered last under that name, which new actors of it run: what to `replay` histories with where somebody
+   * else made it, as the mesh makes those of agents.
+   *
+   * @throws UnknownMachineError if there is none
+   */
+  machine(name: string): AnyStateMachine {
+    return this.registry.of(name).given
+  }
+
   /** Addresses of the actors there are, in order; page on with `after`. */
   async find(query: FindQuery = {}): Promise<Address[]> {
     this.started()

@@ -1,11 +1,10 @@
 /** `holdfast graph`: a machine as a picture or as text for other tools, without a network. */
 import { writeFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import type { AnyStateMachine } from 'xstate'
 import { toMermaid, toSvg, toXStateJson } from '../../viz/index.js'
 import type { Command } from '../command.js'
 import { UsageError, exitCodes } from '../exit.js'
+import { machineIn } from '../machine-in.js'
 import { printable } from '../terminal.js'
 
 const formats: Readonly<Record<string, (machine: AnyStateMachine) => Promise<string> | string>> = {
@@ -45,7 +44,8 @@ export const graph: Command = {
     const draw = formats[format]
     if (isJson && format !== 'json') throw new UsageError(`--json and --format ${printable(format)}: it is one or the other.`, 'graph')
     if (!draw) throw new UsageError(`--format: there is no "${printable(format)}"; there are ${Object.keys(formats).join(', ')}.`, 'graph')
-    const machine = (await own())[name] ?? (await machineIn(name))
+    const charts = await own()
+    const machine = charts[name] ?? (await machineIn(name, { command: 'graph', cwd: terminal.cwd, instead: `none of ${Object.keys(charts).join(', ')}` }))
     let text: string
     try {
       text = await draw(machine)
@@ -66,32 +66,4 @@ export const graph: Command = {
     terminal.line(isJson ? JSON.stringify({ written: out }) : `Written: ${printable(out)}`)
     return exitCodes.ok
   },
-}
-
-async function machineIn(place: string): Promise<AnyStateMachine> {
-  const hash = place.lastIndexOf('#')
-  const [path, name] = hash === -1 ? [place, undefined] : [place.slice(0, hash), place.slice(hash + 1)]
-  let module: Record<string, unknown>
-  try {
-    module = (await import(pathToFileURL(resolve(path)).href)) as Record<string, unknown>
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    if (code === 'ERR_MODULE_NOT_FOUND' && message.includes(resolve(path))) throw new UsageError(`There is no machine "${printable(place)}": it is none of ${Object.keys(await own()).join(', ')}, and there is no such file.`, 'graph')
-    if (code === 'ERR_UNKNOWN_FILE_EXTENSION') throw new UsageError(`${printable(path)} is no JavaScript module. Give what it is compiled to.`, 'graph')
-    throw new UsageError(`${printable(path)} cannot be loaded: ${printable(message)}`, 'graph')
-  }
-  const machines = Object.entries(module).filter((entry): entry is [string, AnyStateMachine] => isMachine(entry[1]))
-  const names = machines.map(([key]) => key)
-  if (name !== undefined) {
-    const found = machines.find(([key]) => key === name)
-    if (!found) throw new UsageError(`${printable(path)} exports no machine "${printable(name)}"${names.length > 0 ? `; it exports ${names.join(', ')}` : ''}.`, 'graph')
-    return found[1]
-  }
-  if (machines.length === 1) return machines[0]![1]
-  throw new UsageError(machines.length === 0 ? `${printable(path)} exports no machine.` : `${printable(path)} exports ${names.join(', ')}. Say which: ${printable(path)}#${names[0]!}`, 'graph')
-}
-
-/** Also one made by another copy of xstate. */
-function isMachine(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'root' in value && 'config' in value && typeof (value as { transition?: unknown }).transition === 'function'
 }

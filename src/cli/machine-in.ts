@@ -1,0 +1,52 @@
+/** A machine of the user's, out of a module of his. The module is run to get at it. */
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { AnyStateMachine } from 'xstate'
+import { UsageError } from './exit.js'
+import { printable } from './terminal.js'
+
+export interface Sought {
+  /** The command that wants it. */
+  readonly command: string
+  readonly cwd: string
+  /** What else the place might have been, and is not: for the sentence that says so. */
+  readonly instead?: string
+  /** The id of the one that is meant where there are several and none is named. */
+  readonly id?: string
+}
+
+/**
+ * @param place the path of a JavaScript module, with `#name` where it exports more than one machine
+ * @throws UsageError that says what is wrong, and what there is
+ */
+export async function machineIn(place: string, { command, cwd, instead, id }: Sought): Promise<AnyStateMachine> {
+  const hash = place.lastIndexOf('#')
+  const [path, name] = hash === -1 ? [place, undefined] : [place.slice(0, hash), place.slice(hash + 1)]
+  const wrong = (message: string): UsageError => new UsageError(message, command)
+  const file = resolve(cwd, path)
+  let module: Record<string, unknown>
+  try {
+    module = (await import(pathToFileURL(file).href)) as Record<string, unknown>
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'ERR_MODULE_NOT_FOUND' && message.includes(file)) throw wrong(`There is no machine "${printable(place)}": ${instead === undefined ? '' : `it is ${instead}, and `}there is no such file.`)
+    if (code === 'ERR_UNKNOWN_FILE_EXTENSION') throw wrong(`${printable(path)} is no JavaScript module. Give what it is compiled to.`)
+    throw wrong(`${printable(path)} cannot be loaded: ${printable(message)}`)
+  }
+  const machines = Object.entries(module).filter((entry): entry is [string, AnyStateMachine] => isMachine(entry[1]))
+  const names = machines.map(([key]) => key)
+  if (name !== undefined) {
+    const found = machines.find(([key]) => key === name)
+    if (!found) throw wrong(`${printable(path)} exports no machine "${printable(name)}"${names.length > 0 ? `; it exports ${names.join(', ')}` : ''}.`)
+    return found[1]
+  }
+  if (machines.length === 1) return machines[0]![1]
+  const meant = machines.filter(([, machine]) => machine.id === id)
+  if (meant.length === 1) return meant[0]![1]
+  throw wrong(machines.length === 0 ? `${printable(path)} exports no machine.` : `${printable(path)} exports ${names.join(', ')}. Say which: ${printable(path)}#${names[0]!}`)
+}
+
+/** Also one made by another copy of xstate. */
+function isMachine(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'root' in value && 'config' in value && typeof (value as { transition?: unknown }).transition === 'function'
+}
