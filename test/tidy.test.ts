@@ -150,6 +150,7 @@ test('what the package exports is what is listed here', () => {
       "passes",
       "refTo",
       "repeatable",
+      "replay",
       "reply",
       "reserve",
       "restartDurableChild",
