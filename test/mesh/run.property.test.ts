@@ -1,12 +1,12 @@
 /**
  * Runs with agents that succeed, fail, are refused and are asked again, killed before or after any durable writes: they
  * end as the undisturbed run ends, with the same findings and the same action, done once; and money is conserved in
- * every ledger whenever one looks (I7).
+ * every ledger whenever one looks (I7). Then each actor's history is replayed.
  */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { createMesh, defineAgent, defineRun, isBalanced, modelOf, ModelError, nothing, type Amounts, type Ledger, type Mesh, type RunDefinition, type RunHandle, type RunStatus } from '../../src/index.js'
+import { createMesh, defineAgent, defineRun, isBalanced, modelOf, ModelError, nothing, replay, type Amounts, type Ledger, type Mesh, type RunDefinition, type RunHandle, type RunStatus } from '../../src/index.js'
 import { World, type Fault } from '../../src/testing/index.js'
 import { extent, firstSeed } from '../support/extent.js'
 import { functionModel } from '../support/function-model.js'
@@ -163,6 +163,21 @@ class Stage {
     }
   }
 
+  /** The charts draw no chance and read no clock: the history of each actor leads to where it stands. */
+  async replayed(): Promise<number> {
+    const { system } = this.world
+    let turns = 0
+    for (const address of await system.find({ key: 'r' })) {
+      const actor = system.actorAt(address)
+      const history = await actor.history()
+      const { divergence, snapshot } = replay(system.machine(address.slice(0, address.indexOf('/'))), history!)
+      expect(divergence, address).toBeUndefined()
+      expect(snapshot, address).toEqual(await actor.persisted())
+      turns += history!.turns.length
+    }
+    return turns
+  }
+
   async story(): Promise<object> {
     const status = (await this.run.status())!
     const { state, steps, report, published, failure, members } = status
@@ -193,6 +208,7 @@ test(`a run that is killed, and has less room for its agents, ends like one that
   let kills = 0
   let charged = 0
   let called = 0
+  let replayed = 0
   await fc.assert(
     fc.asyncProperty(scenarios, fc.array(fc.tuple(fc.nat(9_999), fc.constantFrom<Fault>('kill-before', 'kill-after')), { minLength: 1, maxLength: 5 }), async (scenario, faults) => {
       const undisturbed = new Stage({ ...scenario, waitingMax: 64 })
@@ -208,6 +224,7 @@ test(`a run that is killed, and has less room for its agents, ends like one that
       })
       const { spent, ceiling: received } = await disturbed.play()
       expect(await disturbed.story()).toEqual(expected)
+      replayed += await disturbed.replayed()
       for (const [key, n] of disturbed.executed) expect(n, key).toBe(1)
       const { requests } = disturbed.client
       expect(spent.calls).toBeGreaterThanOrEqual(requests.length)
@@ -218,7 +235,7 @@ test(`a run that is killed, and has less room for its agents, ends like one that
     }),
     { seed: firstSeed, numRuns: runs },
   )
-  console.log(`runs: ${runs}, killed ${kills} times; ${called} calls made, ${charged} charged`)
+  console.log(`runs: ${runs}, killed ${kills} times; ${called} calls made, ${charged} charged; ${replayed} turns replayed`)
 })
 
 function covers(a: Amounts, b: Amounts): boolean {
