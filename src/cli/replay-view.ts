@@ -65,8 +65,9 @@ export function* replayLines(terminal: Pick<Terminal, 'color'>, replay: Replay, 
   for (const { what, ...rest } of divergence.differences) yield `  ${printable(what)}${verbose && 'now' in rest ? `: ${printable(JSON.stringify(rest.now) ?? '')}` : ''}`
 }
 
-function* turnLines(terminal: Pick<Terminal, 'color'>, { turn, at, kind, type, payload, from, before, after, changed, acts, failure }: ReplayedTurn, verbose: boolean): Iterable<string> {
-  const what = type === undefined ? kind : kind === 'event' ? type : `${kind}: ${type}`
+function* turnLines(terminal: Pick<Terminal, 'color'>, { turn, at, kind, type, payload, from, child, before, after, changed, acts, failure }: ReplayedTurn, verbose: boolean): Iterable<string> {
+  const whose = child === undefined ? '' : kind === 'event' ? ` to ${child}` : ` of ${child}`
+  const what = type === undefined ? `${kind}${whose}` : kind === 'event' ? `${type}${whose}` : `${kind}${whose}: ${type}`
   yield `${String(turn).padStart(4)}  ${styled(terminal, 'dim', new Date(at).toISOString())}  ${styled(terminal, 'cyan', printable(what))}${from === undefined ? '' : ` from ${printable(from)}`}`
   const indent = '      '
   if (verbose && payload !== undefined) yield `${indent}${printable(JSON.stringify(payload))}`

@@ -5,6 +5,7 @@
  */
 import type { AnyStateMachine } from 'xstate'
 import { ConfigError, SnapshotError } from '../errors.js'
+import { idPath } from './effect-names.js'
 import { eventIn, type Envelope } from './envelope.js'
 import { actsOf, historyFormat, sumsOf, type ActorHistory, type HistoryBase, type HistoryTurn } from './history.js'
 import { machineOf, parseAddress, type Address } from './identity.js'
@@ -35,6 +36,8 @@ export interface ReplayedTurn {
   readonly payload?: unknown
   /** The address of the actor that sent it. */
   readonly from?: string
+  /** The child inside the record that it was for, or of whose effect it told: the ids down to it. */
+  readonly child?: string
   /** The root's state; undefined before the start. */
   readonly before: unknown
   readonly after: unknown
@@ -166,6 +169,8 @@ export class Replayer {
 
   step(turn: HistoryTurn): ReplayedTurn {
     const before = this.record?.begun ? this.record.snapshot.value : undefined
+    const cell = 'cell' in turn.input && turn.input.cell ? this.record?.tree.cells.get(turn.input.cell) : undefined
+    const child = cell && idPath(cell)
     const { result, payload } = this.run(turn)
     const { record } = this
     const sums = sumsOf(result.fields)
@@ -183,6 +188,7 @@ export class Replayer {
       ...(typeof type === 'string' && input.kind !== 'start' ? { type } : input.kind === 'start' && input.event ? { type: (turn.body as XEvent).type } : {}),
       ...(payload === undefined ? {} : { payload }),
       ...('from' in input && input.from !== undefined ? { from: input.from } : {}),
+      ...(child === undefined ? {} : { child }),
       before,
       after: record!.begun ? record!.snapshot.value : undefined,
       changed: [...result.fields.keys()].filter((name) => name.startsWith('c')).map(contextKey),

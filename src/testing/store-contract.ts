@@ -750,6 +750,31 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.deepEqual(await shard.store.load(1, ['m/a']), [undefined])
   })
 
+  add('each append to a stream says anew how much is kept of it: never fewer of the newest, and soon not many more', async (database) => {
+    const shard = await start(database)
+    const append = (from: number, to: number, max: (n: number) => number): Promise<unknown> =>
+      shard.commit([{ logs: Array.from({ length: to - from + 1 }, (_, i) => ({ stream: 'm/a/+h', text: String(from + i), max: max(from + i) })) }])
+    const kept = async (): Promise<number[]> => (await shard.store.log(1, 'm/a/+h', 0, 10_000)).map(({ text }) => Number(text))
+    const last = (count: number, through: number): number[] => Array.from({ length: count }, (_, i) => through - count + 1 + i)
+    // It grows with its bound, and is cut where that falls, all in one commit.
+    await append(1, 10, (n) => (n === 10 ? 4 : n))
+    assert.deepEqual(await kept(), last(4, 10))
+    await append(11, 20, (n) => n - 6)
+    assert.deepEqual(await kept(), last(14, 20))
+    // Numbers count on.
+    assert.deepEqual((await shard.store.log(1, 'm/a/+h', 0, 1))[0], { seq: 7, text: '7' })
+    await append(21, 3_000, (n) => n - 6)
+    assert.deepEqual(await kept(), last(2_994, 3_000))
+    for (let n = 3_001; n <= 3_004; n++) {
+      await append(n, n, () => 1_500)
+      assert.deepEqual((await kept()).slice(-1_500), last(1_500, n))
+    }
+    assert.ok((await kept()).length <= 1_500 + 500)
+    await append(3_005, 3_005, () => 1)
+    await append(3_006, 3_006, () => 2)
+    assert.deepEqual(await kept(), last(2, 3_006))
+  })
+
   add('streams are numbered from 1, read on from where one stands, bounded and trimmed', async (database) => {
     const shard = await start(database)
     const line = (text: string): Part['logs'][number] => ({ stream: 's', text, max: 3 })

@@ -28,7 +28,8 @@ export const replay: Command = {
   },
   examples: [
     ['holdfast replay order/o-17 --machine ./order.js --store ./data --namespace default', 'an actor of yours; its machine is registered with history: true'],
-    ['holdfast replay writer/r-1a2b3c4d~draft --to 12 --redact nothing', 'an agent of a run, as it stood after its twelfth turn'],
+    ['holdfast replay research/r-1a2b3c4d --verbose', 'a run'],
+    ['holdfast replay researcher/r-1a2b3c4d~step-1 --to 12 --redact nothing', 'an agent of a run, as it stood after its twelfth turn'],
     ['holdfast replay order/o-17 -m ./next/order.js', 'does the next version of the machine take all that came as this one did?'],
   ],
   notes:

@@ -180,7 +180,7 @@ export interface Reply {
 export interface LogAppend {
   readonly stream: string
   readonly text: string
-  /** The stream keeps about this many entries; the oldest go. */
+  /** The stream keeps this many of its newest entries, this one included, and soon not many more; the oldest go. */
   readonly max: number
 }
 
