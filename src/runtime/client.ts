@@ -9,7 +9,7 @@ export interface ClientOptions extends Pick<ActorSystemOptions, 'store' | 'names
   readonly machines?: ActorSystemOptions['machines']
 }
 
-export type Client = Pick<ActorSystem, 'actor' | 'actorAt' | 'find' | 'stream' | 'sharedStream' | 'deadLetters' | 'stop' | 'durability' | 'warnings' | 'nodes' | 'halted' | 'accept'>
+export type Client = Pick<ActorSystem, 'actor' | 'actorAt' | 'find' | 'machine' | 'stream' | 'sharedStream' | 'deadLetters' | 'stop' | 'durability' | 'warnings' | 'nodes' | 'halted' | 'accept'>
 
 /** Opens the store as a client. `await client.stop()` closes it. */
 export async function createClient(options: ClientOptions): Promise<Client> {
