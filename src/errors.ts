@@ -5,6 +5,7 @@
  *   {@link UnknownMachineError}, {@link ActorNotStartedError}, {@link ActorExistsError}, {@link ConfigError}
  * - try again later: {@link MailboxFullError}, {@link StoreError}, {@link DeadlineError}
  * - give up on this actor: {@link ActorFailedError}, {@link ActorEndedError}
+ * - nobody wants it any more: {@link CancelledError}
  * - look at the data: {@link SnapshotError}
  * - fix the machine: {@link TurnError}
  *
@@ -128,12 +129,33 @@ export class StoreError extends HoldfastError {
   }
 }
 
-/** A deadline passed before the awaited thing happened. The work itself goes on. */
+/**
+ * A deadline passed before the awaited thing happened. Of an ask, `known` says what became of it by then; what was begun for
+ * it ends with it. Of anything else (a `waitFor`, say) the work itself goes on.
+ */
 export class DeadlineError extends HoldfastError {
   readonly deadlineMs: number
-  constructor(what: string, deadlineMs: number) {
-    super('DEADLINE', `${what} did not happen within ${deadlineMs} ms.`)
+  readonly known: keyof typeof knownOfAsk | undefined
+  constructor(what: string, deadlineMs: number, known?: keyof typeof knownOfAsk) {
+    super('DEADLINE', `${what} did not happen within ${deadlineMs} ms.${known ? ` ${knownOfAsk[known]}` : ''}`)
     this.deadlineMs = deadlineMs
+    this.known = known
+  }
+}
+
+const knownOfAsk = {
+  accepted: 'It was accepted: it has been handled, or never will be. What was begun for it has been cut off, but for external actions.',
+  unhandled: 'It was accepted and not handled, and never will be: nothing happened.',
+  unknown: 'Whether it was accepted is not known. It is not handled from now on.',
+}
+
+/**
+ * An ask was cancelled by whoever asked, and what was begun for it ends; also the reason with which an effect's signal
+ * aborts because the state that invoked it was left, or its actor ended.
+ */
+export class CancelledError extends HoldfastError {
+  constructor(message: string) {
+    super('CANCELLED', message)
   }
 }
 

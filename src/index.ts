@@ -5,7 +5,7 @@
  * the ports for those who bring their own store.
  */
 export { createActorSystem, ActorSystem, type ActorSystemOptions, type SystemRole } from './runtime/system.js'
-export { ActorHandle, type ActorFailure, type WaitOptions } from './runtime/actor.js'
+export { ActorHandle, type ActorFailure, type AskOptions, type WaitOptions } from './runtime/actor.js'
 export type { SendOptions } from './runtime/gateway.js'
 export { createClient, type Client, type ClientOptions } from './runtime/client.js'
 export type { MachineOptions } from './runtime/machines.js'
@@ -75,6 +75,7 @@ export {
   ActorExistsError,
   ActorFailedError,
   ActorNotStartedError,
+  CancelledError,
   ConfigError,
   DeadlineError,
   HoldfastError,

@@ -26,7 +26,10 @@ export const EFFECT: unique symbol = Symbol.for('holdfast.effect') as never
 /** What a promise logic's creator is called with beside XState's own arguments. */
 export interface EffectArgs<TInput> {
   readonly input: TInput
-  /** Fires when the state that invoked the effect is left, the actor ends, or this process gives the actor up. */
+  /**
+   * Aborts when the state that invoked the effect is left, the actor ends, the ask that the effect was begun for is over
+   * (not for an external action), or this process gives the actor up. Its reason is an error with a code: CANCELLED, DEADLINE, STOPPED.
+   */
   readonly signal: AbortSignal
   /** The same at every attempt: what a receiver recognises a repeat by. */
   readonly idempotencyKey: string
@@ -103,15 +106,16 @@ export interface Ask {
   /** The address asked, `machine/id`. */
   readonly to: string
   readonly event: { readonly type: string; readonly [key: string]: unknown }
-  /** How long an answer is waited for, ms. */
-  readonly deadlineMs: number
+  /** How long an answer is waited for, ms, 0 to 366 days; if the ask on whose behalf this one is asked ends sooner, until then. Default 30,000. */
+  readonly deadlineMs?: number
 }
 
 /**
  * Asks another actor and ends with its answer: `invoke: { src: 'price', onDone, onError }` with
  * `actors: { price: fromAsk(({ input }) => ({ to: `shop/${input.shop}`, event: { type: 'price?' }, deadlineMs: 5_000 })) }`.
  * The question is written with the commit of the turn, so it survives a crash and is asked once.
- * Fails with code DEADLINE, or with the error of the actor that was asked.
+ * Fails with code DEADLINE, with CANCELLED if the ask that it is asked for was cancelled, or with the error of the actor
+ * that was asked. When the state is left, whoever was asked hears that nobody waits any more (docs/semantics.md, Asks).
  */
 export function fromAsk<TOutput = unknown, TInput = unknown>(ask: (args: { input: TInput }) => Ask): PromiseActorLogic<TOutput, TInput> {
   const logic = fromPromise<TOutput, TInput>(() => Promise.reject(new Error('fromAsk works in an actor system only')))

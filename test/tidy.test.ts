@@ -107,6 +107,7 @@ test('what the package exports is what is listed here', () => {
       "ActorHandle",
       "ActorNotStartedError",
       "ActorSystem",
+      "CancelledError",
       "ConfigError",
       "DeadlineError",
       "HoldfastError",

@@ -1,11 +1,12 @@
 /** An actor as its users hold it: an address with methods. Nothing is created by making one. */
 import type { AnyStateMachine, EmittedFrom, EventFromLogic, InputFrom, OutputFrom, SnapshotFrom } from 'xstate'
-import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, ConfigError, DeadlineError, HoldfastError } from '../errors.js'
+import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, CancelledError, ConfigError, DeadlineError, HoldfastError } from '../errors.js'
 import { checkEvent, type ReplyTo } from './envelope.js'
 import { messageId, post, type Gateway, type SendOptions, type Sight } from './gateway.js'
 import type { ActorHistory } from './history.js'
 import type { Address, MessageId } from './identity.js'
 import { decodeJson, isJsonEqual } from './json.js'
+import { askDeadlineMs, askDeadlineMsMax, isAskDeadline } from './open-asks.js'
 import type { Failure } from './stored-record.js'
 import type { XMachineSnapshot } from './xstate/insides.js'
 
@@ -13,6 +14,13 @@ export interface WaitOptions {
   /** How long to wait, ms. Default: for ever. */
   readonly deadlineMs?: number
   /** Gives up when it aborts: what was waited for rejects with its reason, and nothing is listened to any more. */
+  readonly signal?: AbortSignal
+}
+
+export interface AskOptions extends SendOptions {
+  /** How long the answer is waited for, ms, 0 to 366 days. It travels on: what is begun for the ask ends with it. Default 30,000. */
+  readonly deadlineMs?: number
+  /** Cancels the ask when it aborts, and with it what was begun for it: `ask` rejects with its reason. */
   readonly signal?: AbortSignal
 }
 
@@ -74,27 +82,45 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   }
 
   /**
-   * Sends an event and waits for the machine's `reply`.
+   * Sends an event and waits for the machine's `reply`. What was not handled by the deadline, or when it is cancelled, never
+   * will be; what was begun for it by then is cut off, but for external actions (docs/semantics.md, Asks).
    *
-   * @throws DeadlineError if no answer came in time; the event is handled all the same
-   * @throws ActorFailedError, ActorEndedError if it cannot answer; ConfigError for a deadline that is none
+   * @throws DeadlineError if no answer came in time; `known` says what is known of the event
+   * @throws the signal's reason; CancelledError if it was asked under one id by several, and another cancelled it
+   * @throws ActorFailedError, ActorEndedError if it cannot answer; ConfigError for a deadline or signal that is none
    */
-  async ask<T = unknown>(event: EventFromLogic<M>, options: SendOptions & { readonly deadlineMs: number }): Promise<T> {
+  async ask<T = unknown>(event: EventFromLogic<M>, options: AskOptions = {}): Promise<T> {
     checkEvent(event)
-    const { deadlineMs } = options
-    if (!(Number.isFinite(deadlineMs) && deadlineMs >= 0)) throw new ConfigError(`deadlineMs: a question needs a number of milliseconds, got ${String(deadlineMs)}.`)
+    const { deadlineMs = askDeadlineMs, signal } = options
+    if (!isAskDeadline(deadlineMs)) throw new ConfigError(`deadlineMs: a question needs a number of milliseconds from 0 to ${askDeadlineMsMax}, got ${String(deadlineMs)}. For what takes longer, send and waitFor.`)
+    checkSignal(signal)
+    signal?.throwIfAborted()
     const id = options.id === undefined ? this.gateway.ids.next() : messageId(this.address, options.id)
     let stop = (): void => {}
     const answered = new Promise<string>((resolve) => (stop = this.gateway.onReply(this.address, id, resolve)))
+    let known: DeadlineError['known'] = 'unknown'
+    const late = (): DeadlineError => new DeadlineError(`An answer of ${this.address} to "${event.type}"`, deadlineMs, known)
     try {
-      const asked = this.posted(event, { id, replyTo: { client: true }, deadlineAt: this.gateway.now(this.address) + deadlineMs }, options)
-      const text = await this.within(asked.then(() => answered), deadlineMs, `An answer of ${this.address} to "${event.type}"`)
+      const asked = this.posted(event, { id, replyTo: { client: true }, deadlineAt: this.gateway.now(this.address) + deadlineMs }, options).then(() => (known = 'accepted'))
+      const text = await this.within(asked.then(() => answered), deadlineMs, late, signal)
       const answer = decodeJson(text) as { value: T } | { error: { code?: string; message: string } }
-      if ('error' in answer) throw this.errorOf(answer.error)
-      return answer.value
+      if (!('error' in answer)) return answer.value
+      known = 'unhandled'
+      throw answer.error.code === 'DEADLINE' ? late() : this.errorOf(answer.error)
+    } catch (error) {
+      if (signal?.aborted) this.cancel(id, `Ask ${id} was cancelled by whoever asked ${this.address}.`)
+      throw error
     } finally {
       stop()
     }
+  }
+
+  /** If it cannot be told, or this process dies first, there is still the deadline. */
+  private cancel(ask: MessageId, message: string): void {
+    const { gateway, address } = this
+    const cancel = (): Promise<void> => post(gateway, { kind: 'over', to: address }, { ask, error: { name: 'CancelledError', code: 'CANCELLED', message } })
+    const posted = gateway.beginnings.isOpen(address, false) ? cancel() : gateway.beginnings.inLine(address, () => Promise.resolve({ sent: cancel() }))
+    posted.catch(() => {})
   }
 
   /** As the error that was answered would be thrown here. */
@@ -103,6 +129,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     if (code === 'ACTOR_FAILED') return new ActorFailedError(this.address, why(`Actor ${this.address} failed: `))
     if (code === 'ACTOR_ENDED') return new ActorEndedError(this.address, why(`Actor ${this.address} `).replace(/\.$/, ''))
     if (code === 'ACTOR_NOT_STARTED') return new ActorNotStartedError(this.address)
+    if (code === 'CANCELLED') return new CancelledError(message)
     return new HoldfastError(code, message)
   }
 
@@ -192,7 +219,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   async waitFor(predicate: (snapshot: SnapshotFrom<M>) => boolean, options: WaitOptions = {}): Promise<SnapshotFrom<M>> {
     const { deadlineMs, signal } = options
     checkDeadline(deadlineMs)
-    if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') throw new ConfigError(`signal: expected an AbortSignal, got ${typeof signal}.`)
+    checkSignal(signal)
     signal?.throwIfAborted()
     let stop = (): void => {}
     const found = new Promise<SnapshotFrom<M>>((resolve, reject) => {
@@ -242,14 +269,14 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   }
 
   /** The promise, unless the deadline passes, the signal aborts or this process stops before it settles. */
-  private async within<T>(promise: Promise<T>, deadlineMs: number | undefined, what: string, signal?: AbortSignal): Promise<T> {
+  private async within<T>(promise: Promise<T>, deadlineMs: number | undefined, what: string | (() => Error), signal?: AbortSignal): Promise<T> {
     const { ending } = this.gateway
     if (deadlineMs === undefined && !signal) return ending.race(promise)
     let stop = (): void => {}
     const cut = new Promise<never>((_, reject) => {
       const abort = (): void => reject(signal?.reason as Error)
       signal?.addEventListener('abort', abort)
-      const cancel = deadlineMs === undefined || deadlineMs === Infinity ? () => {} : this.gateway.clock.after(deadlineMs, () => reject(new DeadlineError(what, deadlineMs)))
+      const cancel = deadlineMs === undefined || deadlineMs === Infinity ? () => {} : this.gateway.clock.after(deadlineMs, () => reject(typeof what === 'string' ? new DeadlineError(what, deadlineMs) : what()))
       stop = () => {
         cancel()
         signal?.removeEventListener('abort', abort)
@@ -262,6 +289,10 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
       stop()
     }
   }
+}
+
+function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') throw new ConfigError(`signal: expected an AbortSignal, got ${typeof signal}.`)
 }
 
 /** Before anything is sent: what is refused has not happened. */

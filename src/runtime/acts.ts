@@ -67,7 +67,7 @@ export class Acts implements ActRunner {
           if (record.meta.incarnation === incarnation && record.status === 'active' && act.cell._snapshot.status === 'active') effects.start(record, act.cell, act.again ? 2 : 1)
           break
         case '@xstate.stop':
-          effects.stop(effectIdOf(record, act.cell, incarnation))
+          effects.stop(effectIdOf(record, act.cell, incarnation), act.why)
           break
         case '@xstate.receive': {
           const thrown = effects.receive(effectIdOf(record, act.cell, incarnation), act.event)

@@ -4,7 +4,7 @@
  *
  * Every input ends in exactly one of: a turn, parked, dead letter, counted as stale (I5).
  */
-import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, DeadlineError, TurnError, toStoredError, type HoldfastError } from '../errors.js'
+import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, CancelledError, HoldfastError, TurnError, toStoredError, type StoredError } from '../errors.js'
 import { ASK, type Command } from '../protocol.js'
 import type { Batch, PartBuilder } from './batch.js'
 import type { RuntimeContext } from './context.js'
@@ -13,6 +13,7 @@ import { Outgoing, about, eventIn, type Belonging, type DeadLetter, type Envelop
 import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
 import { isJsonEqual } from './json.js'
 import { memberOf, NearTimer, type NearTimers } from './near-timers.js'
+import { askIdOf } from './open-asks.js'
 import { deadStream, encodeStreamEntry, ownStream, sharedStream } from './streams.js'
 import { remember, type Happening } from './history.js'
 import { DurableRecord } from './record.js'
@@ -21,13 +22,23 @@ import { formatVersion, type RecordMeta } from './stored-record.js'
 import { Pace } from './pace.js'
 import type { Resident } from './residents.js'
 import { knowsEvent, type MachineDefinition } from './machines.js'
+import { deadlineKey } from './xstate/actor-tree.js'
 import type { XEvent } from './xstate/insides.js'
 import type { Cell } from './xstate/refs.js'
+import type { Asking } from './xstate/turn.js'
 
 /** Carries out what turns asked for, after their commit. */
 export interface ActRunner {
   /** @param incarnation of the record when it had the turn */
   run(record: DurableRecord, result: TurnResult, actionIds: readonly (string | undefined)[] | undefined, incarnation: number): void
+}
+
+/** What inputs have to do with the shard that brings them. */
+export interface DispatchHost {
+  /** The actor is to be tried again. */
+  redrive(address: Address): void
+  /** Whether a message that stands in line cancels the ask. */
+  isCancelled(ask: string): boolean
 }
 
 /** The key of the timer that takes an ended record away. */
@@ -56,11 +67,10 @@ export class Dispatcher {
   /** Those of which that turn is on its way to the store. */
   private readonly failing = new Set<Address>()
 
-  /** Told of an actor that is to be tried again. */
-  private readonly onRedrive: (address: Address) => void
+  private readonly host: DispatchHost
 
-  constructor(context: RuntimeContext, shard: number, timers: NearTimers, acts: ActRunner, onRedrive: (address: Address) => void) {
-    this.onRedrive = onRedrive
+  constructor(context: RuntimeContext, shard: number, timers: NearTimers, acts: ActRunner, host: DispatchHost) {
+    this.host = host
     this.context = context
     this.shard = shard
     this.timers = timers
@@ -81,9 +91,11 @@ export class Dispatcher {
     const part = batch.part(resident.address)
     if (message.seq !== undefined) part.handled++
     if (envelope.deadlineAt !== undefined && envelope.deadlineAt < batch.at) {
-      this.refuse(batch, part, message, 'expired', new DeadlineError(`Handling ${envelope.kind} ${envelope.id}`, 0))
+      this.refuse(batch, part, message, 'expired', new HoldfastError('DEADLINE', `The deadline of ${envelope.kind} ${envelope.id} had passed ${batch.at - envelope.deadlineAt} ms before ${resident.address} could handle it. It was not handled.`))
+    } else if (envelope.replyTo && this.host.isCancelled(askIdOf(envelope.replyTo, envelope.id))) {
+      this.refuse(batch, part, message, 'cancelled', new CancelledError(`Ask ${envelope.id} was cancelled before ${resident.address} could handle it.`))
     } else if (envelope.kind === 'redrive') {
-      batch.after.push(() => this.onRedrive(resident.address))
+      batch.after.push(() => this.host.redrive(resident.address))
     } else if (resident.blocked) {
       this.park(batch, part, resident, message, resident.blocked.reason, resident.blocked.detail)
     } else if (resident.parked > 0 && !unparked && !isCommand(envelope)) {
@@ -205,17 +217,24 @@ export class Dispatcher {
       case 'fault':
         this.turn(batch, resident, record, { kind: 'fault', cell: envelope.cell ?? 0, error: envelope.body.error }, message)
         return
+      case 'over':
+        this.turn(batch, resident, record, { kind: 'over', ...envelope.body }, message)
+        return
       case 'redrive':
     }
   }
 
   private toEnded(batch: Batch, part: PartBuilder, resident: Resident, record: DurableRecord, message: Message): void {
     const { kind } = message.envelope
-    if (kind !== 'event' && kind !== 'fact') {
+    if (kind !== 'event' && kind !== 'fact' && kind !== 'over') {
       this.context.counters.stale++
     } else if (record.status === 'failed' && record.meta.parent) {
       // Its supervisor may restart it.
       this.park(batch, part, resident, message, 'failed', record.failure?.error.message ?? 'the actor failed')
+    } else if (kind === 'over') {
+      // Its durable children live on, and what they do for the ask with them.
+      const { ask, error } = message.envelope.body
+      this.tellOver(batch, part, record, { ask, children: record.tree.asks?.[ask]?.children ?? [], ...(error ? { error } : {}) }, message.envelope.id, message)
     } else if (record.status === 'failed') {
       this.refuse(batch, part, message, 'failed', new ActorFailedError(resident.address, record.failure?.error.message ?? 'unknown'))
     } else {
@@ -261,10 +280,11 @@ export class Dispatcher {
   }
 
   private anew(batch: Batch, resident: Resident, record: DurableRecord, meta: RecordMeta, message: Message | undefined, isRestart: boolean): void {
+    const part = batch.part(resident.address)
     if (record.status === 'active') this.turn(batch, resident, record, { kind: 'stop' }, undefined)
+    else for (const { _snapshot: { asked } } of record.runningEffects()) if (asked) this.withdraw(batch, part, record, asked, message)
     const { record: fresh, cleared } = record.anew(meta, isRestart)
     batch.after.push(() => this.context.logger.debug(about(fresh.address, meta.belongs), 'an actor began anew'))
-    const part = batch.part(resident.address)
     part.write(cleared)
     resident.record = fresh
     this.tell(batch, fresh, { type: 'child.started' })
@@ -309,12 +329,12 @@ export class Dispatcher {
 
   private turn(batch: Batch, resident: Resident, record: DurableRecord, input: RecordInput, message: Message | undefined): void {
     const order = (): string => batch.nextOrder
-    const original = message && message.envelope.body !== undefined && message.envelope.kind !== 'fact' ? () => message.body : undefined
+    const original = message && message.envelope.body !== undefined && message.envelope.kind !== 'fact' && message.envelope.kind !== 'over' ? () => message.body : undefined
     const { address } = record
     const refusal = this.failing.has(address) ? undefined : this.refusals.get(address)
     const result =
       refusal === undefined
-        ? record.run(input, batch.at, order, this.context.listeners.inspecting, original)
+        ? record.run(input, batch.at, order, this.context.listeners.inspecting, original, message && askedBy(message.envelope))
         : record.fail(new TurnError('refused', refusal), original ? JSON.parse(original()) : { type: input.kind }, batch.at)
     if (refusal !== undefined) {
       this.failing.add(address)
@@ -367,10 +387,17 @@ export class Dispatcher {
           this.send(batch, part, this.headFrom(record, i, 'event', act.to.address as Address, message, act.to.cell), text)
           break
         case '@xstate.ask':
-          this.send(batch, part, { ...this.headFrom(record, i, 'event', act.to as Address, message), replyTo: { to: address, cell: act.cell.number, effect: effectIdOf(record, act.cell) } }, text)
+          if (text === undefined) break
+          this.send(batch, part, { ...this.headFrom(record, i, 'event', act.to as Address, message), replyTo: { to: address, cell: act.cell.number, effect: effectIdOf(record, act.cell) }, deadlineAt: record.tree.timers.get(deadlineKey(act.cell.number))!.dueAt }, text)
           break
+        case '@xstate.stop': {
+          // Whoever was asked knows the deadline. A failed child may be taken up again, and then waits for the answer.
+          const { asked } = act.cell._snapshot
+          if (asked && act.why?.code !== 'DEADLINE' && !(result.ended === 'failed' && record.meta.parent)) this.withdraw(batch, part, record, asked, message)
+          break
+        }
         case 'command':
-          this.command(batch, part, record, act.cell, act.command, text, i, message)
+          this.command(batch, part, record, act.cell, act.command, text, i, message, result.asking)
           break
         default:
       }
@@ -380,13 +407,26 @@ export class Dispatcher {
         part.log(append)
         batch.chars += append.text.length
       }
-      part.fields.set('h', record.sealedMark(record.history!))
+      part.write(new Map([['h', record.sealedMark(record.history!)]]))
     }
+    result.asking?.ended.forEach((ended, i) => this.tellOver(batch, part, record, ended, `${address}@${incarnation}:${record.turns}/over${i}`, message))
     if (result.ended) this.ended(batch, part, record, result.ended, message)
     batch.after.push(() => {
       resident.pins--
       this.acts.run(record, result, actionIds, incarnation)
     })
+  }
+
+  /** Whoever was asked need not answer. */
+  private withdraw(batch: Batch, part: PartBuilder, record: DurableRecord, { to, ask }: { readonly to: string; readonly ask: string }, message: Message | undefined): void {
+    const error: StoredError = { name: 'CancelledError', code: 'CANCELLED', message: `Ask ${ask} was cancelled: ${record.address} waits for it no more.` }
+    this.send(batch, part, { ...this.headFrom(record, 0, 'over', to as Address, message), id: `${ask}!over` }, JSON.stringify({ ask, error }))
+  }
+
+  /** The durable children that work for an ask hear that it is over. */
+  private tellOver(batch: Batch, part: PartBuilder, record: DurableRecord, { ask, children, error }: Asking['ended'][number], id: string, message: Message | undefined): void {
+    const body = JSON.stringify({ ask, error })
+    children.forEach((child, i) => this.send(batch, part, { ...this.headFrom(record, 0, 'over', child as Address, message), id: `${id}.${i}` }, body))
   }
 
   private setTimer(part: PartBuilder, timer: NearTimer): void {
@@ -430,19 +470,20 @@ export class Dispatcher {
     this.send(batch, batch.part(address), { id: `${id}/gone`, kind: 'fact', to: from as Address, ...(fromCell === undefined ? {} : { cell: fromCell }), from: address, ...(belongs === undefined ? {} : { belongs }) }, body)
   }
 
-  private command(batch: Batch, part: PartBuilder, record: DurableRecord, cell: Cell, command: Command, text: string | undefined, index: number, message: Message | undefined): void {
+  private command(batch: Batch, part: PartBuilder, record: DurableRecord, cell: Cell, command: Command, text: string | undefined, index: number, message: Message | undefined, asking: Asking | undefined): void {
     const { address } = record
+    const behalf = asking?.serving && index < asking.serving.acts ? { behalf: asking.serving.behalf } : undefined
     switch (command.type) {
       case 'child.start': {
         const body = `{"parent":"${address}"${cell.number === 0 ? '' : `,"parentCell":${cell.number}`}${text === undefined ? '' : `,"input":${text}`}}`
-        this.send(batch, part, this.headFrom(record, index, 'start', childAddress(address, command.machine, command.id), message), body)
+        this.send(batch, part, { ...this.headFrom(record, index, 'start', childAddress(address, command.machine, command.id), message), ...behalf }, body)
         return
       }
       case 'child.stop':
         this.send(batch, part, { ...this.headFrom(record, index, 'stop', childAddress(address, command.machine, command.id), message), ...fromCellOf(cell) }, undefined)
         return
       case 'child.restart':
-        this.send(batch, part, { ...this.headFrom(record, index, 'restart', childAddress(address, command.machine, command.id), message), ...fromCellOf(cell) }, `{"from":"${command.from}"}`)
+        this.send(batch, part, { ...this.headFrom(record, index, 'restart', childAddress(address, command.machine, command.id), message), ...fromCellOf(cell), ...behalf }, `{"from":"${command.from}"}`)
         return
       case 'child.send':
         this.send(batch, part, this.headFrom(record, index, 'event', childAddress(address, command.machine, command.id), message), text)
@@ -549,6 +590,12 @@ export class Dispatcher {
 /** What a parent commands does not wait behind messages that are parked: they may wait for it. */
 function isCommand(envelope: Envelope): boolean {
   return envelope.kind === 'restart' || envelope.kind === 'stop' || (envelope.kind === 'start' && envelope.body.parent !== undefined)
+}
+
+/** The ask that a message is, or on whose behalf it was sent. */
+function askedBy({ behalf, replyTo, deadlineAt, id }: Envelope): Pick<Asking, 'behalf' | 'isAsk'> | undefined {
+  if (behalf) return { behalf, isAsk: false }
+  return replyTo && deadlineAt !== undefined ? { behalf: { ask: askIdOf(replyTo, id), by: deadlineAt }, isAsk: true } : undefined
 }
 
 function fromCellOf({ number }: Cell): { readonly fromCell?: number } {

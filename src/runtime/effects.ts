@@ -6,7 +6,7 @@
  * stored; an external action is reconciled first; a callback is set up again with its input; an observable is
  * subscribed again with its input. Nothing of what a callback or observable held in memory survives.
  */
-import { HoldfastError, toStoredError } from '../errors.js'
+import { CancelledError, HoldfastError, StoppedError, toStoredError, type StoredError } from '../errors.js'
 import { about } from './envelope.js'
 import { ASK, EFFECT, type EffectArgs, type EffectDeclaration, type Reconciled } from '../protocol.js'
 import type { Address } from './identity.js'
@@ -111,12 +111,16 @@ export class Effects {
     }
   }
 
-  /** The state that invoked the effect was left: nobody waits for its outcome. */
-  stop(effectId: string): void {
+  /** Nobody waits for its outcome. `why`: the ask that it was begun for is over. Absent: its state was left, or its actor has ended. */
+  stop(effectId: string, why?: StoredError): void {
     const running = this.running.get(effectId)
     if (!running) return
+    this.abort(effectId, running, why ? reasonOf(why) : new CancelledError(`Effect ${effectId} was given up: the state that invoked it was left, or its actor has ended.`))
+  }
+
+  private abort(effectId: string, running: Running, reason: HoldfastError): void {
     this.running.delete(effectId)
-    running.controller.abort()
+    running.controller.abort(reason)
     try {
       running.dispose?.()
     } catch (error) {
@@ -142,7 +146,7 @@ export class Effects {
   }
 
   stopWhere(isOurs: (address: Address) => boolean): void {
-    for (const [id, { address }] of [...this.running]) if (isOurs(address)) this.stop(id)
+    for (const [id, running] of [...this.running]) if (isOurs(running.address)) this.abort(id, running, new StoppedError(`Effect ${id}`))
   }
 
   private startPromise(record: DurableRecord, cell: Cell, id: string, running: Running, args: EffectArgs<unknown>): void {
@@ -179,7 +183,7 @@ export class Effects {
     try {
       this.host.emission(address, cell, event)
     } catch (error) {
-      this.stop(id)
+      this.stop(id, toStoredError(error))
       this.host.fault(address, cell, error)
     }
   }
@@ -229,6 +233,11 @@ export class Effects {
       this.host.fault(record.address, cell.number, error)
     }
   }
+}
+
+/** What the runtime tells an effect's actor, as its signal's reason. */
+function reasonOf({ code, message }: StoredError): HoldfastError {
+  return code === 'CANCELLED' ? new CancelledError(message) : new HoldfastError(code!, message)
 }
 
 /** A rejection as it is stored: errors by name and message, anything else as it is. */

@@ -6,6 +6,7 @@
 import { InvalidEventError, type StoredError } from '../errors.js'
 import { decodeJson, type StoredRef } from './json.js'
 import type { Address, MessageId } from './identity.js'
+import type { Behalf } from './open-asks.js'
 import type { NewEntry } from './ports/store.js'
 import type { XEvent } from './xstate/insides.js'
 
@@ -21,6 +22,8 @@ export type Envelope = {
   readonly replyTo?: ReplyTo
   /** Namespace time after which it need not be handled, ms. */
   readonly deadlineAt?: number
+  /** Of the start of a durable child: the ask that it is started for. */
+  readonly behalf?: Behalf
   readonly belongs?: Belonging
   /** W3C trace context. */
   readonly trace?: string
@@ -37,6 +40,8 @@ export type Envelope = {
   | { readonly kind: 'emission'; readonly cell: number; readonly body: { readonly type: string; readonly [key: string]: unknown } }
   /** An action or the start of a callback threw after the commit. */
   | { readonly kind: 'fault'; readonly body: { readonly error: StoredError } }
+  /** To those who work for an ask: it was cancelled, or, without an error, answered by whoever handed it on. */
+  | { readonly kind: 'over'; readonly body: { readonly ask: string; readonly error?: StoredError } }
   /** A child tells its parent how it fares; `at` and `chance` are added on delivery. */
   | { readonly kind: 'fact'; readonly body: { readonly type: string; readonly [key: string]: unknown } }
 )
@@ -191,7 +196,7 @@ export interface Parked {
 
 /** A message that could not be handled, with its evidence. */
 export interface DeadLetter {
-  readonly reason: 'ended' | 'failed' | 'not-started' | 'exists' | 'unknown-machine' | 'expired' | 'overflow' | 'stale'
+  readonly reason: 'ended' | 'failed' | 'not-started' | 'exists' | 'unknown-machine' | 'expired' | 'cancelled' | 'overflow' | 'stale'
   readonly detail: string
   /** Namespace time, ms. */
   readonly at: number

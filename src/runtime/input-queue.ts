@@ -22,6 +22,8 @@ export class InputQueue {
   private head = 0
   /** How many of them never passed the log, by actor. */
   private readonly own = new Map<Address, number>()
+  /** Asks that a message in line cancels: what stands before it needs no turn. */
+  private readonly cancelled = new Set<string>()
 
   get length(): number {
     return this.inputs.length - this.head
@@ -38,11 +40,14 @@ export class InputQueue {
   push(input: Input): void {
     this.inputs.push(input)
     if (input.own) this.own.set(input.address, this.ownOf(input.address) + 1)
+    const { envelope } = input.message
+    if (envelope.kind === 'over' && envelope.body.error) this.cancelled.add(envelope.body.ask)
   }
 
   /** Takes the first one. */
   take(): void {
-    const { own, address } = this.inputs[this.head]!
+    const { own, address, message } = this.inputs[this.head]!
+    if (message.envelope.kind === 'over') this.cancelled.delete(message.envelope.body.ask)
     if (own) {
       const left = this.ownOf(address) - 1
       if (left > 0) this.own.set(address, left)
@@ -53,6 +58,10 @@ export class InputQueue {
       this.inputs.splice(0, this.head)
       this.head = 0
     }
+  }
+
+  isCancelled(ask: string): boolean {
+    return this.cancelled.has(ask)
   }
 
   /** Whether any of them never passed the log. */
@@ -80,6 +89,7 @@ export class InputQueue {
     this.inputs = []
     this.head = 0
     this.own.clear()
+    this.cancelled.clear()
     return own
   }
 }

@@ -10,11 +10,13 @@ import { createHash } from 'node:crypto'
 import { InvalidIdError, SnapshotError, TurnError, toStoredError } from '../errors.js'
 import type { Command, ReplyToken } from '../protocol.js'
 import { actionNameOf, idPath, isExternal, srcPath } from './effect-names.js'
+import { effectIdOf } from './effects.js'
 import { checkEvent } from './envelope.js'
 import { canonicalJson, checkJson, decodeJson, decodeJsonOf, encodeJson, holdsReference, isForbiddenKey, type JsonLimits, noJsonLimits, type StoredRef } from './json.js'
 import { checkId, childAddress, parseAddress, type Address } from './identity.js'
 import { ofFailedTurn } from './inspection.js'
 import type { MachineDefinition } from './machines.js'
+import { behalfWhere, type OpenAsk, type OpenAsks } from './open-asks.js'
 import { withOne } from './small-collections.js'
 import { addressSumOf, decodeMark, encodeMark, eraseCell, seal, sumLength, toStoredCell, unseal, type Failure, type FieldChanges, type HistoryMark, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
 import { Result, type RecordInput, type TurnResult } from './turn-result.js'
@@ -22,7 +24,7 @@ import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { isEffectKind, type XEvent, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
 import { RemoteRef, isCell, type Cell } from './xstate/refs.js'
 import { shareCommon } from './xstate/snapshots.js'
-import { Turn, type Act, type Timer } from './xstate/turn.js'
+import { Turn, type Act, type Asking, type Timer } from './xstate/turn.js'
 
 /** The event of a turn as it was before the turn. */
 interface Original {
@@ -109,9 +111,11 @@ export class DurableRecord implements TreeHost {
    * @param at now, by the namespace clock, ms
    * @param order gives the prefix that orders the timers of this turn among all of the shard
    * @param original the event as it came, encoded: an assign may mutate the event, and evidence must not change
+   * @param asked the ask that its message is, or on whose behalf that was sent
    */
-  run(input: RecordInput, at: number, order: () => string, inspecting: boolean, original?: () => string): TurnResult {
+  run(input: RecordInput, at: number, order: () => string, inspecting: boolean, original?: () => string, asked?: Pick<Asking, 'behalf' | 'isAsk'>): TurnResult {
     const turn = new Turn(at, order, inspecting)
+    if (asked || this.tree.asks) turn.asking = this.askingOf(input, at, asked)
     let changed = true
     const thrown = this.tree.run(turn, () => {
       changed = this.dispatch(input)
@@ -122,6 +126,28 @@ export class DurableRecord implements TreeHost {
     } catch (error) {
       this.tree.undo(turn)
       return this.failTurn(turn, error, this.evidence(input, original))
+    }
+  }
+
+  /** Whom a turn works for (Q1). */
+  private askingOf(input: RecordInput, at: number, asked: Pick<Asking, 'behalf' | 'isAsk'> = { behalf: undefined, isAsk: false }): Asking {
+    const { asks, timers } = this.tree
+    const asking: Asking = { ...asked, before: asks, ended: [] }
+    switch (input.kind) {
+      case 'outcome':
+        return { ...asking, behalf: behalfWhere(asks, ({ effects }) => effects.includes(input.cell)) }
+      case 'timer': {
+        const source = timers.get(input.key)?.source
+        // An effect's own deadline is heard of by a turn that goes on, that of its ask by one that does not.
+        return { ...asking, behalf: behalfWhere(asks, (ask) => ask.timers.includes(input.order) || (at < ask.by && source !== undefined && ask.effects.includes(source))) }
+      }
+      case 'event': {
+        const { event, from } = input
+        if (from === undefined || asked.behalf) return asking
+        return { ...asking, behalf: behalfWhere(asks, ({ children }) => children.includes(from)), gone: event.type === 'child.stopped' || event.type === 'child.failed' ? from : undefined }
+      }
+      default:
+        return asking
     }
   }
 
@@ -161,6 +187,8 @@ export class DurableRecord implements TreeHost {
       case 'stop':
         tree.stop()
         return true
+      case 'over':
+        return tree.endAsk(input.ask, input.error)
     }
   }
 
@@ -203,6 +231,8 @@ export class DurableRecord implements TreeHost {
     this.status = 'stopped'
     this.endedAt = at
     const result = this.finish(new Map())
+    // What it has asked is asked no more.
+    result.acts = this.runningEffects().map((cell) => ({ type: '@xstate.stop', cell }))
     result.ended = 'stopped'
     return result
   }
@@ -229,7 +259,7 @@ export class DurableRecord implements TreeHost {
   }
 
   private fieldNames(): string[] {
-    const names = ['m', 'z', 'n', 'f', 'h', ...this.tree.timers.keys().map((key) => `t${key}`)]
+    const names = ['m', 'z', 'n', 'f', 'h', ...Object.keys(this.tree.asks ?? {}).map(fieldOfAsk), ...this.tree.timers.keys().map((key) => `t${key}`)]
     for (const cell of this.tree.cells.values()) {
       names.push(`s${cell.number}`)
       if (cell.kind === 'machine' && cell.saved) names.push(...Object.keys((cell.saved as XMachineSnapshot).context).map((key) => `c${cell.number}:${key}`))
@@ -242,6 +272,7 @@ export class DurableRecord implements TreeHost {
   private encodeTurn(turn: Turn, changed: boolean, original: Original | undefined): TurnResult {
     const { tree } = this
     if (!changed) {
+      if (turn.asking) tree.asks = turn.asking.before
       const result = new Result(this.turns, this.snapshot)
       result.dropped = turn.dropped
       return result
@@ -266,6 +297,11 @@ export class DurableRecord implements TreeHost {
         effects = withOne(effects, { cell: act.cell, running: false })
       } else {
         const text = this.encodeAct(act, original)
+        if (act.type === '@xstate.ask') {
+          // Nobody waits for it any more.
+          if (act.cell._snapshot.status !== 'active') continue
+          act.cell._snapshot = { ...act.cell._snapshot, asked: { to: act.to, ask: effectIdOf(this, act.cell) } }
+        }
         if (text !== undefined) (encoded ??= [])[i] = text
       }
     }
@@ -302,6 +338,9 @@ export class DurableRecord implements TreeHost {
       this.asked = asked
       this.put(fields, 'k', JSON.stringify(asked))
     }
+    if (turn.asking && tree.asks !== turn.asking.before) {
+      this.encodeAsks(turn.asking.before, tree.asks, fields)
+    }
     const { status } = this.snapshot
     if (status === 'done' || status === 'stopped') {
       this.status = status
@@ -315,6 +354,7 @@ export class DurableRecord implements TreeHost {
     result.acts = turn.acts
     result.inspection = turn.inspection
     result.touched = turn.cells
+    result.asking = turn.asking
     result.dropped = turn.dropped
     result.ended = this.status === 'active' ? undefined : this.status
     return result
@@ -377,6 +417,7 @@ export class DurableRecord implements TreeHost {
     if (this.asked) count++
     if (this.failure) count++
     if (this.history || this.definition.history) count++
+    if (this.tree.asks) count += Object.keys(this.tree.asks).length
     for (const cell of this.tree.cells.values()) {
       if (!cell.saved) continue
       count += 1 + cell.keys
@@ -498,6 +539,11 @@ export class DurableRecord implements TreeHost {
     this.put(fields, `c${cell.number}:${key}`, `${place} ${encodeJson(value, () => `${where()}.${key}`, this.host.limits, this.tree)}`)
   }
 
+  private encodeAsks(before: OpenAsks, now: OpenAsks, fields: FieldChanges): void {
+    for (const ask in before) if (!now?.[ask]) fields.set(fieldOfAsk(ask), undefined)
+    for (const ask in now) if (now[ask] !== before?.[ask]) this.put(fields, fieldOfAsk(ask), JSON.stringify([ask, now[ask]]))
+  }
+
   private encodeTimer(timer: Timer): string {
     return encodeJson(storedTimerOf(timer), `the delayed event "${timer.event.type}"`, this.host.limits, this.tree)
   }
@@ -546,6 +592,7 @@ export class DurableRecord implements TreeHost {
     const heads: { readonly number: number; readonly text: string; head: StoredCell }[] = []
     const contexts: { readonly cell: number; readonly key: string; readonly place: number; readonly text: string }[] = []
     const timers: [string, string][] = []
+    const asks: [string, OpenAsk][] = []
     let tail = ''
     for (const [name, sealed] of stored) {
       // The caller has read it.
@@ -579,12 +626,16 @@ export class DurableRecord implements TreeHost {
         case 'h':
           this.history = decodeMark(value)
           break
+        case 'a':
+          asks.push(JSON.parse(value) as [string, OpenAsk])
+          break
         default:
       }
     }
     const [turns, count, nextNumber, status, endedAt] = tail.split(' ')
     if (Number(count) !== stored.size) throw new SnapshotError(address, 'corrupted', `it has ${stored.size} fields where it should have ${Number(count)}`)
     this.introduced = true
+    if (asks.length > 0) tree.asks = Object.fromEntries(asks)
     this.endedAt = Number(endedAt)
     this.turns = Number(turns)
     this.status = status as RecordStatus
@@ -631,6 +682,7 @@ export class DurableRecord implements TreeHost {
           error: head.error,
           ...('context' in head || cell.kind !== 'promise' ? { context: head.context } : {}),
           ...(isEffectKind(cell.kind) ? { input: head.input } : {}),
+          ...(head.asked ? { asked: head.asked } : {}),
         }
       }
     }
@@ -668,6 +720,11 @@ function isPlace(to: unknown): boolean {
 
 function storedTimerOf({ dueAt, order, event, source, target }: Timer): StoredTimer {
   return { due: dueAt, order, event, source, target: typeof target === 'number' ? target : { address: target.address, ...(target.cell === undefined ? {} : { n: target.cell }) } }
+}
+
+/** Ids of asks are longer than a field's name may be. */
+function fieldOfAsk(ask: string): string {
+  return `a${createHash('sha256').update(ask).digest('hex').slice(0, 16)}`
 }
 
 /** As JSON; most keys are names. */

@@ -8,6 +8,7 @@ import type { Address } from './identity.js'
 import type { Recovery } from './ports/store.js'
 import type { StoredAction } from './stored-record.js'
 import type { Shard } from './shard.js'
+import { deadlineKey } from './xstate/actor-tree.js'
 
 /** Records read, and effects counted, at once. */
 const pageMax = 256
@@ -77,6 +78,8 @@ async function startPage(shard: Shard, context: RuntimeContext, page: readonly (
       batch.part(effect.address).endEffect(id)
       continue
     }
+    // The timer that ends it is due before anything else.
+    if ((record.tree.timers.get(deadlineKey(effect.cell))?.dueAt ?? Infinity) <= shard.clock.now()) continue
     if (suspects.counting) {
       if (suspects.isGuilty(`e${id}`)) {
         shard.dispatcher.quarantine(batch, resident, `effect ${id}`, suspects.attemptsAt(`e${id}`))

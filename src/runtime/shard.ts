@@ -107,8 +107,11 @@ export class Shard {
       confirm: (id) => this.confirm(id),
       fault: (record, cell, error, id) => this.context.tellFault(record.address, cell.number, error, id),
     })
-    this.dispatcher = new Dispatcher(context, this.number, this.timers, this.acts, (address) => {
-      this.redrive(address).catch((error: unknown) => context.logger.error({ shard: this.number, actor: address, error: (error as Error).message }, 'an actor could not be taken up again'))
+    this.dispatcher = new Dispatcher(context, this.number, this.timers, this.acts, {
+      redrive: (address) => {
+        this.redrive(address).catch((error: unknown) => context.logger.error({ shard: this.number, actor: address, error: (error as Error).message }, 'an actor could not be taken up again'))
+      },
+      isCancelled: (ask) => this.queue.isCancelled(ask),
     })
     this.relay = new OutboxRelay(context, this.number, () => this.flushSoon())
     this.suspects = new Suspects(context.options.suspectMax)

@@ -10,6 +10,7 @@
  * | `t<key>` | one timer |
  * | `n` | how often each invoke has been entered, for idempotency keys |
  * | `k` | of a run: the external actions asked for, with a digest of their arguments |
+ * | `a<digest>` | an ask that it works for, with what was begun for it |
  * | `f` | why the record failed |
  * | `h` | which turns of its history are kept: see {@link HistoryMark} |
  *
@@ -92,6 +93,7 @@ export interface StoredCell {
   readonly output?: unknown
   readonly error?: unknown
   readonly entry?: number
+  readonly asked?: { readonly to: string; readonly ask: string }
 }
 
 export interface StoredTimer {
@@ -234,7 +236,7 @@ export function toStoredCell(cell: Cell): StoredCell {
     error: snapshot.error instanceof Error ? toStoredError(snapshot.error) : snapshot.error,
     ...(cell.entry === 0 ? {} : { entry: cell.entry }),
   }
-  if (cell.kind !== 'machine') return { ...common, context: snapshot.context, input: snapshot.input }
+  if (cell.kind !== 'machine') return { ...common, context: snapshot.context, input: snapshot.input, ...(snapshot.asked ? { asked: snapshot.asked } : {}) }
   const { value, historyValue, children, machine, _nodes } = snapshot as XMachineSnapshot
   const history = Object.entries(historyValue ?? {})
   const numbers = Object.entries(children ?? {}).filter(([, child]) => isCell(child))

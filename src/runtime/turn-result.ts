@@ -1,8 +1,9 @@
 /** What goes into a turn of a record, and what comes out of it. */
+import type { StoredError } from '../errors.js'
 import type { Failure, FieldChanges, RecordStatus } from './stored-record.js'
 import type { XEvent, XMachineSnapshot } from './xstate/insides.js'
 import type { Cell } from './xstate/refs.js'
-import type { Act, Timer, TurnInspection } from './xstate/turn.js'
+import type { Act, Asking, Timer, TurnInspection } from './xstate/turn.js'
 
 /** What a turn can be about. */
 export type RecordInput =
@@ -17,6 +18,8 @@ export type RecordInput =
   /** An action threw after its commit, or a callback while it was started. */
   | { readonly kind: 'fault'; readonly cell: number; readonly error: unknown }
   | { readonly kind: 'stop' }
+  /** An ask that it works for was cancelled, or, without an error, answered by whoever handed it on. */
+  | { readonly kind: 'over'; readonly ask: string; readonly error?: StoredError | undefined }
 
 const none: readonly never[] = []
 const noFields: FieldChanges = new Map()
@@ -38,6 +41,8 @@ export interface TurnResult {
   /** Only if somebody inspects. Of a failed turn: how far it came. */
   readonly inspection: TurnInspection | undefined
   readonly touched: readonly Cell[]
+  /** Whom it worked for, and whose ask it ended; only of a turn that has to do with one. */
+  readonly asking: Asking | undefined
   /** The record's number of this turn. */
   readonly turn: number
   /** The root's snapshot after the turn. */
@@ -62,6 +67,7 @@ export class Result implements TurnResult {
   acts: readonly Act[] = none
   inspection: TurnInspection | undefined = undefined
   touched: readonly Cell[] = none
+  asking: Asking | undefined = undefined
   turn: number
   snapshot: XMachineSnapshot
   dropped = 0

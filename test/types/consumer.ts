@@ -119,9 +119,10 @@ external({
   // @ts-expect-error TS2322 it resolves to a text
   reconcile: async () => ({ happened: true, output: 5 }),
 })
-// A question names an address, an event and a deadline.
-// @ts-expect-error TS2741 it has a deadline
+// A question names an address and an event; its deadline has a default.
 fromAsk(() => ({ to: 'shop/main', event: { type: 'shop.price' } }))
+// @ts-expect-error TS2741 it has an address
+fromAsk(() => ({ event: { type: 'shop.price' } }))
 
 // ── The system ──
 
@@ -172,8 +173,9 @@ export async function events(actor: ActorHandle<typeof order>): Promise<void> {
   is<typeof price, number>(true)
   const answer = await actor.ask({ type: 'order.price' }, { deadlineMs: 1_000 })
   is<typeof answer, unknown>(true)
-  // @ts-expect-error TS2554 nobody waits for ever for an answer
-  await actor.ask({ type: 'order.price' })
+  await actor.ask({ type: 'order.price' }, { signal: new AbortController().signal })
+  // @ts-expect-error TS2353 nobody waits for ever for an answer
+  await actor.ask({ type: 'order.price' }, { deadline: Infinity })
   // @ts-expect-error TS2322 the machine knows no such event
   await actor.ask({ type: 'order.guess' }, { deadlineMs: 1_000 })
 }

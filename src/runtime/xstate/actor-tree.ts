@@ -16,9 +16,12 @@
  * the commit; a delay under a live id replaces it; a child spawned under a live id stops the old one; descendants of
  * a child that threw are stopped; a spawn without a registered name is refused.
  */
-import { DeadlineError, TurnError, toStoredError } from '../../errors.js'
+import { DeadlineError, TurnError, toStoredError, type StoredError } from '../../errors.js'
 import { ASK, COMMAND, type Ask } from '../../protocol.js'
+import { isExternal } from '../effect-names.js'
+import { childAddress, type Address } from '../identity.js'
 import { REF, type StoredRef } from '../json.js'
+import { askDeadlineMs, askDeadlineMsMax, askOfToken, isAskDeadline, pruned, withBegun, without, type Behalf, type OpenAsks } from '../open-asks.js'
 import { SmallMap, withOne } from '../small-collections.js'
 import {
   isEffectKind,
@@ -37,7 +40,7 @@ import {
 import { activeSnapshot } from './snapshots.js'
 import { stepOf } from './step.js'
 import { Cell, NOT_STARTED, RUNNING, RemoteRef, STOPPED, sendTo, type Deferred } from './refs.js'
-import { TurnAbort, type Inspection, type Timer, type Turn } from './turn.js'
+import { TurnAbort, type Asking, type Inspection, type Timer, type Turn } from './turn.js'
 
 /** What the outside gives a tree: how to send when no turn is in progress, and who the record is. */
 export interface TreeHost {
@@ -51,6 +54,8 @@ export interface TreeHost {
 export class ActorTree {
   readonly cells = new SmallMap<number, Cell>()
   readonly timers = new SmallMap<string, Timer>()
+  /** What it works for; a turn that changes it makes another one. */
+  asks: OpenAsks = undefined
   readonly root: Cell
   nextNumber = 1
   /** A turn that changes it changes a copy; most records share one that is empty. */
@@ -87,7 +92,9 @@ export class ActorTree {
     turn.nextNumberBefore = this.nextNumber
     try {
       body()
+      if (turn.asking) this.settleAsks(turn, turn.asking)
       this.pruneCreated(turn)
+      if (turn.asking) this.pruneAsks()
     } catch (thrown) {
       this.note(turn)
       this.undo(turn)
@@ -130,6 +137,7 @@ export class ActorTree {
       else this.timers.delete(key)
     }
     if (turn.systemIdsBefore) this.systemIds = turn.systemIdsBefore
+    if (turn.asking) this.asks = turn.asking.before
     this.nextNumber = turn.nextNumberBefore
   }
 
@@ -168,6 +176,10 @@ export class ActorTree {
     if (timer?.order !== order) return false
     this.setTimer(key, undefined)
     const source = this.cells.get(timer.source)
+    if (source && isEffectKind(source.kind)) {
+      this.cutOff(source, timer.event['data'] as StoredError)
+      return true
+    }
     const target = typeof timer.target === 'number' ? this.cells.get(timer.target) : timer.target
     if (target) this._relay(source, target, timer.event)
     else this.turn!.dropped++
@@ -243,9 +255,110 @@ export class ActorTree {
     turn.act({ type: '@xstate.start', cell })
     const asked = (cell.logic as { [ASK]?: (args: { input: unknown }) => Ask })[ASK]?.({ input: cell._snapshot.input })
     if (!asked) return
-    turn.act({ type: '@xstate.ask', cell, to: asked.to, event: asked.event })
-    const late = new DeadlineError(`An answer of ${asked.to} to "${asked.event.type}"`, asked.deadlineMs)
-    this.schedule(cell, cell, { type: 'xstate.promise.reject', data: { name: late.name, code: late.code, message: late.message } }, asked.deadlineMs, 'deadline')
+    const { to, event, deadlineMs = askDeadlineMs } = asked
+    if (!isAskDeadline(deadlineMs)) {
+      throw new TurnAbort(new TurnError('delay', `The question "${event.type}" to ${to} has a deadline of ${String(deadlineMs)}: use 0 to ${askDeadlineMsMax} ms.`))
+    }
+    turn.act({ type: '@xstate.ask', cell, to, event })
+    this.scheduleEnd(cell, `An answer of ${to} to "${event.type}"`, deadlineMs)
+  }
+
+  /** By when an effect must have ended. */
+  private scheduleEnd(cell: Cell, what: string, delay: number): void {
+    this.schedule(cell, cell, { type: 'xstate.promise.reject', data: toStored(new DeadlineError(what, delay)) }, delay, 'deadline')
+  }
+
+  /** Ends an effect that runs: its process aborts it, and it is told. */
+  private cutOff(cell: Cell, why: StoredError): void {
+    this.turn!.act({ type: '@xstate.stop', cell, why })
+    this._relay(cell, cell, { type: 'xstate.promise.reject', data: why })
+  }
+
+  // ── Asks (open-asks.ts) ──
+
+  /** An ask that the record works for was cancelled, or, without an error, answered by whoever handed it on. Returns false if it works for none such. */
+  endAsk(ask: string, error: StoredError | undefined): boolean {
+    const turn = this.turn!
+    const open = this.asks?.[ask]
+    if (!open) return false
+    if (!error) {
+      this.release(turn.asking!, ask)
+      return true
+    }
+    turn.asking!.ended.push({ ask, children: open.children, error })
+    this.asks = { ...this.asks, [ask]: { ...open, by: Math.min(open.by, turn.at), over: error } }
+    for (const number of open.effects) {
+      const cell = this.cells.get(number)
+      // What changes the world is not cut in half.
+      if (cell && isActive(cell) && !isExternal(cell)) this.cutOff(cell, error)
+    }
+    return true
+  }
+
+  /** It is answered: what still runs for it goes on as the machine's own. Those that were asked keep the deadline they were given. */
+  private release(asking: Asking, ask: string): void {
+    const open = this.asks?.[ask]
+    if (open) {
+      asking.ended.push({ ask, children: open.children })
+      for (const number of open.effects) {
+        const cell = this.cells.get(number)
+        if (cell && !(ASK in cell.logic)) this.setTimer(deadlineKey(number), undefined)
+      }
+      this.asks = without(this.asks, ask)
+    }
+    if (asking.behalf?.ask === ask) asking.behalf = undefined
+  }
+
+  /** At the end of a turn: what was answered is over, and what was begun is bound to the ask that the turn served. */
+  private settleAsks(turn: Turn, asking: Asking): void {
+    const { gone } = asking
+    if (gone !== undefined) this.asks = pruned(this.asks, { effect: () => true, timer: () => true, child: (address) => address !== gone })
+    for (const act of turn.acts) {
+      if (act.type !== 'command' || act.command.type !== 'reply') continue
+      const ask = act.command.token ? askOfToken(act.command.token) : asking.isAsk ? asking.behalf?.ask : undefined
+      if (ask !== undefined) this.release(asking, ask)
+    }
+    if (asking.behalf) this.bind(turn, asking, asking.behalf)
+  }
+
+  private bind(turn: Turn, asking: Asking, behalf: Behalf): void {
+    const cells: Cell[] = []
+    const children: string[] = []
+    for (const act of turn.acts) {
+      // A callback or an observable lives as long as its state: it has no end that could come too late.
+      if (act.type === '@xstate.start' && act.cell.kind === 'promise' && isActive(act.cell)) cells.push(act.cell)
+      else if (act.type === 'command' && (act.command.type === 'child.start' || act.command.type === 'child.restart')) children.push(childAddress(this.address as Address, act.command.machine, act.command.id))
+    }
+    const timers = new Set<string>()
+    for (const [key] of turn.timerUndo) {
+      const timer = this.timers.get(key)
+      if (timer?.order.startsWith(turn.order()) && !isEffectKind(this.cells.get(timer.source)!.kind)) timers.add(timer.order)
+    }
+    if (cells.length + children.length + timers.size === 0) return
+    asking.serving = { behalf, acts: turn.acts.length }
+    this.asks = withBegun(this.asks, behalf, { effects: cells.map(({ number }) => number), timers: [...timers], children })
+    const left = behalf.by - turn.at
+    if (left > 0) {
+      for (const cell of cells) this.limit(cell, behalf, left)
+      return
+    }
+    // Too late (Q3): what hears of it serves nobody any more.
+    asking.behalf = undefined
+    const { over } = this.asks![behalf.ask]!
+    for (const cell of cells) if (isActive(cell)) this.cutOff(cell, over ?? toStored(new DeadlineError(whatFor(cell, behalf), 0)))
+  }
+
+  /** An effect begun for an ask ends with it; an external action is let end by itself, and what follows it is cut off. */
+  private limit(cell: Cell, behalf: Behalf, left: number): void {
+    const own = this.timers.get(deadlineKey(cell.number))
+    if (own ? own.dueAt > behalf.by : !isExternal(cell)) this.scheduleEnd(cell, whatFor(cell, behalf), left)
+  }
+
+  private pruneAsks(): void {
+    const { asks } = this
+    if (!asks) return
+    const orders = new Set(this.timers.values().map(({ order }) => order))
+    this.asks = pruned(asks, { effect: (number) => this.cells.has(number) && isActive(this.cells.get(number)!), timer: (order) => orders.has(order), child: () => true })
   }
 
   /** `Actor._send` and `Mailbox.enqueue` */
@@ -705,6 +818,24 @@ export class ActorTree {
     gone._processingStatus = STOPPED
     return gone
   }
+}
+
+/** Under which an effect's timer stands by which it must have ended. */
+export function deadlineKey(cell: number): string {
+  return `${cell}:deadline`
+}
+
+function whatFor(cell: Cell, { ask }: Behalf): string {
+  return `An answer to ask ${ask}, for which "${cell.id}" of ${cell.system.address} was begun,`
+}
+
+/** Where it stands in a turn says nothing. */
+function toStored({ name, code, message }: DeadlineError): StoredError {
+  return { name, code, message }
+}
+
+function isActive(cell: Cell): boolean {
+  return cell._processingStatus === RUNNING && cell._snapshot.status === 'active'
 }
 
 export interface RestoredCell {

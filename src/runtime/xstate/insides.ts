@@ -18,6 +18,8 @@ export interface XSnapshot {
   readonly error?: unknown
   readonly input?: unknown
   readonly context?: unknown
+  /** Ours, of a question that was sent: who was asked, and the id of the ask. XState hands on what it does not know. */
+  readonly asked?: { readonly to: string; readonly ask: string }
 }
 
 export interface XMachineSnapshot extends XSnapshot {

@@ -1,6 +1,7 @@
 /** One turn: what it may undo, and what it asked for as data. */
-import type { TurnError } from '../../errors.js'
+import type { StoredError, TurnError } from '../../errors.js'
 import type { Command } from '../../protocol.js'
+import type { Behalf, OpenAsks } from '../open-asks.js'
 import { withOne } from '../small-collections.js'
 import type { XAction, XEvent, XSnapshot } from './insides.js'
 import type { Cell, ProcessingStatus, RemoteRef } from './refs.js'
@@ -10,7 +11,8 @@ export type Act =
   | { readonly type: '@xstate.action'; readonly cell: Cell; readonly name: string; readonly params: unknown; readonly info: XAction['info']; readonly exec: (info: unknown, params: unknown) => unknown }
   /** `again`: it may have run before. */
   | { readonly type: '@xstate.start'; readonly cell: Cell; readonly again?: true }
-  | { readonly type: '@xstate.stop'; readonly cell: Cell }
+  /** `why`: the runtime has cut it off. Absent: its state was left, or its actor has ended. */
+  | { readonly type: '@xstate.stop'; readonly cell: Cell; readonly why?: StoredError }
   | { readonly type: '@xstate.receive'; readonly cell: Cell; readonly event: XEvent }
   | { readonly type: '@xstate.sendTo'; readonly to: RemoteRef; readonly event: XEvent }
   | { readonly type: '@xstate.emit'; readonly cell: Cell; readonly event: XEvent }
@@ -47,6 +49,22 @@ export interface TurnInspection {
   readonly after: Map<Cell, XSnapshot>
 }
 
+/** What a turn has to do with asks: only of a message that is one, or of a record that works for one. */
+export interface Asking {
+  /** Whom the turn works for (Q1). */
+  behalf: Behalf | undefined
+  /** Whether its message is the ask. */
+  readonly isAsk: boolean
+  /** What the record worked for before. */
+  readonly before: OpenAsks
+  /** Asks that ended in it, and the children that are to hear of it: `error` if it was cancelled, else it was answered. */
+  readonly ended: { readonly ask: string; readonly children: readonly string[]; readonly error?: StoredError }[]
+  /** How many of the turn's acts, from the first, were done on that behalf: those that follow were done because it was over. */
+  serving?: { readonly behalf: Behalf; readonly acts: number }
+  /** The durable child that it hears has ended. */
+  readonly gone?: string | undefined
+}
+
 /** Aborts the whole turn, past every error handler of the machine. */
 export class TurnAbort {
   readonly reason: TurnError
@@ -80,6 +98,7 @@ export class Turn {
   timerCount = 0
   /** Events that reached an actor which had stopped. */
   dropped = 0
+  asking: Asking | undefined = undefined
   constructor(at: number, order: () => string, inspecting: boolean) {
     this.at = at
     this.order = order

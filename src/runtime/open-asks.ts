@@ -1,0 +1,107 @@
+/**
+ * The asks that a record works for: what was begun on behalf of each, so that it ends with it (contract 5). Plain values,
+ * never changed: a turn makes new ones, and undoing the turn puts the old ones back.
+ *
+ * Q1  A turn serves at most one ask: that of its message, or that on whose behalf the effect, timer or child was begun
+ *     which it hears of. A turn that answers an ask serves it no longer, and neither does one in which an effect is told
+ *     that its ask is over: what such a turn begins is nobody's but the machine's own, and can undo what was done.
+ * Q2  Effects, delayed events and durable children that a turn begins are begun on behalf of the ask that it serves.
+ *     Messages are not: nobody waits for them, and what they move (money, say) must arrive.
+ * Q3  An ask that is over stays on record as long as anything begun for it is left. What that begins is cut off at once.
+ */
+import type { StoredError } from '../errors.js'
+import type { ReplyToken } from '../protocol.js'
+import type { ReplyTo } from './envelope.js'
+
+/** Default of a question's deadline, ms. */
+export const askDeadlineMs = 30_000
+/** The longest deadline of a question, inclusive, ms: 366 days. */
+export const askDeadlineMsMax = 366 * 86_400_000
+
+export function isAskDeadline(deadlineMs: unknown): deadlineMs is number {
+  return typeof deadlineMs === 'number' && deadlineMs >= 0 && deadlineMs <= askDeadlineMsMax
+}
+
+/** The ask on whose behalf something is done, as it travels in an envelope. */
+export interface Behalf {
+  readonly ask: string
+  /** Namespace time by which it is over, ms. */
+  readonly by: number
+}
+
+export interface OpenAsk {
+  readonly by: number
+  /** Set when it was cancelled: what those are told who begin something for it all the same. */
+  readonly over?: StoredError
+  /** Promises and questions, by the number of their cell. */
+  readonly effects: readonly number[]
+  /** Delayed events, by their order. */
+  readonly timers: readonly string[]
+  /** Durable children, by address. */
+  readonly children: readonly string[]
+}
+
+/** By the id of the ask. Undefined if there are none. */
+export type OpenAsks = Readonly<Record<string, OpenAsk>> | undefined
+
+/** Durable children begun for one ask that hear of its end, inclusive; further ones have the deadline alone. */
+const childrenMax = 1_000
+/** Asks that one record works for, inclusive. What was begun for the oldest beyond it has the deadline alone. */
+const asksMax = 1_000
+
+/** An ask goes by the id of its message if a client asks, else by that of the effect that waits for the answer. */
+export function askIdOf(replyTo: ReplyTo, messageId: string): string {
+  return replyTo.client ? messageId : replyTo.effect
+}
+
+/** What a token answers; undefined for what is no token, which the turn's encoding refuses. */
+export function askOfToken(token: ReplyToken): string | undefined {
+  const { id, to } = (token ?? {}) as Partial<ReplyToken>
+  return to?.effect ?? id
+}
+
+/** The ask of which that holds, if there is one. */
+export function behalfWhere(asks: OpenAsks, holds: (ask: OpenAsk) => boolean): Behalf | undefined {
+  for (const ask in asks) if (holds(asks[ask]!)) return { ask, by: asks[ask]!.by }
+  return undefined
+}
+
+/** With what a turn has begun on somebody's behalf. */
+export function withBegun(asks: OpenAsks, { ask, by }: Behalf, begun: Pick<OpenAsk, 'effects' | 'timers' | 'children'>): OpenAsks {
+  const before = asks?.[ask] ?? { by, effects: [], timers: [], children: [] }
+  const [oldest, ...others] = Object.keys(asks ?? {})
+  const kept = others.length + 1 >= asksMax && !asks?.[ask] ? without(asks, oldest!) : asks
+  return {
+    ...kept,
+    [ask]: {
+      ...before,
+      effects: [...before.effects, ...begun.effects],
+      timers: [...before.timers, ...begun.timers],
+      children: [...new Set([...before.children, ...begun.children])].slice(0, childrenMax),
+    },
+  }
+}
+
+export function without(asks: OpenAsks, ask: string): OpenAsks {
+  const { [ask]: _, ...others } = asks ?? {}
+  return nonEmpty(others)
+}
+
+/** Without what has ended; an ask with nothing left goes. */
+export function pruned(asks: OpenAsks, isLive: { effect(cell: number): boolean; timer(order: string): boolean; child(address: string): boolean }): OpenAsks {
+  const kept: Record<string, OpenAsk> = {}
+  let same = true
+  for (const ask in asks) {
+    const { effects, timers, children, ...head } = asks[ask]!
+    const live = { effects: effects.filter((cell) => isLive.effect(cell)), timers: timers.filter((order) => isLive.timer(order)), children: children.filter((child) => isLive.child(child)) }
+    const isSame = live.effects.length === effects.length && live.timers.length === timers.length && live.children.length === children.length
+    if (!isSame) same = false
+    if (live.effects.length + live.timers.length + live.children.length > 0) kept[ask] = isSame ? asks[ask]! : { ...head, ...live }
+    else same = false
+  }
+  return same ? asks : nonEmpty(kept)
+}
+
+function nonEmpty(asks: Record<string, OpenAsk>): OpenAsks {
+  return Object.keys(asks).length === 0 ? undefined : asks
+}
