@@ -234,7 +234,7 @@ export class Dispatcher {
     } else if (kind === 'over') {
       // Its durable children live on, and what they do for the ask with them.
       const { ask, error } = message.envelope.body
-      this.tellOver(batch, part, record, { ask, children: record.tree.asks?.[ask]?.children ?? [], ...(error ? { error } : {}) }, message.envelope.id, message)
+      this.tellOver(batch, part, record, { ask, children: record.tree.asks?.get(ask)?.children ?? [], ...(error ? { error } : {}) }, message.envelope.id, message)
     } else if (record.status === 'failed') {
       this.refuse(batch, part, message, 'failed', new ActorFailedError(resident.address, record.failure?.error.message ?? 'unknown'))
     } else {

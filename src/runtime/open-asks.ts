@@ -41,8 +41,8 @@ export interface OpenAsk {
   readonly children: readonly string[]
 }
 
-/** By the id of the ask. Undefined if there are none. */
-export type OpenAsks = Readonly<Record<string, OpenAsk>> | undefined
+/** By the id of the ask, oldest first. Undefined if there are none. */
+export type OpenAsks = ReadonlyMap<string, OpenAsk> | undefined
 
 /** Durable children begun for one ask that hear of its end, inclusive; further ones have the deadline alone. */
 const childrenMax = 1_000
@@ -61,47 +61,36 @@ export function askOfToken(token: ReplyToken): string | undefined {
 }
 
 /** The ask of which that holds, if there is one. */
-export function behalfWhere(asks: OpenAsks, holds: (ask: OpenAsk) => boolean): Behalf | undefined {
-  for (const ask in asks) if (holds(asks[ask]!)) return { ask, by: asks[ask]!.by }
+export function behalfWhere(asks: OpenAsks, holds: (open: OpenAsk) => boolean): Behalf | undefined {
+  if (asks) for (const [ask, open] of asks) if (holds(open)) return { ask, by: open.by }
   return undefined
 }
 
 /** With what a turn has begun on somebody's behalf. */
 export function withBegun(asks: OpenAsks, { ask, by }: Behalf, begun: Pick<OpenAsk, 'effects' | 'timers' | 'children'>): OpenAsks {
-  const before = asks?.[ask] ?? { by, effects: [], timers: [], children: [] }
-  const [oldest, ...others] = Object.keys(asks ?? {})
-  const kept = others.length + 1 >= asksMax && !asks?.[ask] ? without(asks, oldest!) : asks
-  return {
-    ...kept,
-    [ask]: {
-      ...before,
-      effects: [...before.effects, ...begun.effects],
-      timers: [...before.timers, ...begun.timers],
-      children: [...new Set([...before.children, ...begun.children])].slice(0, childrenMax),
-    },
-  }
+  const now = new Map(asks)
+  const { effects, timers, children, ...head } = now.get(ask) ?? { by, effects: [], timers: [], children: [] }
+  now.set(ask, { ...head, effects: [...effects, ...begun.effects], timers: [...timers, ...begun.timers], children: [...new Set([...children, ...begun.children])].slice(0, childrenMax) })
+  if (now.size > asksMax) for (const oldest of now.keys()) return without(now, oldest)
+  return now
 }
 
 export function without(asks: OpenAsks, ask: string): OpenAsks {
-  const { [ask]: _, ...others } = asks ?? {}
-  return nonEmpty(others)
+  const now = new Map(asks)
+  now.delete(ask)
+  return now.size === 0 ? undefined : now
 }
 
 /** Without what has ended; an ask with nothing left goes. */
-export function pruned(asks: OpenAsks, isLive: { effect(cell: number): boolean; timer(order: string): boolean; child(address: string): boolean }): OpenAsks {
-  const kept: Record<string, OpenAsk> = {}
-  let same = true
-  for (const ask in asks) {
-    const { effects, timers, children, ...head } = asks[ask]!
-    const live = { effects: effects.filter((cell) => isLive.effect(cell)), timers: timers.filter((order) => isLive.timer(order)), children: children.filter((child) => isLive.child(child)) }
-    const isSame = live.effects.length === effects.length && live.timers.length === timers.length && live.children.length === children.length
-    if (!isSame) same = false
-    if (live.effects.length + live.timers.length + live.children.length > 0) kept[ask] = isSame ? asks[ask]! : { ...head, ...live }
-    else same = false
+export function pruned(asks: NonNullable<OpenAsks>, isLive: { effect(cell: number): boolean; timer(order: string): boolean; child(address: string): boolean }): OpenAsks {
+  let now: Map<string, OpenAsk> | undefined
+  for (const [ask, { effects, timers, children, ...head }] of asks) {
+    if (effects.every(isLive.effect) && timers.every(isLive.timer) && children.every(isLive.child)) continue
+    const live = { effects: effects.filter(isLive.effect), timers: timers.filter(isLive.timer), children: children.filter(isLive.child) }
+    now ??= new Map(asks)
+    if (live.effects.length + live.timers.length + live.children.length > 0) now.set(ask, { ...head, ...live })
+    else now.delete(ask)
   }
-  return same ? asks : nonEmpty(kept)
-}
-
-function nonEmpty(asks: Record<string, OpenAsk>): OpenAsks {
-  return Object.keys(asks).length === 0 ? undefined : asks
+  if (!now) return asks
+  return now.size === 0 ? undefined : now
 }

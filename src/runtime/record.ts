@@ -259,7 +259,7 @@ export class DurableRecord implements TreeHost {
   }
 
   private fieldNames(): string[] {
-    const names = ['m', 'z', 'n', 'f', 'h', ...Object.keys(this.tree.asks ?? {}).map(fieldOfAsk), ...this.tree.timers.keys().map((key) => `t${key}`)]
+    const names = ['m', 'z', 'n', 'f', 'h', ...[...(this.tree.asks?.keys() ?? [])].map(fieldOfAsk), ...this.tree.timers.keys().map((key) => `t${key}`)]
     for (const cell of this.tree.cells.values()) {
       names.push(`s${cell.number}`)
       if (cell.kind === 'machine' && cell.saved) names.push(...Object.keys((cell.saved as XMachineSnapshot).context).map((key) => `c${cell.number}:${key}`))
@@ -272,7 +272,6 @@ export class DurableRecord implements TreeHost {
   private encodeTurn(turn: Turn, changed: boolean, original: Original | undefined): TurnResult {
     const { tree } = this
     if (!changed) {
-      if (turn.asking) tree.asks = turn.asking.before
       const result = new Result(this.turns, this.snapshot)
       result.dropped = turn.dropped
       return result
@@ -417,7 +416,7 @@ export class DurableRecord implements TreeHost {
     if (this.asked) count++
     if (this.failure) count++
     if (this.history || this.definition.history) count++
-    if (this.tree.asks) count += Object.keys(this.tree.asks).length
+    if (this.tree.asks) count += this.tree.asks.size
     for (const cell of this.tree.cells.values()) {
       if (!cell.saved) continue
       count += 1 + cell.keys
@@ -540,8 +539,8 @@ export class DurableRecord implements TreeHost {
   }
 
   private encodeAsks(before: OpenAsks, now: OpenAsks, fields: FieldChanges): void {
-    for (const ask in before) if (!now?.[ask]) fields.set(fieldOfAsk(ask), undefined)
-    for (const ask in now) if (now[ask] !== before?.[ask]) this.put(fields, fieldOfAsk(ask), JSON.stringify([ask, now[ask]]))
+    for (const ask of before?.keys() ?? []) if (!now?.has(ask)) fields.set(fieldOfAsk(ask), undefined)
+    for (const [ask, open] of now ?? []) if (open !== before?.get(ask)) this.put(fields, fieldOfAsk(ask), JSON.stringify([ask, open]))
   }
 
   private encodeTimer(timer: Timer): string {
@@ -635,7 +634,7 @@ export class DurableRecord implements TreeHost {
     const [turns, count, nextNumber, status, endedAt] = tail.split(' ')
     if (Number(count) !== stored.size) throw new SnapshotError(address, 'corrupted', `it has ${stored.size} fields where it should have ${Number(count)}`)
     this.introduced = true
-    if (asks.length > 0) tree.asks = Object.fromEntries(asks)
+    if (asks.length > 0) tree.asks = new Map(asks.sort(([, a], [, b]) => a.by - b.by))
     this.endedAt = Number(endedAt)
     this.turns = Number(turns)
     this.status = status as RecordStatus

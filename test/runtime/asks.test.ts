@@ -1,8 +1,9 @@
 /** Asks: their deadline travels with what is begun for them, and who goes away takes what was begun for it along. */
 import { expect, test } from 'vitest'
 import { assign, setup, type AnyStateMachine } from 'xstate'
-import { durableChild, external, fromAsk, isHoldfastError, repeatable, reply, type ChildFact, type EffectArgs, type ReplyToken } from '../../src/index.js'
+import { durableChild, external, fromAsk, isHoldfastError, repeatable, reply, restartDurableChild, stopDurableChild, type ChildFact, type EffectArgs, type ReplyToken } from '../../src/index.js'
 import { parseAddress, shardOf } from '../../src/runtime/identity.js'
+import { withBegun, type OpenAsks } from '../../src/runtime/open-asks.js'
 import type { World } from '../../src/testing/index.js'
 import { aWorld } from '../support/worlds.js'
 
@@ -370,4 +371,134 @@ test('a deadline that is none is refused, in a chart and in a call', async () =>
   await expect(world.system.actor(never, 'm').ask({ type: 'do' }, { deadlineMs: Infinity })).rejects.toMatchObject({ code: 'CONFIG' })
   await expect(world.system.actor(never, 'm').ask({ type: 'do' }, { signal: 'soon' as never })).rejects.toMatchObject({ code: 'CONFIG' })
   expect(await world.system.actor(never, 'm').status()).toBeUndefined()
+})
+
+test('a turn that answers begins what it begins as the machine’s own', async () => {
+  const bench = new Bench()
+  const machine = setup({ actors: { job: bench.work('job', 100) }, actions: { accept: reply(() => 'accepted'), hire: durableChild(() => ({ machine: 'hand', id: 'h' })) } }).createMachine({
+    id: 'quick',
+    initial: 'idle',
+    states: { idle: { on: { do: { target: 'working', actions: ['accept', 'hire'] } } }, working: { invoke: { src: 'job', id: 'job' }, after: { 60: 'later' } }, later: { invoke: { src: 'job', id: 'more', onDone: 'idle' } } },
+  })
+  const world = await bench.begin([machine, hand(bench)])
+  expect(await world.system.actor(machine, 'm').ask({ type: 'do' }, { deadlineMs: 50 })).toBe('accepted')
+  await world.advance(500)
+  expect(bench.log).toEqual(['job begins at 0', 'toil begins at 0', 'job aborted at 60: CANCELLED', 'job begins at 60', 'toil ends at 100', 'job ends at 160'])
+})
+
+/** Hires a broker, and does with it what it is told. */
+const chief = setup({
+  types: { events: {} as { type: 'hire' } | { type: 'fire' } | { type: 'resume' } | { type: 'again' } | { type: 'begin' } | { type: 'break' } | ChildFact },
+  actions: {
+    hire: durableChild(() => ({ machine: 'broker', id: 'b' })),
+    fire: stopDurableChild(() => ({ machine: 'broker', id: 'b' })),
+    resume: restartDurableChild(() => ({ machine: 'broker', id: 'b', from: 'snapshot' as const })),
+    again: restartDurableChild(() => ({ machine: 'broker', id: 'b', from: 'input' as const })),
+  },
+}).createMachine({ id: 'chief', on: { hire: { actions: 'hire' }, fire: { actions: 'fire' }, resume: { actions: 'resume' }, again: { actions: 'again' } } })
+
+test.each([
+  ['resume', 'is taken up again, and hears the answer', 'first ends at 100'],
+  ['fire', 'is stopped', 'first aborted at 40: CANCELLED'],
+  ['again', 'is begun anew', 'first aborted at 40: CANCELLED'],
+] as const)('a child that fails while it waits for an answer: %s, and it %s', async (what, _, line) => {
+  const bench = new Bench()
+  const machine = worker(bench)
+  const world = await bench.begin([machine, broker('worker/w'), chief])
+  const boss = world.system.actor(chief, 'c')
+  const child = world.system.actorAt('broker/c~b')
+  await boss.send({ type: 'hire' })
+  await world.settled()
+  await child.send({ type: 'do' } as never)
+  await world.advance(30)
+  await child.send({ type: 'bad' } as never)
+  await world.advance(10)
+  expect(bench.log).toEqual(['first begins at 0'])
+  await boss.send({ type: what })
+  await world.advance(500)
+  expect(bench.log).toContain(line)
+  expect((await child.snapshot())?.value).toBe(what === 'fire' ? 'asking' : 'idle')
+})
+
+test('an actor that has ended hands on that an ask is over to the children that it has left behind', async () => {
+  const bench = new Bench()
+  const machine = setup({ actions: { hire: durableChild(() => ({ machine: 'hand', id: 'h' })) } }).createMachine({ id: 'm', initial: 'idle', states: { idle: { on: { do: { target: 'over', actions: 'hire' } } }, over: { type: 'final' } } })
+  const world = await bench.begin([machine, hand(bench)])
+  const cancel = new AbortController()
+  void codeOf(world.system.actor(machine, 'm').ask({ type: 'do' }, { signal: cancel.signal }))
+  await world.advance(30)
+  cancel.abort()
+  await world.advance(500)
+  expect(bench.log).toEqual(['toil begins at 0', 'toil aborted at 30: CANCELLED'])
+})
+
+test('a turn that fails leaves nothing of the ask that it served on record', async () => {
+  const bench = new Bench()
+  const machine = setup({
+    actors: { job: bench.work('job', 100) },
+    actions: {
+      fail: assign(() => {
+        throw new Error('as asked')
+      }),
+    },
+  }).createMachine({ id: 'm', initial: 'idle', states: { idle: { on: { do: 'working', bad: { actions: 'fail' } } }, working: { invoke: { src: 'job', id: 'job', onError: { target: 'idle', actions: 'fail' } } } } })
+  const world = await bench.begin([machine])
+  const asked = codeOf(world.system.actor(machine, 'm').ask({ type: 'do' }, { deadlineMs: 50 }))
+  await world.advance(100)
+  await asked
+  world.crash()
+  await world.start()
+  expect((await world.system.actor(machine, 'm').failure())?.error.message).toBe('as asked')
+  expect((await world.system.actor(machine, 'm').snapshot())?.value).toBe('working')
+})
+
+test('what a machine begins when it hears that its ask is over is not for the ask, a durable child included', async () => {
+  const bench = new Bench()
+  const machine = setup({ actors: { job: bench.work('job', 100) }, actions: { hire: durableChild(() => ({ machine: 'hand', id: 'h' })) } }).createMachine({
+    id: 'm',
+    initial: 'idle',
+    states: { idle: { on: { do: 'waiting' } }, waiting: { after: { 60: 'late' } }, late: { invoke: { src: 'job', id: 'job', onError: 'undoing' } }, undoing: { entry: 'hire' } },
+  })
+  const world = await bench.begin([machine, hand(bench)])
+  void codeOf(world.system.actor(machine, 'm').ask({ type: 'do' }, { deadlineMs: 50 }))
+  await world.advance(500)
+  expect(bench.log).toEqual(['toil begins at 60', 'toil ends at 160'])
+})
+
+test('what is kept of asks is bounded', () => {
+  const begun = (child: string) => ({ effects: [], timers: [], children: [child] })
+  let asks: OpenAsks = undefined
+  for (let i = 0; i < 1_500; i++) asks = withBegun(asks, { ask: `a${i}`, by: i }, begun('m/a'))
+  expect([...asks!.keys()]).toEqual(Array.from({ length: 1_000 }, (_, i) => `a${i + 500}`))
+  for (let i = 0; i < 1_500; i++) asks = withBegun(asks, { ask: 'a1499', by: 0 }, begun(`m/a~${i}`))
+  expect(asks!.get('a1499')!.children).toHaveLength(1_000)
+  expect(asks!.size).toBe(1_000)
+})
+
+test('a late answer of a client says what is known: not whether it was accepted, that it was, or that it was not handled', async () => {
+  const bench = new Bench()
+  const machine = worker(bench)
+  let fault: 'slow' | 'deadly' | undefined
+  const world = await bench.begin([machine], { onWrite: ({ kind }: { kind: string }) => (fault === 'slow' && kind === 'append' ? { delayMs: 1_000 } : fault === 'deadly' && kind === 'commit' ? 'kill-before' : undefined) })
+  const ask = (id: string): Promise<unknown> => world.system.actor(machine, id).ask({ type: 'do' }, { deadlineMs: 50, id }).catch((error: unknown) => error)
+  const accepted = ask('w')
+  await world.advance(100)
+  expect(await accepted).toMatchObject({ name: 'DeadlineError', code: 'DEADLINE', deadlineMs: 50, known: 'accepted', message: expect.stringMatching(/^An answer of worker\/w to "do" did not happen within 50 ms\. It was accepted: /) })
+  fault = 'slow'
+  const unknown = ask('v')
+  await new Promise<void>((resolve) => world.time.soon(resolve))
+  world.time.runUntil(world.time.now() + 50)
+  expect(await unknown).toMatchObject({ known: 'unknown', message: expect.stringContaining('Whether it was accepted is not known.') })
+  world.time.runUntil(world.time.now() + 1_000)
+  fault = undefined
+  await world.advance(1_000)
+  // Accepted, and not handled before its deadline: whoever asks again under its id hears of that.
+  fault = 'deadly'
+  void ask('u')
+  await world.died
+  fault = undefined
+  world.time.runUntil(world.time.now() + 100)
+  await world.start()
+  expect(await ask('u')).toMatchObject({ name: 'DeadlineError', known: 'unhandled', message: expect.stringMatching(/nothing happened\.$/) })
+  expect(await world.system.actor(machine, 'u').status()).toBeUndefined()
 })

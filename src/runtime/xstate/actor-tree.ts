@@ -279,14 +279,14 @@ export class ActorTree {
   /** An ask that the record works for was cancelled, or, without an error, answered by whoever handed it on. Returns false if it works for none such. */
   endAsk(ask: string, error: StoredError | undefined): boolean {
     const turn = this.turn!
-    const open = this.asks?.[ask]
+    const open = this.asks?.get(ask)
     if (!open) return false
     if (!error) {
       this.release(turn.asking!, ask)
       return true
     }
     turn.asking!.ended.push({ ask, children: open.children, error })
-    this.asks = { ...this.asks, [ask]: { ...open, by: Math.min(open.by, turn.at), over: error } }
+    this.asks = new Map(this.asks).set(ask, { ...open, by: Math.min(open.by, turn.at), over: error })
     for (const number of open.effects) {
       const cell = this.cells.get(number)
       // What changes the world is not cut in half.
@@ -297,7 +297,7 @@ export class ActorTree {
 
   /** It is answered: what still runs for it goes on as the machine's own. Those that were asked keep the deadline they were given. */
   private release(asking: Asking, ask: string): void {
-    const open = this.asks?.[ask]
+    const open = this.asks?.get(ask)
     if (open) {
       asking.ended.push({ ask, children: open.children })
       for (const number of open.effects) {
@@ -312,7 +312,7 @@ export class ActorTree {
   /** At the end of a turn: what was answered is over, and what was begun is bound to the ask that the turn served. */
   private settleAsks(turn: Turn, asking: Asking): void {
     const { gone } = asking
-    if (gone !== undefined) this.asks = pruned(this.asks, { effect: () => true, timer: () => true, child: (address) => address !== gone })
+    if (gone !== undefined && this.asks) this.asks = pruned(this.asks, { effect: () => true, timer: () => true, child: (address) => address !== gone })
     for (const act of turn.acts) {
       if (act.type !== 'command' || act.command.type !== 'reply') continue
       const ask = act.command.token ? askOfToken(act.command.token) : asking.isAsk ? asking.behalf?.ask : undefined
@@ -342,9 +342,8 @@ export class ActorTree {
       for (const cell of cells) this.limit(cell, behalf, left)
       return
     }
-    // Too late (Q3): what hears of it serves nobody any more.
-    asking.behalf = undefined
-    const { over } = this.asks![behalf.ask]!
+    // Too late (Q3).
+    const over = this.asks!.get(behalf.ask)?.over
     for (const cell of cells) if (isActive(cell)) this.cutOff(cell, over ?? toStored(new DeadlineError(whatFor(cell, behalf), 0)))
   }
 
