@@ -129,6 +129,8 @@ export interface StartChild {
   /** Unique among the children of this actor; `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
   readonly id: string
   readonly input?: unknown
+  /** Not for the ask that the turn serves, but for this actor itself: it does not end with the ask. Default false. */
+  readonly detached?: boolean
 }
 
 /** An event for a durable child, by its id. */
@@ -138,10 +140,20 @@ export interface SendToChild {
   readonly event: { readonly type: string; readonly [key: string]: unknown }
 }
 
+/** Takes a durable child up again. */
+export interface RestartChild {
+  readonly machine: string
+  readonly id: string
+  /** Its last good snapshot, or anew from its input. */
+  readonly from: 'snapshot' | 'input'
+  /** As {@link StartChild.detached}. */
+  readonly detached?: boolean
+}
+
 export type Command =
   | ({ readonly type: 'child.start' } & StartChild)
   | { readonly type: 'child.stop'; readonly machine: string; readonly id: string }
-  | { readonly type: 'child.restart'; readonly machine: string; readonly id: string; readonly from: 'snapshot' | 'input' }
+  | ({ readonly type: 'child.restart' } & RestartChild)
   | ({ readonly type: 'child.send' } & SendToChild)
   | { readonly type: 'reply'; readonly value: unknown; readonly token?: ReplyToken }
   | ({ readonly type: 'append' } & StreamEntry)
@@ -229,7 +241,7 @@ export function sendToDurableChild<C extends MachineContext, E extends EventObje
 
 /** Restarts a failed or ended durable child: from its last good snapshot, or anew from its input. */
 export function restartDurableChild<C extends MachineContext, E extends EventObject, P extends Params = undefined>(
-  evaluate: Expression<C, E, P, { machine: string; id: string; from: 'snapshot' | 'input' }>,
+  evaluate: Expression<C, E, P, RestartChild>,
 ): CommandAction<C, E, P> {
   return command('restartDurableChild', evaluate, (child) => ({ type: 'child.restart', ...child }))
 }

@@ -142,15 +142,19 @@ export const callMachine = setup({
       return { stream: traceStream, shared: true, value }
     }),
     noteOutcome: assign(({ context, event }) => noted(context, (event as unknown as { output: AttemptOutcome }).output)),
-    /** The effect itself failed: what it cost is unknown, so it is charged in full; it may be tried again. */
-    noteError: assign(({ context, event }) => noted(context, { ok: false, cost: null, error: { kind: 'effect', message: (event as unknown as { error: { message: string } }).error.message }, retryable: true })),
+    /** The effect itself failed: what it cost is unknown, so it is charged in full. It may be tried again, unless whoever asked wants no answer any more. */
+    noteError: assign(({ context, event }) => {
+      const { code, message } = (event as unknown as { error: { code?: string; message: string } }).error
+      const kind = code === 'DEADLINE' ? 'deadline' : code === 'CANCELLED' ? 'cancelled' : 'effect'
+      return noted(context, { ok: false, cost: null, error: { kind, message }, retryable: kind === 'effect' })
+    }),
     /** The attempt is given up before its outcome: nobody knows what it cost, so it is charged in full. */
     noteLeft: assign(({ context }) => noted(context, { ok: false, cost: null, error: { kind: 'deadline', message: lateText(context) }, retryable: false })),
     settleWithLedger: sendParent(({ context }): CallToAgent => ({ type: 'call.settle', id: lastId(context), cost: context.last?.cost ?? null })),
     /** If an attempt was left before its outcome, nobody knows what it cost: all that was held. Else nothing is held. */
     settleHeld: sendParent(({ context }): CallToAgent => ({ type: 'call.settle', id: attemptId(context), cost: null })),
     succeed: assign({ result: ({ context }): CallOutput => ({ ok: true, model: context.attempts.at(-1)!.model, response: context.last!.response, attempts: context.attempts }) }),
-    fail: assign({ result: ({ context }) => failed(context, 'failed', context.last?.error?.message ?? 'the attempt failed') }),
+    fail: assign({ result: ({ context }) => failed(context, context.last?.error?.kind === 'deadline' ? 'deadline' : 'failed', context.last?.error?.message ?? 'the attempt failed') }),
     failForBudget: assign({ result: ({ context }) => failed(context, 'budget', 'the budget does not cover another attempt') }),
     failForDeadline: assign({ result: ({ context }) => failed(context, 'deadline', lateText(context)) }),
   },

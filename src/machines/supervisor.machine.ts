@@ -135,6 +135,9 @@ export interface SupervisorOutput {
 
 type Ended = ChildFact & { readonly type: 'child.stopped' | 'child.failed' }
 
+/** Its children are its own: when one begins depends on room and restarts, and not on the ask that happens to be served then. */
+const detached = true
+
 const idOf = (event: SupervisorEvent): string => (event.type === 'child.request' ? event.child.id : 'id' in event ? event.id : '')
 const wardOf = ({ wards }: SupervisorContext, event: SupervisorEvent): Ward | undefined => wards.find(({ spec }) => spec.id === idOf(event))
 const change = (wards: readonly Ward[], id: string, to: Partial<Ward>): readonly Ward[] => wards.map((ward) => (ward.spec.id === id ? { ...ward, ...to } : ward))
@@ -181,7 +184,7 @@ function tellToEnd(enqueue: Enqueue, ward: Ward): Ward {
     enqueue(stopDurableChild(() => ({ machine, id })) as never)
     return { ...ward, told: 'command' }
   }
-  if (isDown) enqueue(restartDurableChild(() => ({ machine, id, from: 'snapshot' })) as never)
+  if (isDown) enqueue(restartDurableChild(() => ({ machine, id, from: 'snapshot', detached })) as never)
   enqueue(sendToDurableChild(() => ({ machine, id, event: shutdown.event })) as never)
   if (shutdown.withinMs !== undefined) enqueue.raise({ type: 'shutdown.due', id }, { id: `shutdown.${id}`, delay: shutdown.withinMs })
   return { ...ward, told: isDown ? 'again' : 'event', generation: isDown ? null : ward.generation }
@@ -192,7 +195,7 @@ function beginAgain(enqueue: Enqueue, ward: Ward): Ward {
   const { machine, id, from = 'snapshot' } = ward.spec
   // From its input it works from the start, and needs a place.
   if (ward.yields && from === 'input') return { ...ward, state: 'waiting', yields: false, generation: null, told: null }
-  enqueue(restartDurableChild(() => ({ machine, id, from })) as never)
+  enqueue(restartDurableChild(() => ({ machine, id, from, detached })) as never)
   return { ...ward, state: ward.yields ? 'yielding' : 'working', generation: null, told: null }
 }
 
@@ -293,7 +296,7 @@ export const supervisorMachine = setup({
     }),
     command: durableChild(({ event }) => {
       const { child } = event as SupervisorEvent & { type: 'child.request' }
-      return { machine: child.machine, id: child.id, input: child.input }
+      return { machine: child.machine, id: child.id, input: child.input, detached }
     }),
     admit: assign({ wards: ({ context, event }) => [...context.wards, newWard((event as SupervisorEvent & { type: 'child.request' }).child, 'working')] }),
     queue: assign({ wards: ({ context, event }) => [...context.wards, newWard((event as SupervisorEvent & { type: 'child.request' }).child, 'waiting')] }),
@@ -310,7 +313,7 @@ export const supervisorMachine = setup({
         const next = wards.find(({ state }) => state === 'waiting')
         if (!next || !hasRoom({ ...context, wards })) break
         wards = change(wards, next.spec.id, { state: 'working' })
-        enqueue(durableChild(() => ({ machine: next.spec.machine, id: next.spec.id, input: next.spec.input })))
+        enqueue(durableChild(() => ({ machine: next.spec.machine, id: next.spec.id, input: next.spec.input, detached })))
       }
       enqueue.assign({ wards })
     }),
@@ -318,7 +321,7 @@ export const supervisorMachine = setup({
     startAnew: enqueueActions(({ enqueue, context, event }) => {
       const { spec } = wardOf(context, event)!
       enqueue.assign({ wards: change(context.wards, spec.id, { generation: null, told: null }) })
-      enqueue(durableChild(() => ({ machine: spec.machine, id: spec.id, input: spec.input })))
+      enqueue(durableChild(() => ({ machine: spec.machine, id: spec.id, input: spec.input, detached })))
     }),
     /** It has failed before its turn, which it need not wait for. */
     endFailed: enqueueActions(({ enqueue, context, event }) => {

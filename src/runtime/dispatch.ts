@@ -472,7 +472,7 @@ export class Dispatcher {
 
   private command(batch: Batch, part: PartBuilder, record: DurableRecord, cell: Cell, command: Command, text: string | undefined, index: number, message: Message | undefined, asking: Asking | undefined): void {
     const { address } = record
-    const behalf = asking?.serving && index < asking.serving.acts ? { behalf: asking.serving.behalf } : undefined
+    const behalf = asking?.serving && index < asking.serving.acts && !('detached' in command && command.detached) ? { behalf: asking.serving.behalf } : undefined
     switch (command.type) {
       case 'child.start': {
         const body = `{"parent":"${address}"${cell.number === 0 ? '' : `,"parentCell":${cell.number}`}${text === undefined ? '' : `,"input":${text}`}}`

@@ -102,7 +102,7 @@ class Answer implements fc.AsyncCommand<Model, Real> {
   toString = (): string => `ledger says ${this.granted ? 'yes' : 'no'}`
 }
 
-type Ending = 'ok' | 'retryable' | 'fatal' | 'cut off' | 'threw' | 'later'
+type Ending = 'ok' | 'retryable' | 'fatal' | 'cut off' | 'threw' | 'later' | 'DEADLINE' | 'CANCELLED'
 
 class End implements fc.AsyncCommand<Model, Real> {
   readonly how: Ending
@@ -112,19 +112,20 @@ class End implements fc.AsyncCommand<Model, Real> {
   check = (model: Model): boolean => model.phase === 'attempting'
   async run(model: Model, real: Real): Promise<void> {
     const error = { kind: this.how === 'cut off' ? 'unknown' : 'server', message: this.how }
-    if (this.how === 'threw') real.finish(new Error('threw'))
+    const isOver = this.how === 'DEADLINE' || this.how === 'CANCELLED'
+    if (this.how === 'threw' || isOver) real.finish(Object.assign(new Error(this.how), isOver ? { code: this.how } : {}))
     else if (this.how === 'ok') real.finish({ ok: true, cost, response: 'yes' })
     else real.finish({ ok: false, cost: this.how === 'cut off' ? null : cost, error, retryable: this.how !== 'fatal', ...(this.how === 'later' ? { retryAfterMs: 1_000 } : {}) })
     await real.settle()
     model.attempts++
     if (this.how !== 'cut off') model.known++
-    expect(real.told.filter(({ type }) => type === 'call.settle').at(-1)).toMatchObject({ id: this.how === 'ok' || model.isExhausted || this.how === 'fatal' ? `call.${model.attempts + 1}` : `call.${model.attempts}` })
+    expect(real.told.filter(({ type }) => type === 'call.settle').at(-1)).toMatchObject({ id: this.how === 'ok' || model.isExhausted || this.how === 'fatal' || isOver ? `call.${model.attempts + 1}` : `call.${model.attempts}` })
     if (this.how === 'ok') {
       model.phase = 'settled'
       model.end = { ok: true }
-    } else if (this.how === 'fatal' || model.isExhausted) {
+    } else if (this.how === 'fatal' || isOver || model.isExhausted) {
       model.phase = 'settled'
-      model.end = { ok: false, reason: 'failed' }
+      model.end = { ok: false, reason: this.how === 'DEADLINE' ? 'deadline' : 'failed' }
     } else {
       model.phase = 'backingOff'
       model.dueAt = model.now + Math.max(this.how === 'later' ? 1_000 : 0, Math.min(300, 100 * 2 ** (model.attempts - 1)))
@@ -162,7 +163,7 @@ test(`any sequence of answers, endings and waits leads where the model says (see
       fc.commands(
         [
           fc.constantFrom(true, true, true, true, false).map((granted) => new Answer(granted)),
-          fc.constantFrom<Ending>('ok', 'retryable', 'retryable', 'fatal', 'cut off', 'cut off', 'threw', 'later').map((how) => new End(how)),
+          fc.constantFrom<Ending>('ok', 'retryable', 'retryable', 'fatal', 'cut off', 'cut off', 'threw', 'later', 'DEADLINE', 'CANCELLED').map((how) => new End(how)),
           fc.constantFrom(50, 100, 300, 1_000, 2_500).map((ms) => new Wait(ms)),
         ],
         { maxCommands: 30 },

@@ -420,6 +420,17 @@ test.each([
   expect((await child.snapshot())?.value).toBe(what === 'fire' ? 'asking' : 'idle')
 })
 
+test('a child that is detached works for its parent, and not for the ask in whose turn it was started', async () => {
+  const bench = new Bench()
+  const machine = setup({ actions: { hire: durableChild(() => ({ machine: 'hand', id: 'h', detached: true })), again: restartDurableChild(() => ({ machine: 'hand', id: 'h', from: 'input' as const, detached: true })) } }).createMachine({ id: 'm', initial: 'idle', states: { idle: { on: { do: { target: 'waiting', actions: 'hire' } } }, waiting: { on: { do: { actions: 'again' } } } } })
+  const world = await bench.begin([machine, hand(bench)])
+  void codeOf(world.system.actor(machine, 'm').ask({ type: 'do' }, { deadlineMs: 50 }))
+  await world.advance(20)
+  void codeOf(world.system.actor(machine, 'm').ask({ type: 'do' }, { deadlineMs: 50 }))
+  await world.advance(500)
+  expect(bench.log).toEqual(['toil begins at 0', 'toil aborted at 20: CANCELLED', 'toil begins at 20', 'toil ends at 100'])
+})
+
 test('an actor that has ended hands on that an ask is over to the children that it has left behind', async () => {
   const bench = new Bench()
   const machine = setup({ actions: { hire: durableChild(() => ({ machine: 'hand', id: 'h' })) } }).createMachine({ id: 'm', initial: 'idle', states: { idle: { on: { do: { target: 'over', actions: 'hire' } } }, over: { type: 'final' } } })

@@ -327,7 +327,7 @@ export class ActorTree {
     for (const act of turn.acts) {
       // A callback or an observable lives as long as its state: it has no end that could come too late.
       if (act.type === '@xstate.start' && act.cell.kind === 'promise' && isActive(act.cell)) cells.push(act.cell)
-      else if (act.type === 'command' && (act.command.type === 'child.start' || act.command.type === 'child.restart')) children.push(childAddress(this.address as Address, act.command.machine, act.command.id))
+      else if (act.type === 'command' && (act.command.type === 'child.start' || act.command.type === 'child.restart') && !act.command.detached) children.push(childAddress(this.address as Address, act.command.machine, act.command.id))
     }
     const timers = new Set<string>()
     for (const [key] of turn.timerUndo) {
