@@ -34,6 +34,7 @@ export {
   type ExternalAction,
   type Reconciled,
   type ReplyToken,
+  type RestartChild,
   type StartChild,
   type StreamEntry,
 } from './protocol.js'

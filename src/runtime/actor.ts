@@ -108,7 +108,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
       known = 'unhandled'
       throw answer.error.code === 'DEADLINE' ? late() : this.errorOf(answer.error)
     } catch (error) {
-      if (signal?.aborted) this.cancel(id, `Ask ${id} was cancelled by whoever asked ${this.address}.`)
+      if (signal?.aborted) this.cancel(id)
       throw error
     } finally {
       stop()
@@ -116,8 +116,9 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   }
 
   /** If it cannot be told, or this process dies first, there is still the deadline. */
-  private cancel(ask: MessageId, message: string): void {
+  private cancel(ask: MessageId): void {
     const { gateway, address } = this
+    const message = `The ask was cancelled by the client that asked ${address}.`
     const cancel = (): Promise<void> => post(gateway, { kind: 'over', to: address }, { ask, error: { name: 'CancelledError', code: 'CANCELLED', message } })
     const posted = gateway.beginnings.isOpen(address, false) ? cancel() : gateway.beginnings.inLine(address, () => Promise.resolve({ sent: cancel() }))
     posted.catch(() => {})

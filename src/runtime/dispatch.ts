@@ -419,7 +419,7 @@ export class Dispatcher {
 
   /** Whoever was asked need not answer. */
   private withdraw(batch: Batch, part: PartBuilder, record: DurableRecord, { to, ask }: { readonly to: string; readonly ask: string }, message: Message | undefined): void {
-    const error: StoredError = { name: 'CancelledError', code: 'CANCELLED', message: `Ask ${ask} was cancelled: ${record.address} waits for it no more.` }
+    const error: StoredError = { name: 'CancelledError', code: 'CANCELLED', message: `The ask was cancelled: ${record.address} waits for no answer any more.` }
     this.send(batch, part, { ...this.headFrom(record, 0, 'over', to as Address, message), id: `${ask}!over` }, JSON.stringify({ ask, error }))
   }
 

@@ -344,13 +344,13 @@ export class ActorTree {
     }
     // Too late (Q3).
     const over = this.asks!.get(behalf.ask)?.over
-    for (const cell of cells) if (isActive(cell)) this.cutOff(cell, over ?? toStored(new DeadlineError(whatFor(cell, behalf), 0)))
+    for (const cell of cells) if (isActive(cell)) this.cutOff(cell, over ?? toStored(new DeadlineError(whatFor(cell), 0)))
   }
 
   /** An effect begun for an ask ends with it; an external action is let end by itself, and what follows it is cut off. */
   private limit(cell: Cell, behalf: Behalf, left: number): void {
     const own = this.timers.get(deadlineKey(cell.number))
-    if (own ? own.dueAt > behalf.by : !isExternal(cell)) this.scheduleEnd(cell, whatFor(cell, behalf), left)
+    if (own ? own.dueAt > behalf.by : !isExternal(cell)) this.scheduleEnd(cell, whatFor(cell), left)
   }
 
   private pruneAsks(): void {
@@ -824,8 +824,9 @@ export function deadlineKey(cell: number): string {
   return `${cell}:deadline`
 }
 
-function whatFor(cell: Cell, { ask }: Behalf): string {
-  return `An answer to ask ${ask}, for which "${cell.id}" of ${cell.system.address} was begun,`
+/** Free of what a crash changes, ids of messages included: it may be kept in a context. */
+function whatFor(cell: Cell): string {
+  return `The answer of ${cell.system.address} for which "${cell.id}" was begun`
 }
 
 /** Where it stands in a turn says nothing. */
