@@ -115,7 +115,7 @@ export class Effects {
   stop(effectId: string, why?: StoredError): void {
     const running = this.running.get(effectId)
     if (!running) return
-    this.abort(effectId, running, why ? reasonOf(why) : new CancelledError(`Effect ${effectId} was given up: the state that invoked it was left, or its actor has ended.`))
+    this.abort(effectId, running, why ? reasonOf(why) : new CancelledError(`Effect ${effectId} was given up: nobody waits for it any more.`))
   }
 
   private abort(effectId: string, running: Running, reason: HoldfastError): void {
@@ -183,7 +183,7 @@ export class Effects {
     try {
       this.host.emission(address, cell, event)
     } catch (error) {
-      this.stop(id, toStoredError(error))
+      this.stop(id)
       this.host.fault(address, cell, error)
     }
   }

@@ -41,12 +41,12 @@ export interface OpenAsk {
   readonly children: readonly string[]
 }
 
-/** By the id of the ask, oldest first. Undefined if there are none. */
+/** By the id of the ask, in no order. Undefined if there are none. */
 export type OpenAsks = ReadonlyMap<string, OpenAsk> | undefined
 
 /** Durable children begun for one ask that hear of its end, inclusive; further ones have the deadline alone. */
 const childrenMax = 1_000
-/** Asks that one record works for, inclusive. What was begun for the oldest beyond it has the deadline alone. */
+/** Asks that one record works for, inclusive. Beyond it what was begun for the one that is over first has the deadline alone. */
 const asksMax = 1_000
 
 /** An ask goes by the id of its message if a client asks, else by that of the effect that waits for the answer. */
@@ -60,10 +60,15 @@ export function askOfToken(token: ReplyToken): string | undefined {
   return to?.effect ?? id
 }
 
-/** The ask of which that holds, if there is one. */
+/** The ask of which that holds, if there is one; of several, as of a child that was started for one and restarted for another, the first to be over. */
 export function behalfWhere(asks: OpenAsks, holds: (open: OpenAsk) => boolean): Behalf | undefined {
-  if (asks) for (const [ask, open] of asks) if (holds(open)) return { ask, by: open.by }
-  return undefined
+  let found: Behalf | undefined
+  for (const [ask, open] of asks ?? []) if (holds(open) && (!found || isBefore(open.by, ask, found))) found = { ask, by: open.by }
+  return found
+}
+
+function isBefore(by: number, ask: string, other: Behalf): boolean {
+  return by < other.by || (by === other.by && ask < other.ask)
 }
 
 /** With what a turn has begun on somebody's behalf. */
@@ -71,8 +76,7 @@ export function withBegun(asks: OpenAsks, { ask, by }: Behalf, begun: Pick<OpenA
   const now = new Map(asks)
   const { effects, timers, children, ...head } = now.get(ask) ?? { by, effects: [], timers: [], children: [] }
   now.set(ask, { ...head, effects: [...effects, ...begun.effects], timers: [...timers, ...begun.timers], children: [...new Set([...children, ...begun.children])].slice(0, childrenMax) })
-  if (now.size > asksMax) for (const oldest of now.keys()) return without(now, oldest)
-  return now
+  return now.size > asksMax ? without(now, behalfWhere(now, () => true)!.ask) : now
 }
 
 export function without(asks: OpenAsks, ask: string): OpenAsks {

@@ -337,9 +337,7 @@ export class DurableRecord implements TreeHost {
       this.asked = asked
       this.put(fields, 'k', JSON.stringify(asked))
     }
-    if (turn.asking && tree.asks !== turn.asking.before) {
-      this.encodeAsks(turn.asking.before, tree.asks, fields)
-    }
+    if (turn.asking && tree.asks !== turn.asking.before) this.encodeAsks(turn.asking.before, tree.asks, fields)
     const { status } = this.snapshot
     if (status === 'done' || status === 'stopped') {
       this.status = status
@@ -634,7 +632,7 @@ export class DurableRecord implements TreeHost {
     const [turns, count, nextNumber, status, endedAt] = tail.split(' ')
     if (Number(count) !== stored.size) throw new SnapshotError(address, 'corrupted', `it has ${stored.size} fields where it should have ${Number(count)}`)
     this.introduced = true
-    if (asks.length > 0) tree.asks = new Map(asks.sort(([, a], [, b]) => a.by - b.by))
+    if (asks.length > 0) tree.asks = new Map(asks)
     this.endedAt = Number(endedAt)
     this.turns = Number(turns)
     this.status = status as RecordStatus
