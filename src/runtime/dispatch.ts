@@ -25,7 +25,7 @@ import { knowsEvent, type MachineDefinition } from './machines.js'
 import { deadlineKey } from './xstate/actor-tree.js'
 import type { XEvent } from './xstate/insides.js'
 import type { Cell } from './xstate/refs.js'
-import type { Asking } from './xstate/turn.js'
+import type { Asked, Asking } from './xstate/turn.js'
 
 /** Carries out what turns asked for, after their commit. */
 export interface ActRunner {
@@ -403,7 +403,7 @@ export class Dispatcher {
       }
     }
     if (record.definition.history) {
-      for (const append of remember(record, record.definition.history, { result, what, message, at: batch.at, incarnation: this.context.incarnation })) {
+      for (const append of remember(record, record.definition.history, { result, what, message, asked: message && askedBy(message.envelope), at: batch.at, incarnation: this.context.incarnation })) {
         part.log(append)
         batch.chars += append.text.length
       }
@@ -593,7 +593,7 @@ function isCommand(envelope: Envelope): boolean {
 }
 
 /** The ask that a message is, or on whose behalf it was sent. */
-function askedBy({ behalf, replyTo, deadlineAt, id }: Envelope): Pick<Asking, 'behalf' | 'isAsk'> | undefined {
+function askedBy({ behalf, replyTo, deadlineAt, id }: Envelope): Asked | undefined {
   if (behalf) return { behalf, isAsk: false }
   return replyTo && deadlineAt !== undefined ? { behalf: { ask: askIdOf(replyTo, id), by: deadlineAt }, isAsk: true } : undefined
 }

@@ -8,7 +8,7 @@
  * H3  A base is written after half of what is to be kept: with it go the entries before the base that came before. So
  *     between half of the bound and all of it is there, and one base more or less costs no reading and no second write.
  */
-import { ConfigError, SnapshotError } from '../errors.js'
+import { ConfigError, SnapshotError, type StoredError } from '../errors.js'
 import { idPath } from './effect-names.js'
 import type { Envelope, Message, ReplyTo } from './envelope.js'
 import { chanceOf, childAddress, type Address } from './identity.js'
@@ -17,7 +17,7 @@ import type { DurableRecord } from './record.js'
 import { sumLength, sumText, type Failure, type HistoryMark, type RecordMeta } from './stored-record.js'
 import { historyStream } from './streams.js'
 import type { RecordInput, TurnResult } from './turn-result.js'
-import type { Act } from './xstate/turn.js'
+import type { Act, Asked } from './xstate/turn.js'
 
 /** How much of an actor's history is kept. It is bounded by all three; the bases are not counted, of which there are two at most, each as large as the actor's record. */
 export interface HistoryOptions {
@@ -73,6 +73,8 @@ export type HistoryInput =
   | { readonly kind: 'resume'; readonly incarnation: number }
   /** The store refused what the turn wanted to write, so that it failed. */
   | { readonly kind: 'refused'; readonly failure: Failure }
+  /** An ask that it worked for was over. */
+  | { readonly kind: 'over'; readonly ask: string; readonly error?: StoredError }
   /** A failed actor was stopped. */
   | { readonly kind: 'give-up' }
   /** One that had ended was stopped by its parent. */
@@ -85,6 +87,8 @@ export interface HistoryTurn {
   /** Namespace time, ms. */
   readonly at: number
   readonly input: HistoryInput
+  /** The ask that its message was, or on whose behalf that was sent. */
+  readonly asked?: Asked
   /** What the order of its timers begins with, if it set any. */
   readonly order?: string
   /** The root's state after it, if that is another or may be. */
@@ -126,6 +130,7 @@ export interface Happened {
   readonly result: TurnResult
   readonly what: Happening
   readonly message: Message | undefined
+  readonly asked: Asked | undefined
   /** Namespace time, ms. */
   readonly at: number
   /** Of the namespace. */
@@ -164,11 +169,12 @@ function isHalf({ turn, base, bytes, at }: HistoryMark, now: number, { turnsMax,
   return (turn - base) * 2 >= turnsMax || bytes * 2 >= bytesMax || (now - at) * 2 >= ageMs
 }
 
-function encodeTurn(record: DurableRecord, { result, what, message, at, incarnation }: Happened): string {
+function encodeTurn(record: DurableRecord, { result, what, message, asked, at, incarnation }: Happened): string {
   const { turns: turn, failure } = record
   const { fields } = result
   const order = result.timersSet[0]?.order
   const rest = {
+    ...(asked === undefined ? {} : { asked }),
     ...(order === undefined ? {} : { order: order.slice(0, order.lastIndexOf('.') + 1) }),
     ...(fields.has('s0') ? { state: result.snapshot.value } : {}),
     sums: sumsOf(fields),
@@ -201,6 +207,7 @@ function encodeInput(what: Happening, message: Message | undefined, incarnation:
     case 'timer':
     case 'stop':
     case 'resume':
+    case 'over':
     case 'give-up':
     case 'end-again':
       return JSON.stringify(what satisfies HistoryInput)

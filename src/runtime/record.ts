@@ -24,7 +24,7 @@ import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { isEffectKind, type XEvent, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
 import { RemoteRef, isCell, type Cell } from './xstate/refs.js'
 import { shareCommon } from './xstate/snapshots.js'
-import { Turn, type Act, type Asking, type Timer } from './xstate/turn.js'
+import { Turn, type Act, type Asked, type Asking, type Timer } from './xstate/turn.js'
 
 /** The event of a turn as it was before the turn. */
 interface Original {
@@ -113,7 +113,7 @@ export class DurableRecord implements TreeHost {
    * @param original the event as it came, encoded: an assign may mutate the event, and evidence must not change
    * @param asked the ask that its message is, or on whose behalf that was sent
    */
-  run(input: RecordInput, at: number, order: () => string, inspecting: boolean, original?: () => string, asked?: Pick<Asking, 'behalf' | 'isAsk'>): TurnResult {
+  run(input: RecordInput, at: number, order: () => string, inspecting: boolean, original?: () => string, asked?: Asked): TurnResult {
     const turn = new Turn(at, order, inspecting)
     if (asked || this.tree.asks) turn.asking = this.askingOf(input, at, asked)
     let changed = true
@@ -130,7 +130,7 @@ export class DurableRecord implements TreeHost {
   }
 
   /** Whom a turn works for (Q1). */
-  private askingOf(input: RecordInput, at: number, asked: Pick<Asking, 'behalf' | 'isAsk'> = { behalf: undefined, isAsk: false }): Asking {
+  private askingOf(input: RecordInput, at: number, asked: Asked = { behalf: undefined, isAsk: false }): Asking {
     const { asks, timers } = this.tree
     const asking: Asking = { ...asked, before: asks, ended: [] }
     switch (input.kind) {

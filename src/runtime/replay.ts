@@ -201,7 +201,7 @@ export class Replayer {
   }
 
   /** The turn, and what it was about as people want to see it. */
-  private run({ turn, at, input, body, order = `${turn}.` }: HistoryTurn): { readonly result: TurnResult; readonly payload?: unknown } {
+  private run({ turn, at, input, body, asked, order = `${turn}.` }: HistoryTurn): { readonly result: TurnResult; readonly payload?: unknown } {
     const { address, host } = this
     const revive = (ref: StoredRef): unknown => host.remote(ref.address ?? ref.id, ref.n)
     const text = body === undefined ? undefined : JSON.stringify(body)
@@ -219,7 +219,7 @@ export class Replayer {
       }
       const first = event && eventIn({ ...event, kind: 'event', to: address, body: given as XEvent }, undefined)
       const started = { kind: 'start', input: meta.input, ...(first ? { event: first } : {}) } as const
-      return { result: this.record.run(started, at, () => order, false, original ?? (() => JSON.stringify(startBody(input.meta)))), payload: first ?? input.meta.input }
+      return { result: this.record.run(started, at, () => order, false, original ?? (() => JSON.stringify(startBody(input.meta))), asked), payload: first ?? input.meta.input }
     }
     const record = this.record
     if (!record) throw new ConfigError(`history: that of ${address} begins neither with a base nor with a start.`)
@@ -228,19 +228,20 @@ export class Replayer {
         const { id, replyTo, chance, cell = 0, from } = input
         const envelope = { id, to: address, kind: chance === undefined ? 'event' : 'fact', body: given as XEvent, ...(replyTo === undefined ? {} : { replyTo }) } as Envelope & { readonly kind: 'event' | 'fact' }
         const event = eventIn(envelope, chance)
-        return { result: record.run({ kind: 'event', cell, event, from }, at, () => order, false, chance === undefined ? original : undefined), payload: event }
+        return { result: record.run({ kind: 'event', cell, event, from }, at, () => order, false, chance === undefined ? original : undefined, asked), payload: event }
       }
       case 'outcome':
       case 'emission':
-        return { result: record.run({ kind: input.kind, cell: input.cell, event: given as XEvent }, at, () => order, false, original), payload: given }
+        return { result: record.run({ kind: input.kind, cell: input.cell, event: given as XEvent }, at, () => order, false, original, asked), payload: given }
       case 'fault':
-        return { result: record.run({ kind: 'fault', cell: input.cell, error: (given as { error: unknown }).error }, at, () => order, false, original), payload: given }
+        return { result: record.run({ kind: 'fault', cell: input.cell, error: (given as { error: unknown }).error }, at, () => order, false, original, asked), payload: given }
       case 'timer': {
         const payload = record.tree.timers.get(input.key)?.event
-        return { result: record.run(input, at, () => order, false), payload }
+        return { result: record.run(input, at, () => order, false, undefined, asked), payload }
       }
       case 'stop':
-        return { result: record.run(input, at, () => order, false) }
+      case 'over':
+        return { result: record.run(input, at, () => order, false, undefined, asked) }
       case 'resume':
         return { result: record.resume(input.incarnation) }
       case 'refused':

@@ -49,12 +49,17 @@ export interface TurnInspection {
   readonly after: Map<Cell, XSnapshot>
 }
 
+/** The ask that a turn's message is, or on whose behalf it was sent. */
+export interface Asked {
+  readonly behalf: Behalf | undefined
+  /** Whether the message is the ask. */
+  readonly isAsk: boolean
+}
+
 /** What a turn has to do with asks: only of a message that is one, or of a record that works for one. */
-export interface Asking {
+export interface Asking extends Asked {
   /** Whom the turn works for (Q1). */
   behalf: Behalf | undefined
-  /** Whether its message is the ask. */
-  readonly isAsk: boolean
   /** What the record worked for before. */
   readonly before: OpenAsks
   /** Asks that ended in it, and the children that are to hear of it: `error` if it was cancelled, else it was answered. */
