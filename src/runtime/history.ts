@@ -74,7 +74,7 @@ export type HistoryInput =
   /** The store refused what the turn wanted to write, so that it failed. */
   | { readonly kind: 'refused'; readonly failure: Failure }
   /** An ask that it worked for was over. */
-  | { readonly kind: 'over'; readonly ask: string; readonly error?: StoredError }
+  | { readonly kind: 'over'; readonly ask: string; readonly error?: StoredError | undefined }
   /** A failed actor was stopped. */
   | { readonly kind: 'give-up' }
   /** One that had ended was stopped by its parent. */
