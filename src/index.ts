@@ -5,6 +5,7 @@
  * the ports for those who bring their own store.
  */
 export { createActorSystem, ActorSystem, type ActorSystemOptions, type SystemRole } from './runtime/system.js'
+export type { ActorPage, ActorQuery, FoundActor } from './runtime/find.js'
 export { ActorHandle, type ActorFailure, type WaitOptions } from './runtime/actor.js'
 export type { SendOptions } from './runtime/gateway.js'
 export { createClient, type Client, type ClientOptions } from './runtime/client.js'

@@ -26,6 +26,7 @@ export class PartBuilder implements Part {
   readonly address: Address
   readonly fields = new Map<string, string | undefined>()
   life?: 'created' | 'erased'
+  terms?: readonly string[]
   handled = 0
   timers: Map<string, number | undefined> = nothing
   effects: Map<string, string | undefined> = nothing

@@ -342,6 +342,8 @@ export class Dispatcher {
       part.fields.set(name, value)
       batch.chars += value === undefined ? name.length : name.length + value.length
     }
+    // Of a record that is new the store knows nothing.
+    if (result.terms && (result.terms.length > 0 || part.life === undefined || part.terms)) part.terms = result.terms
     for (const timer of result.timersCancelled) {
       const member = memberOf(timer.order, address, timer.key)
       if (timer.order.startsWith(batch.order)) part.forgetTimer(member)

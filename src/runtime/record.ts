@@ -17,6 +17,7 @@ import { ofFailedTurn } from './inspection.js'
 import type { MachineDefinition } from './machines.js'
 import { withOne } from './small-collections.js'
 import { addressSumOf, eraseCell, seal, sumLength, toStoredCell, unseal, type Failure, type FieldChanges, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
+import { termsOf } from './terms.js'
 import { Result, type RecordInput, type TurnResult } from './turn-result.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { isEffectKind, type XEvent, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
@@ -56,6 +57,8 @@ export class DurableRecord implements TreeHost {
   private readonly addressSum: number
   /** Whether the store has `m`. */
   private introduced: boolean
+  /** The active states, or the status of an actor that has ended, by which the store finds it; undefined if that is not known. */
+  private foundAs: XMachineSnapshot['_nodes'] | RecordStatus | undefined
 
   constructor(host: RecordHost, address: Address, definition: MachineDefinition, meta: RecordMeta) {
     this.host = host
@@ -70,6 +73,7 @@ export class DurableRecord implements TreeHost {
     this.entries = undefined
     this.asked = undefined
     this.introduced = false
+    this.foundAs = undefined
     this.tree = new ActorTree(this, definition.machine)
     // To its machine a durable child has a parent like any other: sendParent reaches it.
     if (meta.parent) this.tree.root._parent = host.remote(meta.parent, meta.parentCell) as unknown as Cell
@@ -320,11 +324,34 @@ export class DurableRecord implements TreeHost {
     this.turns++
     if (!this.introduced) this.put(fields, 'm', encodeJson(this.meta, 'the input', noJsonLimits))
     this.introduced = true
-    this.put(fields, 'z', `${this.turns} ${this.countFields()} ${this.tree.nextNumber} ${this.status} ${this.endedAt}`)
+    this.putTail(fields)
     const result = new Result(this.turns, this.snapshot)
     result.changed = true
     result.fields = fields
+    if (this.foundAs !== this.standsAs) result.terms = this.findable()
     return result
+  }
+
+  private putTail(fields: FieldChanges): void {
+    this.put(fields, 'z', `${this.turns} ${this.countFields()} ${this.tree.nextNumber} ${this.status} ${this.endedAt} ${foundMark}`)
+  }
+
+  private get standsAs(): NonNullable<DurableRecord['foundAs']> {
+    return this.status === 'active' ? this.snapshot._nodes : this.status
+  }
+
+  /** What it is found by, for the store to know from the next commit on. */
+  private findable(): readonly string[] {
+    this.foundAs = this.standsAs
+    return termsOf(this.status, this.begun ? this.snapshot._nodes : undefined, this.meta.belongs?.run)
+  }
+
+  /** Makes one found that was last written by a version that knew nothing of it; undefined if the store finds it. */
+  index(): { readonly fields: FieldChanges; readonly terms: readonly string[] } | undefined {
+    if (this.foundAs === this.standsAs) return undefined
+    const fields: FieldChanges = new Map()
+    this.putTail(fields)
+    return { fields, terms: this.findable() }
   }
 
   private put(fields: FieldChanges, name: string, value: string): void {
@@ -547,7 +574,7 @@ export class DurableRecord implements TreeHost {
         default:
       }
     }
-    const [turns, count, nextNumber, status, endedAt] = tail.split(' ')
+    const [turns, count, nextNumber, status, endedAt, found] = tail.split(' ')
     if (Number(count) !== stored.size) throw new SnapshotError(address, 'corrupted', `it has ${stored.size} fields where it should have ${Number(count)}`)
     this.introduced = true
     this.endedAt = Number(endedAt)
@@ -601,6 +628,7 @@ export class DurableRecord implements TreeHost {
     }
     if (next < contexts.length) throw new Error(`there is no child ${contexts[next]!.cell} for a context`)
     for (const cell of tree.cells.values()) if (heads.length > 0) this.markSaved(cell)
+    if (found === foundMark) this.foundAs = this.standsAs
     for (const [key, text] of timers) {
       const timer = decodeJson(text, revive) as StoredTimer
       tree.timers.set(key, {
@@ -614,6 +642,9 @@ export class DurableRecord implements TreeHost {
     }
   }
 }
+
+/** In field `z`: the store finds the actor as it stands. */
+const foundMark = 'f'
 
 /** Actions, effects and messages of one turn, inclusive. */
 export const actsMax = 8_192

@@ -26,6 +26,7 @@ import { Dispatcher } from './dispatch.js'
 import { Message, type Outgoing, type Parked } from './envelope.js'
 import type { Sight } from './gateway.js'
 import { shardOf, type Address } from './identity.js'
+import { indexShard, noteIndexed } from './indexing.js'
 import { InputQueue, type Input } from './input-queue.js'
 import { Lanes, type Verdict } from './lanes.js'
 import { NamespaceClock } from './namespace-clock.js'
@@ -143,6 +144,8 @@ export class Shard {
     }
     void this.readLog()
     this.wake()
+    // Of a shard without a commit the first one says that all are found.
+    if (state.number > 0) void indexShard(this, this.context, () => this.isPast(round) || this.state !== 'running')
   }
 
   private isPast(round: number): boolean {
@@ -521,6 +524,7 @@ export class Shard {
 
   /** Sends a batch on its way; what it asked for happens when it is acknowledged. */
   async submit(batch: Batch): Promise<boolean> {
+    if (batch.number === 1) noteIndexed(batch)
     const result = await this.lanes.submit(batch)
     this.tellOwnWaiters()
     if (result === undefined) return false

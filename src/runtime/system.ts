@@ -7,6 +7,7 @@ import { ConfigError, MailboxFullError, StoppedError, isHoldfastError, toStoredE
 import { actingMessageId, noteSent } from './acts.js'
 import { Appenders } from './appender.js'
 import { ActorHandle } from './actor.js'
+import { findActors, type ActorPage, type ActorQuery } from './find.js'
 import { newCounters, type Counters, type RuntimeContext } from './context.js'
 import { Effects } from './effects.js'
 import { Outgoing, checkEvent, type DeadLetter, type Parked, type EnvelopeHead } from './envelope.js'
@@ -19,7 +20,7 @@ import { checkSystemOptions, resolveOptions, type RuntimeOptions } from './optio
 import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
-import type { FindQuery, NodeIdentity, NodeSeen, Store, StoreInfo } from './ports/store.js'
+import type { NodeIdentity, NodeSeen, Store, StoreInfo } from './ports/store.js'
 import { Ownership, type RollbackPolicy } from './ownership.js'
 import { RoutedGateway } from './routed-gateway.js'
 import type { Shard } from './shard.js'
@@ -271,16 +272,15 @@ export class ActorSystem {
     return new ActorHandle(this.started(), parseAddress(address))
   }
 
-  /** Addresses of the actors there are, in order; page on with `after`. */
-  async find(query: FindQuery = {}): Promise<Address[]> {
+  /**
+   * Actors by what they are: machine, key, run, state, tag, status, or any of these together, in the order of their addresses.
+   * Each is found as its last commit left it; one that fits all the while is on exactly one of the pages.
+   *
+   * @throws ConfigError, InvalidIdError for what nothing can be sought by; a machine that nobody runs is no mistake
+   */
+  async find(query: ActorQuery = {}): Promise<ActorPage> {
     this.started()
-    const { limit = 1_000 } = query
-    if (!(Number.isSafeInteger(limit) && limit >= 1)) throw new ConfigError(`limit: expected a whole number of at least 1, got ${String(limit)}.`)
-    const { store } = this.options
-    const all = Array.from({ length: this.info!.shards }, (_, shard) => shard)
-    const shards = query.key === undefined ? all : [this.shardOfKey(query.key)]
-    const found = await Promise.all(shards.map((shard) => store.find(shard, query)))
-    return (found.flat() as Address[]).sort().slice(0, limit)
+    return findActors(this.options.store, this.info!.shards, query)
   }
 
   /**

@@ -26,6 +26,8 @@ export interface TurnResult {
   /** False when the input found nothing to do, like a stale timer or outcome: then nothing else is set. */
   readonly changed: boolean
   readonly fields: FieldChanges
+  /** What the actor is found by from now on, if it may be something else than before. */
+  readonly terms: readonly string[] | undefined
   readonly timersSet: readonly Timer[]
   readonly timersCancelled: readonly Timer[]
   /** Effects that this turn started, anew or `again`, or ended, in order. */
@@ -52,6 +54,7 @@ export interface TurnResult {
 export class Result implements TurnResult {
   changed = false
   fields: FieldChanges = noFields
+  terms: readonly string[] | undefined = undefined
   timersSet: readonly Timer[] = none
   timersCancelled: readonly Timer[] = none
   effects: TurnResult['effects'] = none

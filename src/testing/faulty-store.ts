@@ -4,7 +4,7 @@
  */
 import { StoreError } from '../errors.js'
 import type { Clock } from '../runtime/ports/clock.js'
-import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Holder, Lease, LogEntry, NewEntry, NodeIdentity, NodePresence, NodeSeen, OpenOptions, OutboxEntry, Presence, Recovery, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
+import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Found, Holder, Lease, LogEntry, NewEntry, NodeIdentity, NodePresence, NodeSeen, OpenOptions, OutboxEntry, Presence, Recovery, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
 
 export type WriteKind = 'claim' | 'append' | 'commit' | 'deliver' | 'release' | 'renew' | 'trim'
 
@@ -188,7 +188,7 @@ export class FaultyStore implements Store {
   reply(shard: number, id: string): Promise<string | undefined> {
     return this.look(() => this.inner.reply(shard, id))
   }
-  find(shard: number, query: FindQuery): Promise<readonly string[]> {
+  find(shard: number, query: FindQuery): Promise<Found> {
     return this.look(() => this.inner.find(shard, query))
   }
   watch(what: number | 'nodes', onChange: () => void): () => void {

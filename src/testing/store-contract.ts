@@ -10,7 +10,7 @@
  * answers that a repeat changes.
  */
 import assert from 'node:assert/strict'
-import type { Commit, CommitResult, Lease, NewEntry, NodeIdentity, NodeSeen, OpenOptions, Part, Presence, ShardState, Store } from '../runtime/ports/store.js'
+import type { Commit, CommitResult, FindQuery, Lease, NewEntry, NodeIdentity, NodeSeen, OpenOptions, Part, Presence, ShardState, Store } from '../runtime/ports/store.js'
 
 /** A database that no other case uses. */
 export interface ContractDatabase {
@@ -174,7 +174,7 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     await a.commit([{ fields: new Map([['f', '1']]), life: 'created' }])
     assert.deepEqual(await b.entries(), [])
     assert.equal(await b.fields('m/a'), undefined)
-    assert.deepEqual(await b.store.find(1, {}), [])
+    assert.deepEqual(await b.store.find(1, {}), { actors: [] })
     assert.equal(b.number, 0)
   })
 
@@ -772,33 +772,101 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.equal(await shard.store.reply(2, 'q1'), undefined)
   })
 
+  const foundBy = async ({ store }: Shard, query: FindQuery, shard = 1): Promise<string[]> => (await store.find(shard, query)).actors.map(({ address }) => address)
+
   add('actors are found by machine and key, in order, page by page', async (database) => {
     const shard = await start(database)
     const addresses = ['m/a', 'm/b', 'n/a', 'n/a~x', 'n/a~y', 'mm/a', 'n/ab']
     await shard.commit(addresses.map((address) => ({ address, life: 'created' as const, fields: new Map([['f', '1']]) })))
-    assert.deepEqual(await shard.store.find(1, {}), [...addresses].sort())
-    assert.deepEqual(await shard.store.find(1, { machine: 'm' }), ['m/a', 'm/b'])
-    assert.deepEqual(await shard.store.find(1, { key: 'a' }), ['m/a', 'mm/a', 'n/a', 'n/a~x', 'n/a~y'])
-    assert.deepEqual(await shard.store.find(1, { machine: 'n', key: 'a' }), ['n/a', 'n/a~x', 'n/a~y'])
-    assert.deepEqual(await shard.store.find(1, { limit: 2 }), ['m/a', 'm/b'])
-    assert.deepEqual(await shard.store.find(1, { after: 'm/b', limit: 2 }), ['mm/a', 'n/a'])
-    assert.deepEqual(await shard.store.find(2, {}), [])
+    assert.deepEqual(await foundBy(shard, {}), [...addresses].sort())
+    assert.deepEqual(await foundBy(shard, { machine: 'm' }), ['m/a', 'm/b'])
+    assert.deepEqual(await foundBy(shard, { key: 'a' }), ['m/a', 'mm/a', 'n/a', 'n/a~x', 'n/a~y'])
+    assert.deepEqual(await foundBy(shard, { machine: 'n', key: 'a' }), ['n/a', 'n/a~x', 'n/a~y'])
+    assert.deepEqual(await shard.store.find(1, { limit: 2 }), { actors: ['m/a', 'm/b'].map((address) => ({ address, terms: [] })), through: 'm/b' })
+    assert.deepEqual(await foundBy(shard, { after: 'm/b', limit: 2 }), ['mm/a', 'n/a'])
+    assert.deepEqual(await foundBy(shard, { key: 'a', after: 'm/a', limit: 2 }), ['mm/a', 'n/a'])
+    assert.deepEqual(await shard.store.find(1, { limit: 0 }), { actors: [] })
+    assert.deepEqual(await shard.store.find(2, {}), { actors: [] })
+  })
+
+  add('actors are found by what the last commit that spoke of it says, with machine and key or without', async (database) => {
+    const shard = await start(database)
+    const created = (address: string, ...terms: string[]): Partial<Part> => ({ address, life: 'created', fields: new Map([['f', '1']]), terms })
+    await shard.commit([created('m/a', '.on', '#hot'), created('m/b', '.on'), created('m/a~x', '.on', '.on.high', '#hot'), created('n/a', '.on'), created('n/b'), created('mm/a', '.off', '.o n\v0')])
+    assert.deepEqual((await shard.store.find(1, { terms: ['.on'] })).actors, [
+      { address: 'm/a', terms: ['.on', '#hot'] },
+      { address: 'm/a~x', terms: ['.on', '.on.high', '#hot'] },
+      { address: 'm/b', terms: ['.on'] },
+      { address: 'n/a', terms: ['.on'] },
+    ])
+    assert.deepEqual(await foundBy(shard, { terms: ['.on', '#hot'] }), ['m/a', 'm/a~x'])
+    assert.deepEqual(await foundBy(shard, { terms: ['#hot', '.on.high'] }), ['m/a~x'])
+    assert.deepEqual(await foundBy(shard, { machine: 'n', terms: ['.on'] }), ['n/a'])
+    assert.deepEqual(await foundBy(shard, { key: 'a', terms: ['.on'] }), ['m/a', 'm/a~x', 'n/a'])
+    for (const terms of [['.o'], ['.on.hig'], ['on'], ['.on', '.off'], ['']]) assert.deepEqual(await foundBy(shard, { terms }), [])
+    assert.deepEqual(await foundBy(shard, { terms: ['.o n\v0'] }), ['mm/a'])
+    assert.deepEqual(await foundBy(shard, { terms: ['.on'] }, 2), [])
+    // What is not spoken of stays; what is takes the place of all there was.
+    await shard.commit([{ address: 'm/a', fields: new Map([['f', '2']]) }, { address: 'm/b', terms: ['.off', '.on'] }, { address: 'm/a~x', terms: [] }, { address: 'n/a', terms: ['.off'] }])
+    assert.deepEqual(await foundBy(shard, { terms: ['.on'] }), ['m/a', 'm/b'])
+    assert.deepEqual(await foundBy(shard, { terms: ['.off'] }), ['m/b', 'mm/a', 'n/a'])
+    assert.deepEqual(await foundBy(shard, { terms: ['#hot'] }), ['m/a'])
+    // Of two parts of one actor the later one counts.
+    await shard.commit([{ address: 'n/b', terms: ['.x', '.y'] }, { address: 'n/b', terms: ['.y', '.z'] }])
+    assert.deepEqual(await Promise.all(['.x', '.y', '.z'].map((term) => foundBy(shard, { terms: [term] }))), [[], ['n/b'], ['n/b']])
+  })
+
+  add('who pages through what is found looks at so many at a time, and misses nobody who fits all the while', async (database) => {
+    const shard = await start(database)
+    const name = (i: number): string => `m/${String(i).padStart(3, '0')}`
+    await shard.commit(Array.from({ length: 25 }, (_, i) => ({ address: name(i), life: 'created' as const, fields: new Map([['f', '1']]), terms: i % 2 === 0 ? ['.a', '.in', '#even'] : ['.a', '.in'] })))
+    for (const [terms, fitting] of [[['.in'], 25], [['.in', '#even'], 13], [['#even', '.in'], 13]] as const) {
+      const found: string[] = []
+      let pages = 0
+      for (let after: string | undefined; ; pages++) {
+        const page = await shard.store.find(1, { terms, limit: 4, ...(after === undefined ? {} : { after }) })
+        assert.ok(page.actors.length <= 4)
+        found.push(...page.actors.map(({ address }) => address))
+        // All of them move from one state to another meanwhile.
+        await shard.commit(Array.from({ length: 25 }, (_, i) => ({ address: name(i), terms: [pages % 2 === 0 ? '.b' : '.a', '.in', ...(i % 2 === 0 ? ['#even'] : [])] })))
+        if (page.through === undefined) break
+        after = page.through
+      }
+      assert.deepEqual(found, [...new Set(found)].sort())
+      assert.equal(found.length, fitting)
+      assert.equal(pages, terms[0] === '.in' ? 6 : 3)
+    }
+  })
+
+  add('terms beyond the bounds are refused before anything is written', async (database) => {
+    const shard = await start(database)
+    for (const terms of [[''], ['x'.repeat(257)], ['a\nb'], Array.from({ length: 129 }, (_, i) => `.${i}`)]) {
+      const result = await shard.store.commit(shard.commitOf([{ address: 'm/good', life: 'created', fields: new Map([['f', '1']]) }, { address: 'm/bad', life: 'created', terms }]))
+      assert.ok(!result.ok)
+      assert.deepEqual([result.why, result.address], ['refused', 'm/bad'])
+    }
+    const most = Array.from({ length: 128 }, (_, i) => `${i}${'ä'.repeat(256)}`.slice(0, 256))
+    await shard.commit([{ address: `m/${'a'.repeat(900)}`, life: 'created', fields: new Map([['f', '1']]), terms: most }])
+    assert.equal((await shard.store.find(1, { terms: most })).actors.length, 1)
   })
 
   add('an erased record leaves nothing behind', async (database) => {
     const shard = await start(database)
     await shard.commit([
-      { life: 'created', fields: new Map([['f', '1']]), park: ['p'], logs: [{ stream: 'm/a/own', text: 'l', max: 10 }] },
-      { address: 'm/ab', life: 'created', fields: new Map([['f', '2']]), logs: [{ stream: 'm/ab/own', text: 'l', max: 10 }] },
+      { life: 'created', fields: new Map([['f', '1']]), terms: ['.x'], park: ['p'], logs: [{ stream: 'm/a/own', text: 'l', max: 10 }] },
+      { address: 'm/ab', life: 'created', fields: new Map([['f', '2']]), terms: ['.x'], logs: [{ stream: 'm/ab/own', text: 'l', max: 10 }] },
     ])
-    await shard.commit([{ life: 'erased' }])
+    // Whatever it was found by in the same commit.
+    await shard.commit([{ life: 'erased', terms: ['.y'] }])
     assert.deepEqual(await shard.store.load(1, ['m/a']), [undefined])
-    assert.deepEqual(await shard.store.find(1, {}), ['m/ab'])
+    assert.deepEqual(await foundBy(shard, {}), ['m/ab'])
+    assert.deepEqual([await foundBy(shard, { terms: ['.x'] }), await foundBy(shard, { terms: ['.y'] })], [['m/ab'], []])
     assert.deepEqual(await shard.store.log(1, 'm/a/own', 0, 10), [])
     assert.equal((await shard.store.log(1, 'm/ab/own', 0, 10)).length, 1)
     assert.deepEqual((await shard.store.recover(1)).parked, [])
     await shard.commit([{ life: 'created', fields: new Map([['g', '3']]) }])
     assert.deepEqual(await shard.fields('m/a'), { g: '3' })
+    assert.deepEqual((await shard.store.find(1, {})).actors, [{ address: 'm/a', terms: [] }, { address: 'm/ab', terms: ['.x'] }])
   })
 
   add('those who watch a shard are told of commits of other connections', async (database) => {

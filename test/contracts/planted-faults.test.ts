@@ -100,7 +100,7 @@ class ErasesNeighbours extends MemoryStore {
   override async commit(commit: Commit): Promise<CommitResult> {
     const erased = commit.parts.find((part) => part.life === 'erased')
     if (!erased) return super.commit(commit)
-    const neighbours = (await this.find(commit.lease.shard, {})).filter((address) => address.startsWith(erased.address))
+    const neighbours = (await this.find(commit.lease.shard, {})).actors.flatMap(({ address }) => (address.startsWith(erased.address) ? [address] : []))
     return super.commit({ ...commit, parts: neighbours.map((address) => ({ ...erased, address })) })
   }
 }

@@ -148,7 +148,7 @@ class Stage {
   async conserved(): Promise<void> {
     const { system } = this.world
     const ledgers = new Map<string, Ledger>()
-    for (const address of await system.find({ key: 'r' })) {
+    for (const { address } of (await system.find({ key: 'r' })).actors) {
       const snapshot = (await system.actorAt(address).snapshot()) as unknown as { context: { ledger: Ledger } } | undefined
       if (snapshot) ledgers.set(address, snapshot.context.ledger)
     }

@@ -53,9 +53,9 @@ test('the record of an ended actor goes after its time; then the id can be used 
   expect(world.system.stats().deadLetters).toBe(1)
   await world.advance(1)
   expect(await actor.status()).toBeUndefined()
-  expect(await world.system.find()).toEqual([])
+  expect(await world.system.find()).toEqual({ actors: [] })
   const stored = world.database.namespaces.get('default')!.shards[0]!
-  expect([stored.records.size, stored.timers.size, stored.effects.size, stored.parked.size]).toEqual([0, 0, 0, 0])
+  expect([stored.records.size, stored.timers.size, stored.effects.size, stored.parked.size, stored.terms.size]).toEqual([0, 0, 0, 0, 0])
   await actor.send({ type: 'add', by: 1 })
   expect((await actor.snapshot())?.context.n).toBe(1)
 })

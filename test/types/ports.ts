@@ -12,6 +12,7 @@ import {
   type CommitResult,
   type Entry,
   type FindQuery,
+  type Found,
   type Holder,
   type Lease,
   type LogEntry,
@@ -103,7 +104,7 @@ export class RefusingStore implements Store {
   reply(shard: number, id: string): Promise<string | undefined> {
     return this.inner.reply(shard, id)
   }
-  find(shard: number, query: FindQuery): Promise<readonly string[]> {
+  find(shard: number, query: FindQuery): Promise<Found> {
     return this.inner.find(shard, query)
   }
   watch(shard: number | 'nodes', onChange: () => void): () => void {

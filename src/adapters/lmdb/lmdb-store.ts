@@ -18,6 +18,7 @@ import {
   type CommitResult,
   type Entry,
   type FindQuery,
+  type Found,
   type Holder,
   type Lease,
   type LogEntry,
@@ -277,7 +278,7 @@ export class LmdbStore implements Store {
     })
   }
 
-  find(shard: number, query: FindQuery): Promise<readonly string[]> {
+  find(shard: number, query: FindQuery): Promise<Found> {
     return this.look(shard, (reader, keys) => findRecords(reader, keys, query))
   }
 

@@ -20,6 +20,7 @@ import type { Draft } from './draft.js'
 import { Refusal, type ShardKeys } from './keys.js'
 import { isNodeAlive } from './process-identity.js'
 import { encodeHead, readHead, type ShardHead } from './shard-head.js'
+import { readTerms } from './shard-reads.js'
 import { StreamDraft } from './stream-draft.js'
 import { encodeMessage, encodeTimed, join } from './values.js'
 
@@ -204,6 +205,7 @@ export class ShardDraft {
         else draft.put(keys.field(address, name), value)
       }
       this.written.set(address, part.fields)
+      if (part.terms) this.setTerms(address, part.terms)
     }
     if (part.handled > 0) {
       const left = this.backlogOf(address) - part.handled
@@ -242,8 +244,18 @@ export class ShardDraft {
     for (const name of this.written.get(address)?.keys() ?? []) draft.remove(keys.field(address, name))
     draft.remove(keys.record(address))
     draft.remove(keys.recordByKey(address))
+    this.setTerms(address, [])
     this.repark(address, Number.POSITIVE_INFINITY, [])
     this.streams.endAll(`${address}/`)
+  }
+
+  private setTerms(address: string, terms: readonly string[]): void {
+    const { draft, keys } = this
+    const before = readTerms(draft, keys, address)
+    for (const term of before) if (!terms.includes(term)) draft.remove(keys.term(term, address))
+    for (const term of terms) if (!before.includes(term)) draft.put(keys.term(term, address), '')
+    if (terms.length > 0) draft.put(keys.terms(address), terms.join('\n'))
+    else draft.remove(keys.terms(address))
   }
 
   private setTimer(member: string, due: number | undefined): void {

@@ -14,6 +14,7 @@ import {
   type CommitResult,
   type Entry,
   type FindQuery,
+  type Found,
   type Holder,
   type Lease,
   type LogEntry,
@@ -72,6 +73,8 @@ class Shard {
   clean = true
   log: (Entry & { readonly to: string })[] = []
   readonly records = new Map<string, Map<string, string>>()
+  /** What each actor is found by. */
+  readonly terms = new Map<string, readonly string[]>()
   readonly parked = new Map<string, string[]>()
   readonly backlog = new Map<string, number>()
   readonly ids = new Map<string, number>()
@@ -315,6 +318,7 @@ export class MemoryStore implements Store {
     const { address } = part
     if (part.life === 'erased') {
       s.records.delete(address)
+      s.terms.delete(address)
       s.parked.delete(address)
       for (const stream of s.streams.keys()) if (stream.startsWith(`${address}/`)) s.streams.delete(stream)
     } else if (part.fields.size > 0) {
@@ -325,6 +329,7 @@ export class MemoryStore implements Store {
         else record.set(name, value)
       }
     }
+    if (part.terms && part.life !== 'erased') s.terms.set(address, part.terms)
     if (part.handled > 0) {
       const left = (s.backlog.get(address) ?? 0) - part.handled
       if (left > 0) s.backlog.set(address, left)
@@ -423,13 +428,19 @@ export class MemoryStore implements Store {
     return settle(() => this.shard(shard).replies.get(id)?.text)
   }
 
-  find(shard: number, query: FindQuery): Promise<readonly string[]> {
-    return settle(() =>
-      [...this.shard(shard).records.keys()]
-        .filter((address) => (query.machine === undefined || address.startsWith(`${query.machine}/`)) && (query.key === undefined || hasKey(address, query.key)) && (query.after === undefined || address > query.after))
+  find(shard: number, { machine, key, terms = [], after, limit = 1_000 }: FindQuery): Promise<Found> {
+    return settle(() => {
+      if (limit < 1) return { actors: [] }
+      const s = this.shard(shard)
+      const termsOf = (address: string): readonly string[] => s.terms.get(address) ?? []
+      const looked = [...s.records.keys()]
+        .filter((address) => (machine === undefined || address.startsWith(`${machine}/`)) && (key === undefined || hasKey(address, key)) && (after === undefined || address > after))
+        .filter((address) => key !== undefined || terms[0] === undefined || termsOf(address).includes(terms[0]))
         .sort()
-        .slice(0, query.limit ?? 1_000),
-    )
+        .slice(0, limit)
+      const actors = looked.filter((address) => terms.every((term) => termsOf(address).includes(term))).map((address) => ({ address, terms: termsOf(address) }))
+      return { actors, ...(looked.length < limit ? {} : { through: looked.at(-1)! }) }
+    })
   }
 
   watch(what: number | 'nodes', onChange: () => void): () => void {

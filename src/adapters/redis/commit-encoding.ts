@@ -129,10 +129,11 @@ function pushPart(args: string[], part: Part, keys: ShardKeys, list: KeyList): v
   const { address } = part
   args.push('part', address)
   if (part.life === 'erased') {
-    args.push('erase', toKeyMember(address), list.place(keys.record(address)), list.place(keys.parked(address)))
+    args.push('erase', toKeyMember(address), list.place(keys.record(address)), list.place(keys.parked(address)), list.place(keys.terms), list.place(keys.termsOf))
   } else {
     if (part.life === 'created') args.push('create', toKeyMember(address))
     pushFields(args, part, () => list.place(keys.record(address)))
+    if (part.terms) args.push('terms', list.place(keys.terms), list.place(keys.termsOf), part.terms.join('\n'))
   }
   if (part.handled !== 0) args.push('handled', String(part.handled))
   for (const entry of part.entries) args.push('entry', entry.id, entry.to, termArg(entry), entry.text)

@@ -16,7 +16,7 @@
 --   14    index           zset
 --   15    index-by-key    zset
 --   16    streams         zset
---   17…   keys of records, parked messages, streams and outboxes; the changes name them by their place in KEYS
+--   17…   keys of records, parked messages, streams, outboxes and terms; the changes name them by their place in KEYS
 -- ARGV
 --   1-3   the mailbox, see mailbox.lua
 --   4-5   epoch and node of the lease: of a server that went back in time the same epoch may be given twice
@@ -111,8 +111,16 @@ local CHECK = {
   unset = function(i) return listOf(i, 'HLEN') end,
   -- the address as it stands in index-by-key
   create = function(i) return i + 1 end,
-  -- the address as it stands in index-by-key, key of the record, key of its parked messages
-  erase = function(i) return i + 3 end,
+  -- the address as it stands in index-by-key, key of the record, key of its parked messages, keys of terms and terms-of
+  erase = function(i)
+    if not fits('ZCARD', KEYS[tonumber(ARGV[i + 3])]) or not fits('HLEN', KEYS[tonumber(ARGV[i + 4])]) then return nil, 'the index holds another type' end
+    return i + 5
+  end,
+  -- keys of terms and terms-of, the terms with a line break between two
+  terms = function(i)
+    if not fits('ZCARD', KEYS[tonumber(ARGV[i])]) or not fits('HLEN', KEYS[tonumber(ARGV[i + 1])]) then return nil, 'the index holds another type' end
+    return i + 3
+  end,
   -- how many messages
   handled = function(i)
     if not count(ARGV[i]) then return nil, 'handled is ' .. ARGV[i] end
@@ -193,6 +201,24 @@ local function isEmpty(key)
   return redis.call('EXISTS', key) == 0
 end
 
+-- What the actor is found by, in place of what was: only what differs is written.
+local function setTerms(terms, termsOf, text)
+  local before = redis.call('HGET', termsOf, address) or ''
+  if before == text then return end
+  local kept, gone, new = {}, {}, {}
+  for term in string.gmatch(text, '[^\n]+') do kept[term] = true end
+  for term in string.gmatch(before, '[^\n]+') do
+    if kept[term] then kept[term] = nil else gone[#gone + 1] = term .. '\n' .. address end
+  end
+  for term in pairs(kept) do
+    new[#new + 1] = '0'
+    new[#new + 1] = term .. '\n' .. address
+  end
+  each('ZREM', terms, gone, 1, #gone)
+  each('ZADD', terms, new, 1, #new)
+  if text == '' then redis.call('HDEL', termsOf, address) else redis.call('HSET', termsOf, address, text) end
+end
+
 local APPLY = {
   part = function(i)
     address = ARGV[i]
@@ -218,10 +244,15 @@ local APPLY = {
     redis.call('SREM', PARKED, address)
     redis.call('ZREM', INDEX, address)
     redis.call('ZREM', INDEX_BY_KEY, ARGV[i])
+    setTerms(KEYS[tonumber(ARGV[i + 3])], KEYS[tonumber(ARGV[i + 4])], '')
     -- '0' is the character after '/'. These keys stand in no argument, but in the slot of those that do.
     local own = redis.call('ZRANGEBYLEX', STREAMS, '[' .. address .. '/', '(' .. address .. '0')
     for _, name in ipairs(own) do redis.call('UNLINK', ARGV[10] .. name) end
     each('ZREM', STREAMS, own, 1, #own)
+    return i + 5
+  end,
+  terms = function(i)
+    setTerms(KEYS[tonumber(ARGV[i])], KEYS[tonumber(ARGV[i + 1])], ARGV[i + 2])
     return i + 3
   end,
   handled = function(i)

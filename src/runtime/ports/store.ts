@@ -141,6 +141,11 @@ export interface Part {
   readonly fields: ReadonlyMap<string, string | undefined>
   /** Puts the record into the index, or takes record, index and parked messages away. */
   readonly life?: 'created' | 'erased'
+  /**
+   * What the actor is found by from now on (see {@link FindQuery}), in place of all it was found by before; absent: that
+   * stays. At most {@link termsMax}, each of 1 to {@link termCharsMax} characters without a line break. An erased record has none.
+   */
+  readonly terms?: readonly string[]
   /** Entries of the log that this part handled: taken off the actor's backlog. */
   readonly handled: number
   /** Timer by member (order|address|key): due time in ms, or undefined to remove. Ties of due time fire by member. */
@@ -236,15 +241,28 @@ export interface LogEntry {
   readonly text: string
 }
 
+/** Asks for the actors that fit all of it. */
 export interface FindQuery {
   readonly machine?: string
-  /** The key of the address: all actors of one run. */
+  /** The key of the address: what shares a shard. */
   readonly key?: string
+  /** What they must be found by, all of it. The store goes through those that have the first: the rarest had better come first. */
+  readonly terms?: readonly string[]
   /** Return addresses above this one, in the order of the index. */
   readonly after?: string
-  /** Default 1,000. */
+  /** So many actors are looked at, of which those that fit are returned. Default 1,000. */
   readonly limit?: number
 }
+
+export interface Found {
+  /** In the order of their addresses (bytes). One that fits all the while is found once by whoever pages through. */
+  readonly actors: readonly { readonly address: string; readonly terms: readonly string[] }[]
+  /** There may be more above this address; absent: there are none. */
+  readonly through?: string
+}
+
+export const termsMax = 128
+export const termCharsMax = 256
 
 /** What stream `dead` keeps of a message for which there was no room; it holds at most {@link deadOverflowMax} entries. */
 export function overflowLetter(entry: NewEntry, at: number): string {
@@ -270,6 +288,9 @@ export function faultOf(commit: Commit): { readonly address?: string; readonly d
       if (due !== undefined && !Number.isFinite(due)) return { address, detail: `timer ${member} is due at ${due}` }
       if (member.length > nameCharsMax) return { address, detail: `the timer name ${member.slice(0, 40)}… has ${member.length} characters, allowed are ${nameCharsMax}` }
     }
+    const term = part.terms?.find((text) => text === '' || text.length > termCharsMax || text.includes('\n'))
+    if (term !== undefined) return { address, detail: `it is to be found by ${JSON.stringify(term.slice(0, 40))}, of ${term.length} characters; allowed are 1 to ${termCharsMax} without a line break` }
+    if (part.terms && part.terms.length > termsMax) return { address, detail: `it is to be found by ${part.terms.length} terms, allowed are ${termsMax}` }
     for (const { number, to } of part.outbox) if (!isCount(number) || !isCount(to)) return { address, detail: 'an outbox entry has no whole number' }
   }
   return undefined
@@ -340,7 +361,7 @@ export interface Store {
   trim(shard: number, stream: string, through: number): Promise<void>
   /** The answer to a message, if there is one yet. */
   reply(shard: number, id: string): Promise<string | undefined>
-  find(shard: number, query: FindQuery): Promise<readonly string[]>
+  find(shard: number, query: FindQuery): Promise<Found>
   /**
    * Calls back, now and then too often, when the shard's records or replies may have changed or it was released; or, of
    * `nodes`, when one comes or leaves. Returns how to stop.

@@ -60,6 +60,8 @@ export interface XStateNode {
   readonly id: string
   readonly key: string
   readonly parent?: XStateNode
+  /** Keys from the root down; empty for the root. */
+  readonly path: readonly string[]
   readonly type: string
   readonly history: string | false
   readonly states: Record<string, XStateNode>
