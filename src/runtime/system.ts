@@ -20,7 +20,7 @@ import { checkSystemOptions, resolveOptions, type RuntimeOptions } from './optio
 import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
-import type { NodeIdentity, NodeSeen, Store, StoreInfo } from './ports/store.js'
+import { termsMax, type NodeIdentity, type NodeSeen, type Store, type StoreInfo } from './ports/store.js'
 import { Ownership, type RollbackPolicy } from './ownership.js'
 import { RoutedGateway } from './routed-gateway.js'
 import type { Shard } from './shard.js'
@@ -28,6 +28,7 @@ import { StreamDrain, type DrainHandler } from './stream-drain.js'
 import { deadStream, decodeStreamEntry, ownStream, sharedStream, type StreamRecord } from './streams.js'
 import { StoreGateway } from './store-gateway.js'
 import { Subscriptions } from './subscriptions.js'
+import { mostPlaces } from './terms.js'
 import type { XEvent } from './xstate/insides.js'
 import { RemoteRef } from './xstate/refs.js'
 
@@ -167,6 +168,8 @@ export class ActorSystem {
     })
     await this.storeGateway.start()
     for (const definition of this.registry.all()) {
+      const most = mostPlaces(definition.machine)
+      if (most > termsMax) this.logger.warn({ machine: definition.name, most, kept: termsMax }, 'actors of a machine can have more states and tags at a time than they can be found by: outer states come first, tags last')
       if (definition.inline.length > 0) this.logger.info({ machine: definition.name, places: definition.inline }, 'a machine has inline actions or actors: an inline action runs at most once across a crash, an inline actor is known by its place only. Name them')
     }
     this.gateway = new RoutedGateway({

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import { termCharsMax, termsMax } from './ports/store.js'
 import type { RecordStatus } from './stored-record.js'
-import type { XStateNode } from './xstate/insides.js'
+import type { XMachine, XStateNode } from './xstate/insides.js'
 
 /** States and tags of an actor, by the list of its active states, which most actors of one state share. */
 const known = new WeakMap<readonly XStateNode[], readonly string[]>()
@@ -27,11 +27,21 @@ export function termsOf(status: RecordStatus, nodes: readonly XStateNode[] | und
 function placesOf(nodes: readonly XStateNode[]): readonly string[] {
   let terms = known.get(nodes)
   if (!terms) {
-    const states = nodes.filter(({ path }) => path.length > 0).sort((a, b) => a.path.length - b.path.length)
+    const states = nodes.filter(({ path }) => path.length > 0).sort((a, b) => a.path.length - b.path.length || a.order - b.order)
     terms = [...new Set([...states.map(({ path }) => stateTerm(path.join('.'))), ...nodes.flatMap(({ tags }) => tags.map(tagTerm))])].slice(0, termsMax)
     known.set(nodes, terms)
   }
   return terms
+}
+
+/** The most states and tags that an actor of it can have at a time. */
+export function mostPlaces({ root }: XMachine): number {
+  const below = (node: XStateNode): number => {
+    const counts = Object.values(node.states).map(most)
+    return node.type === 'parallel' ? counts.reduce((sum, count) => sum + count, 0) : Math.max(0, ...counts)
+  }
+  const most = (node: XStateNode): number => (node.type === 'history' ? 0 : 1 + node.tags.length + below(node))
+  return root.tags.length + below(root)
 }
 
 export const stateTerm = (path: string): string => term('.', path)

@@ -104,6 +104,18 @@ class ErasesNeighbours extends MemoryStore {
     return super.commit({ ...commit, parts: neighbours.map((address) => ({ ...erased, address })) })
   }
 }
+class KeepsWhatWasFound extends MemoryStore {
+  private readonly before = new Map<string, readonly string[]>()
+  override commit(commit: Commit): Promise<CommitResult> {
+    const parts = commit.parts.map((part): Part => {
+      if (!part.terms) return part
+      const terms = [...new Set([...(this.before.get(part.address) ?? []), ...part.terms])]
+      this.before.set(part.address, terms)
+      return { ...part, terms }
+    })
+    return super.commit({ ...commit, parts })
+  }
+}
 class AcceptsOutcomesAsOpen extends MemoryStore {
   override append(shard: number, entries: readonly NewEntry[]): Promise<readonly Appended[]> {
     return super.append(shard, entries.map((entry) => ({ ...entry, id: `${entry.id}'` })))
@@ -125,6 +137,7 @@ const faults: readonly [string, Fault][] = [
   ['a lost wake-up', LostWakeUp],
   ['leases given to whoever asks', StealsLeases],
   ['an erase that takes neighbours along', ErasesNeighbours],
+  ['an actor found where it was before', KeepsWhatWasFound],
   ['effects recovered although their outcome was accepted', AcceptsOutcomesAsOpen],
 ]
 
