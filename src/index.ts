@@ -13,7 +13,8 @@ export type { MachineOptions } from './runtime/machines.js'
 export type { Inspect } from './runtime/inspection.js'
 export type { RuntimeOptions } from './runtime/options.js'
 export type { StreamRecord } from './runtime/streams.js'
-export type { DeadLetter, Parked } from './runtime/envelope.js'
+export type { DeadLetter, DeadLetterPage, DeadLetterQuery, RedriveResult } from './runtime/dead-letters.js'
+export type { Parked } from './runtime/envelope.js'
 export type { DrainHandler, StreamDrain } from './runtime/stream-drain.js'
 export {
   append,
@@ -31,6 +32,7 @@ export {
   type ChildFact,
   type EffectArgs,
   type ExternalAction,
+  type MessageRefused,
   type Reconciled,
   type ReplyToken,
   type StartChild,

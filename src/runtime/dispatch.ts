@@ -4,12 +4,12 @@
  *
  * Every input ends in exactly one of: a turn, parked, dead letter, counted as stale (I5).
  */
-import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, DeadlineError, TurnError, toStoredError, type HoldfastError } from '../errors.js'
+import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, DeadlineError, MailboxFullError, TurnError, toStoredError, type HoldfastError } from '../errors.js'
 import { ASK, type Command } from '../protocol.js'
 import type { Batch, PartBuilder } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import { effectIdOf, type StoredEffect } from './effects.js'
-import { Outgoing, about, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Message, type Parked, type ReplyTo } from './envelope.js'
+import { Outgoing, about, Message, type Belonging, type Envelope, type EnvelopeHead, type Parked, type ReplyTo, type StoredLetter } from './envelope.js'
 import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
 import { isJsonEqual } from './json.js'
 import { memberOf, NearTimer, type NearTimers } from './near-timers.js'
@@ -31,6 +31,8 @@ export interface ActRunner {
 
 /** The key of the timer that takes an ended record away. */
 const expiryKey = '!'
+/** The fact that tells an actor of a message that it has sent to no avail. */
+const refusedType = 'message.refused'
 /** What the key of the timer begins with that restarts a child later, when too many are restarted at once. */
 const restartKey = '~'
 
@@ -83,6 +85,8 @@ export class Dispatcher {
       this.refuse(batch, part, message, 'expired', new DeadlineError(`Handling ${envelope.kind} ${envelope.id}`, 0))
     } else if (envelope.kind === 'redrive') {
       batch.after.push(() => this.onRedrive(resident.address))
+    } else if (envelope.kind === 'overflow') {
+      this.overflowed(batch, part, Message.read(message.body, this.context.revive))
     } else if (resident.blocked) {
       this.park(batch, part, resident, message, resident.blocked.reason, resident.blocked.detail)
     } else if (resident.parked > 0 && !unparked && !isCommand(envelope)) {
@@ -125,7 +129,7 @@ export class Dispatcher {
       this.begin(batch, resident, { event: this.eventOf(envelope) }, message)
     } else if ((envelope.kind === 'stop' || envelope.kind === 'restart') && envelope.from !== undefined) {
       this.tellGone(batch, resident.address, envelope)
-    } else if (envelope.kind === 'event' || envelope.kind === 'fact') {
+    } else if (envelope.kind === 'event' || (envelope.kind === 'fact' && envelope.body.type !== refusedType)) {
       this.refuse(batch, part, message, 'not-started', new ActorNotStartedError(resident.address))
     } else {
       // An outcome for an actor that was erased, or a stop of one that never was.
@@ -186,7 +190,7 @@ export class Dispatcher {
       case 'event':
       case 'fact': {
         const event = this.eventOf(envelope)
-        if (envelope.cell === undefined) this.noticeUnknown(record, event.type)
+        if (envelope.cell === undefined && event.type !== refusedType) this.noticeUnknown(record, event.type)
         this.turn(batch, resident, record, { kind: 'event', cell: envelope.cell ?? 0, event, from: envelope.from }, message)
         return
       }
@@ -204,13 +208,24 @@ export class Dispatcher {
       case 'fault':
         this.turn(batch, resident, record, { kind: 'fault', cell: envelope.cell ?? 0, error: envelope.body.error }, message)
         return
+      case 'overflow':
       case 'redrive':
     }
   }
 
+  /** There was no room for a message of another actor: it is a dead letter, and who sent it is told, in its own turn. */
+  private overflowed(batch: Batch, part: PartBuilder, message: Message): void {
+    const { id, kind, to, from, replyTo, body, belongs } = message.envelope
+    this.refuse(batch, part, message, 'overflow', new MailboxFullError(to, this.context.backlogMax))
+    // A question is answered.
+    if (kind !== 'event' || from === undefined || replyTo) return
+    const fact = JSON.stringify({ type: refusedType, to, event: body.type, reason: 'overflow', at: batch.at })
+    this.send(batch, part, { id: `${id}/refused`, kind: 'fact', to: from as Address, from: to, ...(belongs === undefined ? {} : { belongs }) }, fact)
+  }
+
   private toEnded(batch: Batch, part: PartBuilder, resident: Resident, record: DurableRecord, message: Message): void {
-    const { kind } = message.envelope
-    if (kind !== 'event' && kind !== 'fact') {
+    const { envelope } = message
+    if (envelope.kind !== 'event' && (envelope.kind !== 'fact' || envelope.body.type === refusedType)) {
       this.context.counters.stale++
     } else if (record.status === 'failed' && record.meta.parent) {
       // Its supervisor may restart it.
@@ -275,7 +290,8 @@ export class Dispatcher {
     const part = batch.part(resident.address)
     part.unpark += messages.length
     resident.parked -= messages.length
-    for (const message of messages) this.refuse(batch, part, message, 'expired', new ActorEndedError(resident.address, 'was taken away'))
+    // One without a text was the evidence of a quarantine.
+    for (const message of messages) if (message.text !== '') this.refuse(batch, part, message, 'expired', new ActorEndedError(resident.address, 'was taken away'))
     if (resident.parked === 0) this.erase(batch, resident)
   }
 
@@ -513,11 +529,11 @@ export class Dispatcher {
     })
   }
 
-  private refuse(batch: Batch, part: PartBuilder, message: Message, reason: DeadLetter['reason'], error: HoldfastError): void {
+  private refuse(batch: Batch, part: PartBuilder, message: Message, reason: StoredLetter['reason'], error: HoldfastError): void {
     const { envelope } = message
     part.log({
       stream: deadStream,
-      text: JSON.stringify({ reason, detail: error.message, at: batch.at, to: envelope.to, text: message.text } satisfies DeadLetter),
+      text: JSON.stringify({ reason, detail: error.message, at: batch.at, to: envelope.to, text: message.text } satisfies StoredLetter),
       max: this.context.options.deadLettersMax,
     })
     batch.turns++

@@ -111,7 +111,7 @@ export class Shard {
     this.dispatcher = new Dispatcher(context, this.number, this.timers, this.acts, (address) => {
       this.redrive(address).catch((error: unknown) => context.logger.error({ shard: this.number, actor: address, error: (error as Error).message }, 'an actor could not be taken up again'))
     })
-    this.relay = new OutboxRelay(context, this.number, () => this.flushSoon())
+    this.relay = new OutboxRelay(context, this.number, () => this.flushSoon(), () => this.wake())
     this.suspects = new Suspects(context.options.suspectMax)
     this.appender = context.appenders.of(this.number)
     this.appender.onAppended = (seq) => this.knows(seq)
@@ -262,7 +262,7 @@ export class Shard {
     const { to } = entry
     // An id that may come twice is checked where it is remembered: in the store, before the turn.
     if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.appender.append(entry)
-    if (this.queue.ownOf(to) >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
+    if ((this.queue.ownOf(to) >= this.context.backlogMax || this.queue.length >= this.context.logMax) && !entry.always) return Promise.resolve('full')
     return new Promise((resolve, reject) => {
       this.queue.push({
         address: to,
@@ -355,7 +355,7 @@ export class Shard {
     if (this.pumping) return
     this.pumping = true
     try {
-      while (this.state === 'running' && this.lanes.free) {
+      while (this.state === 'running' && this.lanes.free && !this.relay.isFull) {
         const missing = this.missing()
         if (missing.length > 0) {
           await this.residents.load(missing)
@@ -630,7 +630,7 @@ export class Shard {
 
   private arm(): void {
     this.cancelTimer?.()
-    if (this.state !== 'running' || !this.lanes.free) return
+    if (this.state !== 'running' || !this.lanes.free || this.relay.isFull) return
     if (this.timers.size > 2 * timersMax) this.timers.keepEarliest(timersMax)
     const next = this.timers.peek()
     if (next) {

@@ -10,7 +10,7 @@
  * answers that a repeat changes.
  */
 import assert from 'node:assert/strict'
-import type { Commit, CommitResult, FindQuery, Lease, NewEntry, NodeIdentity, NodeSeen, OpenOptions, Part, Presence, ShardState, Store } from '../runtime/ports/store.js'
+import { overflowText, type Commit, type CommitResult, type FindQuery, type Lease, type NewEntry, type NodeIdentity, type NodeSeen, type OpenOptions, type Part, type Presence, type Redrive, type ShardState, type Store } from '../runtime/ports/store.js'
 
 /** A database that no other case uses. */
 export interface ContractDatabase {
@@ -451,11 +451,8 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
   strictly('what must be taken is taken however full backlog and log are: appended, with a commit, and delivered', async (database) => {
     const shard = await start(database, { backlogMax: 1, logMax: 2 })
     assert.deepEqual((await shard.store.append(1, [message('a'), message('b'), message('c', { always: true }), message('d', { always: true })])).map((a) => (typeof a === 'object' ? 'ok' : a)), ['ok', 'full', 'ok', 'ok'])
-    await shard.commit([{ entries: [message('e'), message('f', { always: true })] }])
-    await shard.store.deliver(1, 2, [
-      { number: 1, to: 1, entry: message('g') },
-      { number: 2, to: 1, entry: message('h', { always: true }) },
-    ])
+    await shard.commit([{ entries: [message('f', { always: true })] }])
+    await shard.store.deliver(1, 2, [{ number: 2, to: 1, entry: message('h', { always: true }) }])
     assert.deepEqual(await shard.entries(), ['a', 'c', 'd', 'f', 'h'])
   })
 
@@ -658,13 +655,80 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.equal(result.tail, 4)
   })
 
-  add('messages of a commit count towards the backlog and are kept as dead letters beyond it', async (database) => {
+  const overflow = (text: string, to = 'm/a'): string => overflowText({ id: `of-${text}`, to, text })
+  const numbered = (text: string, more: Partial<NewEntry> = {}): NewEntry => ({ id: `of-${text}`, to: 'm/a', text, ...more })
+  const lettersOf = async ({ store, lease }: Shard): Promise<unknown[]> => (await store.log(lease.shard, 'dead', 0, 100)).map(({ text }) => JSON.parse(text) as { text: string; reason: string; to: string }).map(({ text, reason, to }) => [text, reason, to])
+
+  add('messages of a commit count towards the backlog; beyond it they are appended as such, and beyond twice of it kept as dead letters', async (database) => {
     const shard = await start(database, { backlogMax: 2 })
-    await shard.commit([{ entries: [message('a'), message('b'), message('c'), message('d', { to: 'm/b' })] }])
-    assert.deepEqual(await shard.entries(), ['a', 'b', 'd'])
-    const dead = await shard.store.log(1, 'dead', 0, 10)
-    assert.deepEqual(dead.map((entry) => (JSON.parse(entry.text) as { text: string; reason: string; to: string })).map(({ text, reason, to }) => [text, reason, to]), [['c', 'overflow', 'm/a']])
+    await shard.commit([{ entries: ['1', '2', '3', '4', '5'].map((text) => numbered(text)) }, { address: 'm/b', entries: [numbered('6', { to: 'm/b' })] }])
+    assert.deepEqual(await shard.entries(), ['1', '2', overflow('3'), overflow('4'), '6'])
+    assert.deepEqual(await lettersOf(shard), [['5', 'overflow', 'm/a']])
     assert.deepEqual(await shard.store.append(1, [message('e')]), ['full'])
+    // What is to be refused takes room until it is.
+    await shard.commit([{ handled: 3, entries: [numbered('7'), numbered('8')] }], { position: 3 })
+    assert.deepEqual(await shard.entries(), [overflow('4'), '6', '7', overflow('8')])
+  })
+
+  add('deliveries fare the same, also where the log of the shard is full', async (database) => {
+    const shard = await start(database, { backlogMax: 2, logMax: 3 })
+    const deliveries = ['1', '2', '3', '4', '5', '6', '7', '8', '9'].map((text, i) => ({ number: i + 1, to: 1, entry: numbered(text, { to: i < 5 ? 'm/a' : `m/${text}` }) }))
+    await shard.store.deliver(1, 2, deliveries)
+    await shard.store.deliver(1, 2, deliveries)
+    assert.deepEqual(await shard.entries(), ['1', '2', overflow('3'), overflow('4'), overflow('6', 'm/6'), overflow('7', 'm/7')])
+    assert.deepEqual(await lettersOf(shard), [['5', 'overflow', 'm/a'], ['8', 'overflow', 'm/8'], ['9', 'overflow', 'm/9']])
+  })
+
+  // ── Dead letters ──
+
+  const buried = async (shard: Shard, ...texts: string[]): Promise<void> => void (await shard.commit([{ logs: texts.map((text) => ({ stream: 'dead', text, max: 100 })) }]))
+
+  add('dead letters are taken back into the log, in the order given, whatever ids are remembered', async (database) => {
+    const shard = await start(database)
+    await shard.append(message('x', { id: 'known' }))
+    await buried(shard, 'one', 'two', 'three')
+    await shard.store.redrive(1, [{ seq: 3, entry: message('c') }, { seq: 1, entry: message('a', { id: 'known' }) }])
+    assert.deepEqual(await shard.entries(), ['x', 'c', 'a'])
+    assert.deepEqual(await shard.store.log(1, 'dead', 0, 10), [{ seq: 2, text: 'two' }])
+    await shard.commit([{ handled: 3, logs: [{ stream: 'dead', text: 'four', max: 100 }] }], { position: 3 })
+    assert.deepEqual(await shard.store.log(1, 'dead', 0, 10), [{ seq: 2, text: 'two' }, { seq: 4, text: 'four' }])
+    assert.deepEqual(await shard.entries(), [])
+    await shard.store.trim(1, 'dead', 3)
+    assert.deepEqual((await shard.store.log(1, 'dead', 0, 10)).map(({ seq }) => seq), [4])
+  })
+
+  strictly('a dead letter is taken back once, and stays where there is no room', async (database) => {
+    const shard = await start(database, { backlogMax: 2, logMax: 3 })
+    await buried(shard, 'one', 'two', 'three', 'four', 'five')
+    const to = (seq: number, address: string): Redrive => ({ seq, entry: message(`m${seq}`, { to: address, always: true }) })
+    assert.deepEqual(await shard.store.redrive(1, [to(1, 'm/a'), to(1, 'm/a'), to(9, 'm/a'), to(2, 'm/a'), to(3, 'm/a'), to(4, 'm/b'), to(5, 'm/c')]), ['redriven', 'gone', 'gone', 'redriven', 'full', 'redriven', 'full'])
+    assert.deepEqual(await shard.entries(), ['m1', 'm2', 'm4'])
+    assert.deepEqual((await shard.store.log(1, 'dead', 0, 10)).map(({ text }) => text), ['three', 'five'])
+    assert.deepEqual(await shard.store.redrive(2, [to(3, 'm/a')]), ['gone'])
+    assert.deepEqual(await shard.store.redrive(1, []), [])
+    await shard.commit([{ handled: 2 }], { position: 2 })
+    assert.deepEqual(await shard.store.redrive(1, [to(3, 'm/a')]), ['redriven'])
+  })
+
+  strictly('a letter that two take back at once is taken back once', async (database) => {
+    const shard = await start(database)
+    const other = await open(database)
+    await buried(shard, ...Array.from({ length: 20 }, (_, i) => `${i}`))
+    const answers = await Promise.all([shard.store, other].map((store) => store.redrive(1, Array.from({ length: 20 }, (_, i) => ({ seq: i + 1, entry: message(`${i}`) })))))
+    assert.equal(answers.flat().filter((answer) => answer === 'redriven').length, 20)
+    assert.equal((await shard.entries()).length, 20)
+  })
+
+  add('a reader that waits hears of a letter that is taken back', async (database) => {
+    const shard = await start(database)
+    const other = await open(database)
+    await buried(shard, 'one')
+    const controller = new AbortController()
+    const waiting = shard.store.read(1, 0, 10, controller.signal)
+    await other.redrive(1, [{ seq: 1, entry: message('x') }])
+    const late = setTimeout(() => controller.abort(), noticeMs)
+    assert.deepEqual((await waiting).map(({ text }) => text), ['x'])
+    clearTimeout(late)
   })
 
   add('an id that a commit accepted without the log is a duplicate afterwards', async (database) => {

@@ -390,10 +390,10 @@ describe('the layout', () => {
   test('keeps dead letters as every store writes them', async () => {
     const store = await open()
     const lease = await claim(store)
-    const entries = Array.from({ length: 11 }, (_, i) => entry(`${i}`, { text: i === 10 ? 'ä"\n\u0000€' : `${i}` }))
+    const entries = Array.from({ length: 21 }, (_, i) => entry(`${i}`, { text: i === 20 ? 'ä"\n\u0000€' : `${i}` }))
     const result = await store.commit(commitOf(lease, 1, [{ entries }], { at: 4_000_000_000_000.5 }))
     expect(result).toMatchObject({ ok: true, at: 4_000_000_000_000.5 })
-    expect(await store.log(1, 'dead', 0, 10)).toEqual([{ seq: 1, text: overflowLetter(entries[10]!, 4_000_000_000_000.5) }])
+    expect(await store.log(1, 'dead', 0, 10)).toEqual([{ seq: 1, text: overflowLetter(entries[20]!, 4_000_000_000_000.5) }])
   })
 
   test('refuses what no sorted set can keep', async () => {

@@ -1,7 +1,7 @@
 /** A store contract that cannot fail proves nothing: each of these faulty stores must be caught by it. */
 import { expect, test } from 'vitest'
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
-import type { Appended, Claim, Commit, CommitResult, Entry, NewEntry, NodeIdentity, OutboxEntry, Part, Store, StoredTimer } from '../../src/runtime/ports/store.js'
+import type { Appended, Claim, Commit, CommitResult, Entry, NewEntry, NodeIdentity, OutboxEntry, Part, Redrive, Redriven, Store, StoredTimer } from '../../src/runtime/ports/store.js'
 import { storeContract } from '../../src/testing/index.js'
 
 /** A memory store with one thing done wrong. */
@@ -116,6 +116,12 @@ class KeepsWhatWasFound extends MemoryStore {
     return super.commit({ ...commit, parts })
   }
 }
+class KeepsRedriven extends MemoryStore {
+  override async redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    await this.append(shard, letters.map(({ entry }) => entry))
+    return letters.map(() => 'redriven')
+  }
+}
 class AcceptsOutcomesAsOpen extends MemoryStore {
   override append(shard: number, entries: readonly NewEntry[]): Promise<readonly Appended[]> {
     return super.append(shard, entries.map((entry) => ({ ...entry, id: `${entry.id}'` })))
@@ -137,6 +143,7 @@ const faults: readonly [string, Fault][] = [
   ['a lost wake-up', LostWakeUp],
   ['leases given to whoever asks', StealsLeases],
   ['an erase that takes neighbours along', ErasesNeighbours],
+  ['dead letters redriven again and again', KeepsRedriven],
   ['an actor found where it was before', KeepsWhatWasFound],
   ['effects recovered although their outcome was accepted', AcceptsOutcomesAsOpen],
 ]

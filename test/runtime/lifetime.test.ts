@@ -97,8 +97,8 @@ test('parked messages of an expired actor become dead letters', async () => {
   expect(world.system.stats().parked).toBe(5)
   await world.advance(10_000)
   expect(await kid.status()).toBeUndefined()
-  const letters = await world.system.deadLetters('p')
-  expect(letters.map((letter) => (JSON.parse(letter.text) as { body: { i: number } }).body.i)).toEqual([0, 1, 2, 3, 4])
+  const { letters } = await world.system.deadLetters({ key: 'p' })
+  expect(letters.map((letter) => (letter.message.body as { i: number }).i)).toEqual([0, 1, 2, 3, 4])
 })
 
 // ── What kills the process ──

@@ -6,6 +6,7 @@ import {
   deadOverflowMax,
   faultOf,
   overflowLetter,
+  overflowText,
   type Appended,
   type Claim,
   type Commit,
@@ -24,6 +25,8 @@ import {
   type OutboxEntry,
   type Presence,
   type Recovery,
+  type Redrive,
+  type Redriven,
   type Store,
   type StoredRecord,
   type StoredTimer,
@@ -95,6 +98,9 @@ export class RefusingStore implements Store {
   nextTimer(shard: number): Promise<number | undefined> {
     return this.inner.nextTimer(shard)
   }
+  redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    return this.inner.redrive(shard, letters)
+  }
   log(shard: number, stream: string, after: number, max: number): Promise<readonly LogEntry[]> {
     return this.inner.log(shard, stream, after, max)
   }
@@ -120,7 +126,7 @@ export class HalfStore implements Store {
   now = async (): Promise<number> => 0
 }
 
-export const letter: string = overflowLetter({ id: 'm-1', to: 'order/o-1', text: '{}' }, 0)
+export const letter: string = overflowLetter({ id: 'm-1', to: 'order/o-1', text: '{}' }, 0) + overflowText({ id: 'm-1', to: 'order/o-1', text: '{}' })
 export const durability: Durability = 'D2'
 // @ts-expect-error TS2322 there is no such class
 export const hope: Durability = 'D9'

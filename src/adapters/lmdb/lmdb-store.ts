@@ -30,6 +30,8 @@ import {
   type OutboxEntry,
   type Presence,
   type Recovery,
+  type Redrive,
+  type Redriven,
   type Store,
   type StoredRecord,
   type StoredTimer,
@@ -206,6 +208,10 @@ export class LmdbStore implements Store {
 
   deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void> {
     return this.write(to, (draft) => draft.deliver(from, entries))
+  }
+
+  redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    return this.write(shard, (draft) => draft.redrive(letters))
   }
 
   async trim(shard: number, stream: string, through: number): Promise<void> {

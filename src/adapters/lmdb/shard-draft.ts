@@ -5,6 +5,7 @@
 import {
   deadOverflowMax,
   overflowLetter,
+  overflowText,
   type Appended,
   type Claim,
   type Commit,
@@ -15,6 +16,8 @@ import {
   type NodeIdentity,
   type OutboxEntry,
   type Part,
+  type Redrive,
+  type Redriven,
 } from '../../runtime/ports/store.js'
 import type { Draft } from './draft.js'
 import { Refusal, type ShardKeys } from './keys.js'
@@ -124,18 +127,34 @@ export class ShardDraft {
     this.save()
   }
 
-  private isFull({ to, always }: NewEntry): boolean {
+  /** Takes dead letters back into the log. */
+  redrive(letters: readonly Redrive[]): readonly Redriven[] {
+    const { tail, clock } = this.head
+    const at = Math.max(this.now, clock)
+    const redriven = letters.map(({ seq, entry }): Redriven => {
+      if (!this.streams.has('dead', seq)) return 'gone'
+      if (this.isFull({ to: entry.to })) return 'full'
+      this.streams.remove('dead', seq)
+      this.push(entry, at)
+      return 'redriven'
+    })
+    if (this.head.tail > tail) this.save()
+    return redriven
+  }
+
+  private isFull({ to, always }: Pick<NewEntry, 'to' | 'always'>, times = 1): boolean {
     if (always) return false
-    return this.backlogOf(to) >= this.bounds.backlogMax || this.head.tail - this.head.trimmed >= this.bounds.logMax
+    return this.backlogOf(to) >= times * this.bounds.backlogMax || this.head.tail - this.head.trimmed >= times * this.bounds.logMax
   }
 
   private backlogOf(address: string): number {
     return Number(this.draft.get(this.keys.backlog(address)) ?? 0)
   }
 
-  /** Takes a message that cannot be refused: into the log, or as a dead letter. */
+  /** Takes a message that cannot be refused here: into the log, there as one to be refused, or as a dead letter. */
   private take(entry: NewEntry, at: number): void {
-    if (this.isFull(entry)) this.streams.append('dead', overflowLetter(entry, at), deadOverflowMax)
+    if (this.isFull(entry) && !this.isFull(entry, 2)) this.push({ ...entry, text: overflowText(entry) }, at)
+    else if (this.isFull(entry)) this.streams.append('dead', overflowLetter(entry, at), deadOverflowMax)
     else this.push(entry, at)
   }
 

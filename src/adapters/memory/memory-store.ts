@@ -8,6 +8,7 @@ import {
   deadOverflowMax,
   faultOf,
   overflowLetter,
+  overflowText,
   type Appended,
   type Claim,
   type Commit,
@@ -26,6 +27,8 @@ import {
   type OutboxEntry,
   type Presence,
   type Recovery,
+  type Redrive,
+  type Redriven,
   type Reply,
   type Store,
   type StoredRecord,
@@ -244,14 +247,15 @@ export class MemoryStore implements Store {
     })
   }
 
-  private isFull(s: Shard, entry: NewEntry): boolean {
-    if (entry.always) return false
-    return (s.backlog.get(entry.to) ?? 0) >= this.backlogMax || s.log.length >= this.logMax
+  private isFull(s: Shard, { to, always }: Pick<NewEntry, 'to' | 'always'>, times = 1): boolean {
+    if (always) return false
+    return (s.backlog.get(to) ?? 0) >= times * this.backlogMax || s.log.length >= times * this.logMax
   }
 
-  /** Takes a message that cannot be refused: into the log, or as a dead letter. */
+  /** Takes a message that cannot be refused here: into the log, there as one to be refused, or as a dead letter. */
   private take(s: Shard, entry: NewEntry, at: number): void {
-    if (this.isFull(s, entry)) this.appendTo(s, 'dead', overflowLetter(entry, at), deadOverflowMax)
+    if (this.isFull(s, entry) && !this.isFull(s, entry, 2)) this.push(s, { ...entry, text: overflowText(entry) }, at)
+    else if (this.isFull(s, entry)) this.appendTo(s, 'dead', overflowLetter(entry, at), deadOverflowMax)
     else this.push(s, entry, at)
   }
 
@@ -366,6 +370,24 @@ export class MemoryStore implements Store {
         this.take(s, entry, now)
       }
       wake(s.readers)
+    })
+  }
+
+  redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    return settle(() => {
+      const s = this.shard(shard)
+      const now = Math.max(this.time(), s.clock)
+      const dead = s.streams.get('dead')?.entries ?? []
+      const redriven = letters.map(({ seq, entry }): Redriven => {
+        const place = dead.findIndex((letter) => letter.seq === seq)
+        if (place === -1) return 'gone'
+        if (this.isFull(s, { to: entry.to })) return 'full'
+        dead.splice(place, 1)
+        this.push(s, entry, now)
+        return 'redriven'
+      })
+      wake(s.readers)
+      return redriven
     })
   }
 

@@ -24,6 +24,8 @@ import {
   type OutboxEntry,
   type Presence,
   type Recovery,
+  type Redrive,
+  type Redriven,
   type Store,
   type StoredRecord,
   type StoredTimer,
@@ -168,6 +170,14 @@ export class RedisStore implements Store {
     const args = [...mailboxArgs(this.opened().bounds), String(from)]
     for (const { number, entry } of entries) args.push(String(number), entry.id, entry.to, checkedTerm(entry), entry.text)
     await this.run(to, scripts.deliver, [...keys.mailbox, keys.delivered], args)
+  }
+
+  async redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    const keys = this.keysOf(shard)
+    if (letters.length === 0) return []
+    const args = mailboxArgs(this.opened().bounds)
+    for (const { seq, entry } of letters) args.push(String(seq), entry.id, entry.to, checkedTerm(entry), entry.text)
+    return (await this.run(shard, scripts.redrive, keys.mailbox, args)) as Redriven[]
   }
 
   async read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]> {

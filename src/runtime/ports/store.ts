@@ -156,7 +156,8 @@ export interface Part {
   readonly actions: ReadonlyMap<string, string>
   /**
    * Messages to actors of this shard: appended to the log by this commit, in order. One that finds its actor's backlog
-   * or the shard's log full is kept in stream `dead` instead, as {@link overflowLetter} says.
+   * or the shard's log full is appended as {@link overflowText}, for the owner to refuse it to whoever sent it; beyond
+   * twice the bounds it is kept in stream `dead` instead, as {@link overflowLetter} says, and nobody is told.
    */
   readonly entries: readonly NewEntry[]
   /** Messages to other shards, numbered by the source. */
@@ -241,6 +242,16 @@ export interface LogEntry {
   readonly text: string
 }
 
+/** An entry of stream `dead` on its way back into the log. */
+export interface Redrive {
+  readonly seq: number
+  /** What is appended in its place; `always` counts for nothing. */
+  readonly entry: NewEntry
+}
+
+/** gone: the stream had it no more. full: there was no room, and it stays where it was. */
+export type Redriven = 'redriven' | 'gone' | 'full'
+
 /** Asks for the actors that fit all of it. */
 export interface FindQuery {
   readonly machine?: string
@@ -263,6 +274,11 @@ export interface Found {
 
 export const termsMax = 128
 export const termCharsMax = 256
+
+/** What is appended in place of a message for which there was no room: `body` is that message. */
+export function overflowText({ id, to, text }: Pick<NewEntry, 'id' | 'to' | 'text'>): string {
+  return `{"id":"${id}","to":"${to}","kind":"overflow","body":${text}}`
+}
 
 /** What stream `dead` keeps of a message for which there was no room; it holds at most {@link deadOverflowMax} entries. */
 export function overflowLetter(entry: NewEntry, at: number): string {
@@ -344,10 +360,15 @@ export interface Store {
   read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]>
   commit(commit: Commit): Promise<CommitResult>
   /**
-   * Appends another shard's outbox entries to this shard's log, dropping those delivered before. One that finds no room
-   * goes to stream `dead`, as in a commit.
+   * Appends another shard's outbox entries to this shard's log, dropping those delivered before. What finds no room
+   * fares as in a commit.
    */
   deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void>
+  /**
+   * Takes entries out of stream `dead` and appends what was them to the log, in the order given, each in one write: none is
+   * in both or in neither. That an id is remembered does not matter. Anybody may.
+   */
+  redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]>
   load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]>
   /** The first `max` parked messages of an actor. */
   parked(shard: number, address: string, max: number): Promise<readonly string[]>
