@@ -10,7 +10,7 @@
  * answers that a repeat changes.
  */
 import assert from 'node:assert/strict'
-import { overflowText, type Commit, type CommitResult, type FindQuery, type Lease, type NewEntry, type NodeIdentity, type NodeSeen, type OpenOptions, type Part, type Presence, type Redrive, type ShardState, type Store } from '../runtime/ports/store.js'
+import { overflowOf, type Commit, type CommitResult, type FindQuery, type Lease, type NewEntry, type NodeIdentity, type NodeSeen, type OpenOptions, type Part, type Presence, type Redrive, type ShardState, type Store } from '../runtime/ports/store.js'
 
 /** A database that no other case uses. */
 export interface ContractDatabase {
@@ -655,13 +655,28 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.equal(result.tail, 4)
   })
 
-  const overflow = (text: string, to = 'm/a'): string => overflowText({ id: `of-${text}`, to, text })
-  const numbered = (text: string, more: Partial<NewEntry> = {}): NewEntry => ({ id: `of-${text}`, to: 'm/a', text, ...more })
+  const overflow = (text: string, to = 'm/a'): string => overflowOf({ id: `of-${text}`, to, text }).text
+  /** As the runtime's own: what it has stands in its class. */
+  class Numbered implements NewEntry {
+    private readonly number: string
+    readonly to: string
+    constructor(number: string, to: string) {
+      this.number = number
+      this.to = to
+    }
+    get id(): string {
+      return `of-${this.number}`
+    }
+    get text(): string {
+      return this.number
+    }
+  }
+  const numbered = (text: string, to = 'm/a'): NewEntry => new Numbered(text, to)
   const lettersOf = async ({ store, lease }: Shard): Promise<unknown[]> => (await store.log(lease.shard, 'dead', 0, 100)).map(({ text }) => JSON.parse(text) as { text: string; reason: string; to: string }).map(({ text, reason, to }) => [text, reason, to])
 
   add('messages of a commit count towards the backlog; beyond it they are appended as such, and beyond twice of it kept as dead letters', async (database) => {
     const shard = await start(database, { backlogMax: 2 })
-    await shard.commit([{ entries: ['1', '2', '3', '4', '5'].map((text) => numbered(text)) }, { address: 'm/b', entries: [numbered('6', { to: 'm/b' })] }])
+    await shard.commit([{ entries: ['1', '2', '3', '4', '5'].map((text) => numbered(text)) }, { address: 'm/b', entries: [numbered('6', 'm/b')] }])
     assert.deepEqual(await shard.entries(), ['1', '2', overflow('3'), overflow('4'), '6'])
     assert.deepEqual(await lettersOf(shard), [['5', 'overflow', 'm/a']])
     assert.deepEqual(await shard.store.append(1, [message('e')]), ['full'])
@@ -672,7 +687,7 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
 
   add('deliveries fare the same, also where the log of the shard is full', async (database) => {
     const shard = await start(database, { backlogMax: 2, logMax: 3 })
-    const deliveries = ['1', '2', '3', '4', '5', '6', '7', '8', '9'].map((text, i) => ({ number: i + 1, to: 1, entry: numbered(text, { to: i < 5 ? 'm/a' : `m/${text}` }) }))
+    const deliveries = ['1', '2', '3', '4', '5', '6', '7', '8', '9'].map((text, i) => ({ number: i + 1, to: 1, entry: numbered(text, i < 5 ? 'm/a' : `m/${text}`) }))
     await shard.store.deliver(1, 2, deliveries)
     await shard.store.deliver(1, 2, deliveries)
     assert.deepEqual(await shard.entries(), ['1', '2', overflow('3'), overflow('4'), overflow('6', 'm/6'), overflow('7', 'm/7')])

@@ -6,7 +6,7 @@ import {
   deadOverflowMax,
   faultOf,
   overflowLetter,
-  overflowText,
+  overflowOf,
   type Appended,
   type Claim,
   type Commit,
@@ -126,7 +126,7 @@ export class HalfStore implements Store {
   now = async (): Promise<number> => 0
 }
 
-export const letter: string = overflowLetter({ id: 'm-1', to: 'order/o-1', text: '{}' }, 0) + overflowText({ id: 'm-1', to: 'order/o-1', text: '{}' })
+export const letter: string = overflowLetter({ id: 'm-1', to: 'order/o-1', text: '{}' }, 0) + overflowOf({ id: 'm-1', to: 'order/o-1', text: '{}' }).text
 export const durability: Durability = 'D2'
 // @ts-expect-error TS2322 there is no such class
 export const hope: Durability = 'D9'

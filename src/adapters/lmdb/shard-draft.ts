@@ -5,7 +5,7 @@
 import {
   deadOverflowMax,
   overflowLetter,
-  overflowText,
+  overflowOf,
   type Appended,
   type Claim,
   type Commit,
@@ -153,7 +153,7 @@ export class ShardDraft {
 
   /** Takes a message that cannot be refused here: into the log, there as one to be refused, or as a dead letter. */
   private take(entry: NewEntry, at: number): void {
-    if (this.isFull(entry) && !this.isFull(entry, 2)) this.push({ ...entry, text: overflowText(entry) }, at)
+    if (this.isFull(entry) && !this.isFull(entry, 2)) this.push(overflowOf(entry), at)
     else if (this.isFull(entry)) this.streams.append('dead', overflowLetter(entry, at), deadOverflowMax)
     else this.push(entry, at)
   }

@@ -8,7 +8,7 @@ import {
   deadOverflowMax,
   faultOf,
   overflowLetter,
-  overflowText,
+  overflowOf,
   type Appended,
   type Claim,
   type Commit,
@@ -254,7 +254,7 @@ export class MemoryStore implements Store {
 
   /** Takes a message that cannot be refused here: into the log, there as one to be refused, or as a dead letter. */
   private take(s: Shard, entry: NewEntry, at: number): void {
-    if (this.isFull(s, entry) && !this.isFull(s, entry, 2)) this.push(s, { ...entry, text: overflowText(entry) }, at)
+    if (this.isFull(s, entry) && !this.isFull(s, entry, 2)) this.push(s, overflowOf(entry), at)
     else if (this.isFull(s, entry)) this.appendTo(s, 'dead', overflowLetter(entry, at), deadOverflowMax)
     else this.push(s, entry, at)
   }

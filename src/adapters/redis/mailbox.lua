@@ -87,7 +87,7 @@ local function push(at, id, to, until_, text)
   end
 end
 
--- Takes a message that cannot be refused here: into the log, there as one to be refused (overflowText in ports/store.ts),
+-- Takes a message that cannot be refused here: into the log, there as one to be refused (overflowOf in ports/store.ts),
 -- or, beyond twice the bounds, as a dead letter.
 local function take(at, id, to, term, text)
   local until_, always = termOf(term)

@@ -156,7 +156,7 @@ export interface Part {
   readonly actions: ReadonlyMap<string, string>
   /**
    * Messages to actors of this shard: appended to the log by this commit, in order. One that finds its actor's backlog
-   * or the shard's log full is appended as {@link overflowText}, for the owner to refuse it to whoever sent it; beyond
+   * or the shard's log full is appended as {@link overflowOf}, for the owner to refuse it to whoever sent it; beyond
    * twice the bounds it is kept in stream `dead` instead, as {@link overflowLetter} says, and nobody is told.
    */
   readonly entries: readonly NewEntry[]
@@ -276,8 +276,8 @@ export const termsMax = 128
 export const termCharsMax = 256
 
 /** What is appended in place of a message for which there was no room: `body` is that message. */
-export function overflowText({ id, to, text }: Pick<NewEntry, 'id' | 'to' | 'text'>): string {
-  return `{"id":"${id}","to":"${to}","kind":"overflow","body":${text}}`
+export function overflowOf({ id, to, text, rememberUntil }: NewEntry): NewEntry {
+  return { id, to, text: `{"id":"${id}","to":"${to}","kind":"overflow","body":${text}}`, rememberUntil }
 }
 
 /** What stream `dead` keeps of a message for which there was no room; it holds at most {@link deadOverflowMax} entries. */
