@@ -233,6 +233,17 @@ test('what skips the log is bounded for each actor and for the shard', async () 
   await system.stop()
 })
 
+test('what waits for a store that does not answer is bounded, for each actor and for the shard', async () => {
+  const store = new MemoryStore()
+  const client = await createClient({ store, shards: 1, backlogMax: 3, logMax: 5 })
+  Object.assign(store, { append: () => new Promise(() => {}) })
+  const codes: string[] = []
+  for (const id of ['a', 'a', 'a', 'a', 'b', 'b', 'b', 'c']) void codeOf(client.actorAt(`keeper/${id}`).send({ type: 'see', n: 1 } as never)).then((code) => codes.push(`${id} ${code}`))
+  await ticks(5)
+  expect(codes).toEqual(['a MAILBOX_FULL', 'b MAILBOX_FULL', 'c MAILBOX_FULL'])
+  await client.stop({ withinMs: 1 })
+})
+
 test('a shard whose messages to another are not delivered handles no more than the bound, and goes on once they are', async () => {
   let isAway = true
   const world = await aWorld({ machines: [keeper, sender], shards, logMax: 10, batchTurnsMax: 1, onWrite: ({ kind }) => (isAway && kind === 'deliver' ? 'fail' : undefined) })
