@@ -387,6 +387,20 @@ describe('the layout', () => {
     expect(await store.load(1, ['m/a'])).toEqual([undefined])
   })
 
+  test('writes what very many are found by', async () => {
+    const prefix = newPrefix()
+    const store = await open(prefix)
+    const lease = await claim(store)
+    const addresses = Array.from({ length: 9_001 }, (_, i) => `m/${i}`)
+    const found = async (term: string): Promise<number> => (await store.find(1, { terms: [term], limit: 20_000 })).actors.length
+    await store.commit(commitOf(lease, 1, addresses.map((address, i) => ({ address, life: 'created' as const, fields: new Map([['f', '1']]), terms: ['.on', `#${i % 2}`] }))))
+    expect([await found('.on'), await found('#0')]).toEqual([9_001, 4_501])
+    await store.commit(commitOf(lease, 2, addresses.map((address, i) => ({ address, terms: i % 2 === 0 ? [] : ['.off', '#1'] }))))
+    expect([await found('.on'), await found('#0'), await found('#1'), await found('.off')]).toEqual([0, 0, 4_500, 4_500])
+    await store.commit(commitOf(lease, 3, addresses.map((address) => ({ address, life: 'erased' as const }))))
+    expect(await admin.exists(`${prefix}:{n:1}:terms`, `${prefix}:{n:1}:terms-of`)).toBe(0)
+  })
+
   test('keeps dead letters as every store writes them', async () => {
     const store = await open()
     const lease = await claim(store)

@@ -14,10 +14,9 @@
  * | `r` | message id | until, text | answers |
  * | `x` | until, `i` or `r`, message id | | when ids and answers end; may name a time that has been put off since |
  * | `f` | address, name | text | the fields of a record |
- * | `a` | address | | the index of records |
+ * | `a` | address | terms | the index of records, with what each is found by; a line break between two |
  * | `k` | key and path, machine | address | the same, by what follows the slash |
  * | `j` | term, address | | what actors are found by |
- * | `u` | address | terms | the same by address, a line break between two |
  * | `p` | address | first, last | which of its parked messages there are: above first, up to last |
  * | `q` | address, number | text | parked messages |
  * | `t` | member | due time | timers by member |
@@ -198,9 +197,6 @@ export class ShardKeys {
   }
   addressIn(termKey: Key, term: string): string {
     return decodeText(termKey.slice(this.term(term, '').length))
-  }
-  terms(address: string): Key {
-    return `${this.base}u${encodeText(address)}`
   }
 
   parked(address: string): Key {

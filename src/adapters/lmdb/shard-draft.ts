@@ -261,9 +261,9 @@ export class ShardDraft {
     const { draft, keys } = this
     for (const key of draft.keys(keys.fields(address))) draft.remove(key)
     for (const name of this.written.get(address)?.keys() ?? []) draft.remove(keys.field(address, name))
+    for (const term of readTerms(draft, keys, address)) draft.remove(keys.term(term, address))
     draft.remove(keys.record(address))
     draft.remove(keys.recordByKey(address))
-    this.setTerms(address, [])
     this.repark(address, Number.POSITIVE_INFINITY, [])
     this.streams.endAll(`${address}/`)
   }
@@ -273,8 +273,7 @@ export class ShardDraft {
     const before = readTerms(draft, keys, address)
     for (const term of before) if (!terms.includes(term)) draft.remove(keys.term(term, address))
     for (const term of terms) if (!before.includes(term)) draft.put(keys.term(term, address), '')
-    if (terms.length > 0) draft.put(keys.terms(address), terms.join('\n'))
-    else draft.remove(keys.terms(address))
+    draft.put(keys.record(address), terms.join('\n'))
   }
 
   private setTimer(member: string, due: number | undefined): void {

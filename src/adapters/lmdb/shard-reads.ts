@@ -64,8 +64,8 @@ export function readStreamEntries(reader: Reader, keys: ShardKeys, name: string,
 
 /** What an actor is found by. */
 export function readTerms(reader: Reader, keys: ShardKeys, address: string): string[] {
-  const text = reader.get(keys.terms(address))
-  return text === undefined ? [] : text.split('\n')
+  const text = reader.get(keys.record(address)) ?? ''
+  return text === '' ? [] : text.split('\n')
 }
 
 export function findRecords(reader: Reader, keys: ShardKeys, query: FindQuery): Found {

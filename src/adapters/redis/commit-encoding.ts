@@ -61,6 +61,7 @@ export function encodeCommit(commit: Commit, keys: ShardKeys, bounds: Bounds): {
   ])
   const args = [...mailboxArgs(bounds), String(commit.lease.epoch), commit.lease.node, String(commit.number), String(commit.position), String(commit.at), keys.channel, keys.streamPrefix]
   pushFolded(args, commit)
+  if (commit.parts.some(({ terms, life }) => terms || life === 'erased')) args.push('index', list.place(keys.terms), list.place(keys.termsOf))
   for (const part of commit.parts) pushPart(args, part, keys, list)
   for (const { to, through } of commit.delivered) args.push('delivered', list.place(keys.outbox(to)), String(to), String(through))
   return { keys: list.keys, args }
@@ -129,11 +130,11 @@ function pushPart(args: string[], part: Part, keys: ShardKeys, list: KeyList): v
   const { address } = part
   args.push('part', address)
   if (part.life === 'erased') {
-    args.push('erase', toKeyMember(address), list.place(keys.record(address)), list.place(keys.parked(address)), list.place(keys.terms), list.place(keys.termsOf))
+    args.push('erase', toKeyMember(address), list.place(keys.record(address)), list.place(keys.parked(address)))
   } else {
     if (part.life === 'created') args.push('create', toKeyMember(address))
     pushFields(args, part, () => list.place(keys.record(address)))
-    if (part.terms) args.push('terms', list.place(keys.terms), list.place(keys.termsOf), part.terms.join('\n'))
+    if (part.terms) args.push('terms', part.terms.join('\n'))
   }
   if (part.handled !== 0) args.push('handled', String(part.handled))
   for (const entry of part.entries) args.push('entry', entry.id, entry.to, termArg(entry), entry.text)

@@ -82,6 +82,7 @@ local function count(text)
 end
 
 local address = ''
+local termsKey, termsOfKey
 local addresses, listed = {}, {}
 
 local function willTouch(to)
@@ -111,15 +112,21 @@ local CHECK = {
   unset = function(i) return listOf(i, 'HLEN') end,
   -- the address as it stands in index-by-key
   create = function(i) return i + 1 end,
-  -- the address as it stands in index-by-key, key of the record, key of its parked messages, keys of terms and terms-of
+  -- the address as it stands in index-by-key, key of the record, key of its parked messages
   erase = function(i)
-    if not fits('ZCARD', KEYS[tonumber(ARGV[i + 3])]) or not fits('HLEN', KEYS[tonumber(ARGV[i + 4])]) then return nil, 'the index holds another type' end
-    return i + 5
-  end,
-  -- keys of terms and terms-of, the terms with a line break between two
-  terms = function(i)
-    if not fits('ZCARD', KEYS[tonumber(ARGV[i])]) or not fits('HLEN', KEYS[tonumber(ARGV[i + 1])]) then return nil, 'the index holds another type' end
+    if not termsKey then return nil, 'a record is erased and no index named' end
     return i + 3
+  end,
+  -- the terms, a line break between two
+  terms = function(i)
+    if not termsKey then return nil, 'terms are written and no index named' end
+    return i + 1
+  end,
+  -- keys of terms and terms-of; before the first change of what an actor is found by
+  index = function(i)
+    termsKey, termsOfKey = KEYS[tonumber(ARGV[i])], KEYS[tonumber(ARGV[i + 1])]
+    if not fits('ZCARD', termsKey) or not fits('HLEN', termsOfKey) then return nil, 'the index holds another type' end
+    return i + 2
   end,
   -- how many messages
   handled = function(i)
@@ -201,22 +208,46 @@ local function isEmpty(key)
   return redis.call('EXISTS', key) == 0
 end
 
--- What the actor is found by, in place of what was: only what differs is written.
-local function setTerms(terms, termsOf, text)
-  local before = redis.call('HGET', termsOf, address) or ''
-  if before == text then return end
-  local kept, gone, new = {}, {}, {}
-  for term in string.gmatch(text, '[^\n]+') do kept[term] = true end
-  for term in string.gmatch(before, '[^\n]+') do
-    if kept[term] then kept[term] = nil else gone[#gone + 1] = term .. '\n' .. address end
+-- By address what each actor is found by from now on, the last word of the commit, and the addresses in their order.
+local terms, found = {}, {}
+
+local function setTerms(text)
+  if not terms[address] then found[#found + 1] = address end
+  terms[address] = text
+end
+
+-- Only what differs from before is written, for all actors of the commit together.
+local function writeTerms()
+  local gone, new, kept, none = {}, {}, {}, {}
+  for from = 1, #found, CHUNK do
+    local last = math.min(from + CHUNK - 1, #found)
+    local before = redis.call('HMGET', termsOfKey, unpack(found, from, last))
+    for i = from, last do
+      local to, text = '\n' .. found[i], terms[found[i]]
+      local old = before[i - from + 1] or ''
+      if old ~= text then
+        local stays = {}
+        for term in string.gmatch(text, '[^\n]+') do stays[term] = true end
+        for term in string.gmatch(old, '[^\n]+') do
+          if stays[term] then stays[term] = nil else gone[#gone + 1] = term .. to end
+        end
+        for term in pairs(stays) do
+          new[#new + 1] = '0'
+          new[#new + 1] = term .. to
+        end
+        if text == '' then
+          none[#none + 1] = found[i]
+        else
+          kept[#kept + 1] = found[i]
+          kept[#kept + 1] = text
+        end
+      end
+    end
   end
-  for term in pairs(kept) do
-    new[#new + 1] = '0'
-    new[#new + 1] = term .. '\n' .. address
-  end
-  each('ZREM', terms, gone, 1, #gone)
-  each('ZADD', terms, new, 1, #new)
-  if text == '' then redis.call('HDEL', termsOf, address) else redis.call('HSET', termsOf, address, text) end
+  each('ZREM', termsKey, gone, 1, #gone)
+  each('ZADD', termsKey, new, 1, #new)
+  each('HSET', termsOfKey, kept, 1, #kept)
+  each('HDEL', termsOfKey, none, 1, #none)
 end
 
 local APPLY = {
@@ -244,17 +275,18 @@ local APPLY = {
     redis.call('SREM', PARKED, address)
     redis.call('ZREM', INDEX, address)
     redis.call('ZREM', INDEX_BY_KEY, ARGV[i])
-    setTerms(KEYS[tonumber(ARGV[i + 3])], KEYS[tonumber(ARGV[i + 4])], '')
+    setTerms('')
     -- '0' is the character after '/'. These keys stand in no argument, but in the slot of those that do.
     local own = redis.call('ZRANGEBYLEX', STREAMS, '[' .. address .. '/', '(' .. address .. '0')
     for _, name in ipairs(own) do redis.call('UNLINK', ARGV[10] .. name) end
     each('ZREM', STREAMS, own, 1, #own)
-    return i + 5
-  end,
-  terms = function(i)
-    setTerms(KEYS[tonumber(ARGV[i])], KEYS[tonumber(ARGV[i + 1])], ARGV[i + 2])
     return i + 3
   end,
+  terms = function(i)
+    setTerms(ARGV[i])
+    return i + 1
+  end,
+  index = function(i) return i + 2 end,
   handled = function(i)
     counts[address] = math.max(0, counts[address] - tonumber(ARGV[i]))
     moved[address] = true
@@ -292,6 +324,7 @@ local APPLY = {
 
 i = changes
 while i <= #ARGV do i = APPLY[ARGV[i]](i + 1) end
+if termsKey then writeTerms() end
 -- Before the folded changes, whose ids are to win over those of messages.
 closeMailbox()
 i = 11
