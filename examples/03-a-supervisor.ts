@@ -44,5 +44,6 @@ const book = setup({
 const system = await createActorSystem({ store: new MemoryStore(), machines: [book, page] }).start()
 await system.actor(book, 'b-1').start({ input: { pages: ['p1', 'p2'] } })
 await system.actor(book, 'b-1').output()
-console.log('records:', await system.find({ key: 'b-1' }))
+const { actors } = await system.find({ key: 'b-1' })
+console.log('records:', actors.map(({ address, status }) => `${address} ${status}`))
 await system.stop()

@@ -109,12 +109,12 @@ export class ConfigError extends HoldfastError {
   }
 }
 
-/** The actor's or the shard's backlog is full. Nothing was accepted; send again later. */
+/** Too many messages of the actor, or of its shard, are unhandled. Nothing was accepted; send again later. */
 export class MailboxFullError extends HoldfastError {
   readonly address: string
   readonly limit: number
   constructor(address: string, limit: number) {
-    super('MAILBOX_FULL', `The mailbox of ${address} holds its limit of ${limit} unhandled messages. Send again later, or raise backlogMax.`)
+    super('MAILBOX_FULL', `There is no room for another message to ${address}: it may have ${limit} unhandled ones (backlogMax), and its shard logMax. Nothing was accepted. Send again later, or wait for room with whenFull: "wait".`)
     this.address = address
     this.limit = limit
   }

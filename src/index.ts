@@ -5,6 +5,7 @@
  * the ports for those who bring their own store.
  */
 export { createActorSystem, ActorSystem, type ActorSystemOptions, type SystemRole } from './runtime/system.js'
+export type { ActorPage, ActorQuery, FoundActor } from './runtime/find.js'
 export { ActorHandle, type ActorFailure, type AskOptions, type WaitOptions } from './runtime/actor.js'
 export type { SendOptions } from './runtime/gateway.js'
 export { createClient, type Client, type ClientOptions } from './runtime/client.js'
@@ -14,7 +15,8 @@ export type { ActorHistory, HistoryBase, HistoryInput, HistoryOptions, HistoryTu
 export type { Inspect } from './runtime/inspection.js'
 export type { RuntimeOptions } from './runtime/options.js'
 export type { StreamRecord } from './runtime/streams.js'
-export type { DeadLetter, Parked } from './runtime/envelope.js'
+export type { DeadLetter, DeadLetterPage, DeadLetterQuery, RedriveResult } from './runtime/dead-letters.js'
+export type { Parked } from './runtime/envelope.js'
 export type { DrainHandler, StreamDrain } from './runtime/stream-drain.js'
 export {
   append,
@@ -32,6 +34,7 @@ export {
   type ChildFact,
   type EffectArgs,
   type ExternalAction,
+  type MessageRefused,
   type Reconciled,
   type ReplyToken,
   type RestartChild,

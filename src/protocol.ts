@@ -180,6 +180,23 @@ export type ChildFact =
   | ({ readonly type: 'child.stopped'; readonly reason: 'done' | 'stopped' | 'gone'; readonly output?: Json } & FactCommon)
   | ({ readonly type: 'child.failed'; readonly error: StoredError } & FactCommon)
 
+/**
+ * Told to an actor's root when an event that it sent to another (`sendTo`, `sendParent`) found no room in that one's mailbox, in a turn of its own and once
+ * for each. The event is kept as a dead letter and can be redriven. A question (`fromAsk`) fails with code MAILBOX_FULL instead.
+ */
+export interface MessageRefused {
+  readonly type: 'message.refused'
+  /** The address it was for. */
+  readonly to: string
+  /** The type of the event. */
+  readonly event: string
+  readonly reason: 'overflow'
+  /** Namespace time at which it was given up, ms. */
+  readonly at: number
+  /** As in {@link ChildFact}. */
+  readonly chance: number
+}
+
 interface FactCommon {
   readonly id: string
   readonly machine: string

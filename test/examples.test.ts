@@ -17,7 +17,7 @@ const printed: Readonly<Record<string, readonly (string | RegExp)[]>> = {
     'p1: supervisor.ended',
     'p2: supervisor.started',
     'p2: supervisor.ended',
-    "records: [ 'book/b-1', 'page/b-1~p1', 'page/b-1~p2' ]",
+    "records: [ 'book/b-1 done', 'page/b-1~p1 done', 'page/b-1~p2 done' ]",
   ],
   '04-actors-that-ask': ['tea, asked from outside: 450', 'cake, asked by a basket: 620'],
   '05-two-processes': ['rung, and kept; nobody runs the actors now', 'handled by the other process: true'],

@@ -69,6 +69,17 @@ export function parse(command: Command, args: readonly string[]): Given {
   return { positionals, strings, flags: Object.fromEntries(Object.keys(options).map((name) => [name, values[name] === true])) }
 }
 
+/** What was given of these. */
+export function present<T extends object>(values: { readonly [K in keyof T]: T[K] | undefined }): Partial<T> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Partial<T>
+}
+
+/** @throws UsageError for a `--limit` that is no number from 1 to 1,000,000 */
+export function limitOf({ strings: { limit = '100' } }: Given, command: string): number {
+  if (/^[1-9]\d{0,5}$|^1000000$/.test(limit)) return Number(limit)
+  throw new UsageError(`--limit: expected 1 to 1000000, got "${limit}".`, command)
+}
+
 /** Node's message without its advice on `--`, and with the option that may have been meant. */
 function sentence(message: string, names: readonly string[]): string {
   const [first] = message.split('. ')

@@ -4,6 +4,8 @@ import { readFileSync, realpathSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { isHoldfastError } from '../errors.js'
 import { distance, helpOf, parse, type Command } from './command.js'
+import { actors } from './commands/actors.js'
+import { deadLetters } from './commands/dead-letters.js'
 import { approve, reject } from './commands/decide.js'
 import { cancel, resolve, resume, retry } from './commands/go-on.js'
 import { doctor } from './commands/doctor.js'
@@ -15,7 +17,7 @@ import { research } from './commands/research.js'
 import { UsageError, exitCodes, type ExitCode } from './exit.js'
 import { processTerminal, printable, type Terminal } from './terminal.js'
 
-const commands: readonly Command[] = [research, approve, reject, runs, show, trace, resume, resolve, retry, cancel, replay, inspect, graph, doctor]
+const commands: readonly Command[] = [research, approve, reject, runs, show, trace, resume, resolve, retry, cancel, actors, deadLetters, replay, inspect, graph, doctor]
 
 function overview(): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 2

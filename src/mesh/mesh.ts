@@ -4,6 +4,7 @@
  */
 import { ConfigError } from '../errors.js'
 import type { RunInput } from '../machines/run.machine.js'
+import { cursorAfter, pageMax } from '../runtime/find.js'
 import { checkId, toAddress, type Address } from '../runtime/identity.js'
 import type { HistoryOptions } from '../runtime/history.js'
 import type { MachineOptions } from '../runtime/machines.js'
@@ -77,8 +78,6 @@ const meshOptions = shape<OwnOptions>({
   traces: optional(having('a trace store, such as jsonlTraces(folder) gives', 'append', 'read', 'close')),
 })
 
-/** Runs listed at once. */
-const pageMax = 1_000
 /** UTF-16 units. */
 const goalMax = 100_000
 const startOptions = optionsOf<StartRun>({
@@ -218,11 +217,13 @@ export class Mesh {
   async list(definition: RunDefinition, options: { readonly after?: string; readonly limit?: number } = {}): Promise<RunHandle[]> {
     aRun('the run', definition)
     const { after, limit = Infinity } = options
+    const query = { machine: definition.name }
     const found: Address[] = []
-    for (let last = after === undefined ? undefined : toAddress(definition.name, after); found.length < limit; last = found.at(-1)) {
-      const page = await this.system.find({ machine: definition.name, limit: Math.min(pageMax, limit - found.length), ...(last === undefined ? {} : { after: last }) })
-      found.push(...page)
-      if (page.length < pageMax) break
+    for (let cursor = after === undefined ? undefined : cursorAfter(query, toAddress(definition.name, after)); found.length < limit; ) {
+      const page = await this.system.find({ ...query, limit: Math.min(pageMax, limit - found.length), ...(cursor === undefined ? {} : { cursor }) })
+      found.push(...page.actors.map(({ address }) => address))
+      cursor = page.cursor
+      if (cursor === undefined) break
     }
     return found.map((address) => this.handleAt(address, address.slice(address.indexOf('/') + 1)))
   }

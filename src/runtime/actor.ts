@@ -8,6 +8,7 @@ import type { Address, MessageId } from './identity.js'
 import { decodeJson, isJsonEqual } from './json.js'
 import { askDeadlineMs, askDeadlineMsMax, isAskDeadline } from './open-asks.js'
 import type { Failure } from './stored-record.js'
+import type { Ticket } from './waiting-line.js'
 import type { XMachineSnapshot } from './xstate/insides.js'
 
 export interface WaitOptions {
@@ -54,15 +55,16 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     const input: unknown = options?.input
     const { gateway, address } = this
     const { beginnings } = gateway
+    const ticket: Ticket = {}
     const begun = beginnings.inLine(address, async () => {
       const existing = await gateway.look(address)
       if (existing && !isJsonEqual(existing.input, input)) throw new ActorExistsError(address)
-      const sent = existing ? Promise.resolve() : post(gateway, { kind: 'start', to: address }, input === undefined ? {} : { input }, options)
+      const sent = existing ? Promise.resolve() : post(gateway, { kind: 'start', to: address }, input === undefined ? {} : { input }, options, ticket)
       beginnings.knows(address)
       sent.catch(() => beginnings.forget(address))
       return { sent }
     })
-    await this.within(begun, options?.deadlineMs, `The start of ${address}`)
+    await this.within(begun, options?.deadlineMs, `The start of ${address}`, undefined, ticket)
   }
 
   /**
@@ -72,13 +74,14 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
    * @throws InvalidEventError for an event without a type or of a type only the runtime sends
    * @throws NonJsonError, LimitError if the event cannot be stored
    * @throws ActorNotStartedError if it was never started and its machine needs input
-   * @throws MailboxFullError if too many of its messages are unhandled
+   * @throws MailboxFullError if too many of its messages are unhandled; nothing was accepted then, and it may be sent again
    */
   async send(event: EventFromLogic<M>, options?: SendOptions): Promise<void> {
     checkEvent(event)
     checkDeadline(options?.deadlineMs)
-    const posted = this.posted(event, {}, options)
-    return options?.deadlineMs === undefined ? posted : this.within(posted, options.deadlineMs, `The acknowledgement of "${event.type}" to ${this.address}`)
+    const ticket: Ticket = {}
+    const posted = this.posted(event, {}, options, ticket)
+    return options?.deadlineMs === undefined ? posted : this.within(posted, options.deadlineMs, `The acknowledgement of "${event.type}" to ${this.address}`, undefined, ticket)
   }
 
   /**
@@ -101,8 +104,9 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     let known: DeadlineError['known'] = 'unknown'
     const late = (): DeadlineError => new DeadlineError(`An answer of ${this.address} to "${event.type}"`, deadlineMs, known)
     try {
-      const asked = this.posted(event, { id, replyTo: { client: true }, deadlineAt: this.gateway.now(this.address) + deadlineMs }, options).then(() => (known = 'accepted'))
-      const text = await this.within(asked.then(() => answered), deadlineMs, late, signal)
+      const ticket: Ticket = {}
+      const asked = this.posted(event, { id, replyTo: { client: true }, deadlineAt: this.gateway.now(this.address) + deadlineMs }, options, ticket).then(() => (known = 'accepted'))
+      const text = await this.within(asked.then(() => answered), deadlineMs, late, signal, ticket)
       const answer = decodeJson(text) as { value: T } | { error: { code?: string; message: string } }
       if (!('error' in answer)) return answer.value
       known = 'unhandled'
@@ -135,11 +139,11 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   }
 
   /** At once, but for a start that is under way, and for a machine that needs input and may not have been started. */
-  private posted(event: unknown, head: { readonly id?: MessageId; readonly replyTo?: ReplyTo; readonly deadlineAt?: number }, options: SendOptions | undefined): Promise<void> {
+  private posted(event: unknown, head: { readonly id?: MessageId; readonly replyTo?: ReplyTo; readonly deadlineAt?: number }, options: SendOptions | undefined, ticket: Ticket): Promise<void> {
     const { gateway, address } = this
     const { beginnings } = gateway
     const needsInput = gateway.definitionOf(address)?.needsInput === true
-    const send = (): Promise<void> => post(gateway, { kind: 'event', to: address, ...head }, event, options)
+    const send = (): Promise<void> => post(gateway, { kind: 'event', to: address, ...head }, event, options, ticket)
     if (beginnings.isOpen(address, needsInput)) return send()
     const inLine = beginnings.inLine(address, async () => {
       if (needsInput && !beginnings.isKnown(address)) {
@@ -264,20 +268,24 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   async stop(options?: SendOptions): Promise<void> {
     checkDeadline(options?.deadlineMs)
     const { gateway, address } = this
-    const stop = (): Promise<void> => post(gateway, { kind: 'stop', to: address }, undefined, options)
+    const ticket: Ticket = {}
+    const stop = (): Promise<void> => post(gateway, { kind: 'stop', to: address }, undefined, options, ticket)
     const posted = gateway.beginnings.isOpen(address, false) ? stop() : gateway.beginnings.inLine(address, () => Promise.resolve({ sent: stop() }))
-    await this.within(posted, options?.deadlineMs, `The acknowledgement of a stop of ${this.address}`)
+    await this.within(posted, options?.deadlineMs, `The acknowledgement of a stop of ${this.address}`, undefined, ticket)
   }
 
   /** The promise, unless the deadline passes, the signal aborts or this process stops before it settles. */
-  private async within<T>(promise: Promise<T>, deadlineMs: number | undefined, what: string | (() => Error), signal?: AbortSignal): Promise<T> {
+  private async within<T>(promise: Promise<T>, deadlineMs: number | undefined, what: string | (() => Error), signal?: AbortSignal, ticket?: Ticket): Promise<T> {
     const { ending } = this.gateway
     if (deadlineMs === undefined && !signal) return ending.race(promise)
     let stop = (): void => {}
     const cut = new Promise<never>((_, reject) => {
       const abort = (): void => reject(signal?.reason as Error)
       signal?.addEventListener('abort', abort)
-      const cancel = deadlineMs === undefined || deadlineMs === Infinity ? () => {} : this.gateway.clock.after(deadlineMs, () => reject(typeof what === 'string' ? new DeadlineError(what, deadlineMs) : what()))
+      const cancel = deadlineMs === undefined || deadlineMs === Infinity ? () => {} : this.gateway.clock.after(deadlineMs, () => {
+        // What still waited for room was not accepted, and says so itself.
+        if (ticket?.withdraw?.() !== true) reject(typeof what === 'string' ? new DeadlineError(what, deadlineMs) : what())
+      })
       stop = () => {
         cancel()
         signal?.removeEventListener('abort', abort)

@@ -16,7 +16,7 @@ interface Pending {
 const groupMax = 256
 const retryMs = 100
 
-type AppenderContext = Pick<RuntimeContext, 'store' | 'clock' | 'logger' | 'backlogMax'>
+type AppenderContext = Pick<RuntimeContext, 'store' | 'clock' | 'logger' | 'backlogMax' | 'logMax'>
 
 /** One for each shard that this process has sent to. */
 export class Appenders {
@@ -91,7 +91,7 @@ export class Appender {
   private add(entry: NewEntry, put: (pending: Pending) => void): Promise<Appended> {
     if (this.stopped) return Promise.reject(this.stopped)
     const waiting = this.counts.get(entry.to) ?? 0
-    if (waiting >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
+    if ((waiting >= this.context.backlogMax || this.pending.length + this.writing.length >= this.context.logMax) && !entry.always) return Promise.resolve('full')
     this.counts.set(entry.to, waiting + 1)
     const appended = new Promise<Appended>((resolve, reject) => {
       put({ entry, resolve, reject })
@@ -128,6 +128,7 @@ export class Appender {
       } catch (error) {
         for (const { reject } of group) reject(error as Error)
       }
+      this.writing = []
       for (const { entry } of group) this.over(entry)
     }
     this.busy = false

@@ -26,6 +26,7 @@ export class PartBuilder implements Part {
   readonly address: Address
   fields: Map<string, string | undefined> = nothing
   life?: 'created' | 'erased'
+  terms?: readonly string[]
   handled = 0
   timers: Map<string, number | undefined> = nothing
   effects: Map<string, string | undefined> = nothing

@@ -4,12 +4,12 @@
  */
 import { ActorSystem, type ActorSystemOptions } from './system.js'
 
-export interface ClientOptions extends Pick<ActorSystemOptions, 'store' | 'namespace' | 'shards' | 'logger' | 'limits' | 'clock' | 'ids' | 'unsafe'> {
+export interface ClientOptions extends Pick<ActorSystemOptions, 'store' | 'namespace' | 'shards' | 'logger' | 'limits' | 'clock' | 'ids' | 'unsafe' | 'backlogMax' | 'logMax'> {
   /** Machines whose snapshots are to be read; sending needs none. */
   readonly machines?: ActorSystemOptions['machines']
 }
 
-export type Client = Pick<ActorSystem, 'actor' | 'actorAt' | 'find' | 'machine' | 'stream' | 'sharedStream' | 'deadLetters' | 'stop' | 'durability' | 'warnings' | 'nodes' | 'halted' | 'accept'>
+export type Client = Pick<ActorSystem, 'actor' | 'actorAt' | 'find' | 'machine' | 'stream' | 'sharedStream' | 'deadLetters' | 'redriveDeadLetters' | 'stop' | 'durability' | 'warnings' | 'nodes' | 'halted' | 'accept'>
 
 /** Opens the store as a client. `await client.stop()` closes it. */
 export async function createClient(options: ClientOptions): Promise<Client> {

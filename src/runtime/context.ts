@@ -28,6 +28,8 @@ export interface RuntimeContext extends RecordHost {
   readonly limits: JsonLimits
   /** Unhandled messages one actor may have. */
   readonly backlogMax: number
+  /** Unhandled messages one shard may have, and those from it that are on their way to other shards. */
+  readonly logMax: number
   readonly options: RuntimeOptions
   readonly effects: Effects
   readonly appenders: Appenders

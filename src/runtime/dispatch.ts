@@ -4,12 +4,12 @@
  *
  * Every input ends in exactly one of: a turn, parked, dead letter, counted as stale (I5).
  */
-import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, CancelledError, HoldfastError, TurnError, toStoredError, type StoredError } from '../errors.js'
+import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, CancelledError, HoldfastError, MailboxFullError, TurnError, toStoredError, type StoredError } from '../errors.js'
 import { ASK, type Command } from '../protocol.js'
 import type { Batch, PartBuilder } from './batch.js'
 import type { RuntimeContext } from './context.js'
 import { effectIdOf, type StoredEffect } from './effects.js'
-import { Outgoing, about, eventIn, type Belonging, type DeadLetter, type Envelope, type EnvelopeHead, type Message, type Parked, type ReplyTo } from './envelope.js'
+import { Outgoing, about, eventIn, Message, type Belonging, type Envelope, type EnvelopeHead, type Parked, type ReplyTo, type StoredLetter } from './envelope.js'
 import { chanceOf, childAddress, childIdOf, machineOf, shardOf, type Address } from './identity.js'
 import { isJsonEqual } from './json.js'
 import { memberOf, NearTimer, type NearTimers } from './near-timers.js'
@@ -43,6 +43,8 @@ export interface DispatchHost {
 
 /** The key of the timer that takes an ended record away. */
 const expiryKey = '!'
+/** The fact that tells an actor of a message that it has sent to no avail. */
+const refusedType = 'message.refused'
 /** What the key of the timer begins with that restarts a child later, when too many are restarted at once. */
 const restartKey = '~'
 
@@ -96,6 +98,8 @@ export class Dispatcher {
       this.refuse(batch, part, message, 'cancelled', new CancelledError(`Ask ${envelope.id} was cancelled before ${resident.address} could handle it.`))
     } else if (envelope.kind === 'redrive') {
       batch.after.push(() => this.host.redrive(resident.address))
+    } else if (envelope.kind === 'overflow') {
+      this.overflowed(batch, part, Message.read(message.body, this.context.revive))
     } else if (resident.blocked) {
       this.park(batch, part, resident, message, resident.blocked.reason, resident.blocked.detail)
     } else if (resident.parked > 0 && !unparked && !isCommand(envelope)) {
@@ -138,7 +142,7 @@ export class Dispatcher {
       this.begin(batch, resident, { event: this.eventOf(envelope) }, message)
     } else if ((envelope.kind === 'stop' || envelope.kind === 'restart') && envelope.from !== undefined) {
       this.tellGone(batch, resident.address, envelope)
-    } else if (envelope.kind === 'event' || envelope.kind === 'fact') {
+    } else if (envelope.kind === 'event' || (envelope.kind === 'fact' && envelope.body.type !== refusedType)) {
       this.refuse(batch, part, message, 'not-started', new ActorNotStartedError(resident.address))
     } else {
       // An outcome for an actor that was erased, or a stop of one that never was.
@@ -199,7 +203,7 @@ export class Dispatcher {
       case 'event':
       case 'fact': {
         const event = this.eventOf(envelope)
-        if (envelope.cell === undefined) this.noticeUnknown(record, event.type)
+        if (envelope.cell === undefined && event.type !== refusedType) this.noticeUnknown(record, event.type)
         this.turn(batch, resident, record, { kind: 'event', cell: envelope.cell ?? 0, event, from: envelope.from }, message)
         return
       }
@@ -220,20 +224,31 @@ export class Dispatcher {
       case 'over':
         this.turn(batch, resident, record, { kind: 'over', ...envelope.body }, message)
         return
+      case 'overflow':
       case 'redrive':
     }
   }
 
+  /** There was no room for a message of another actor: it is a dead letter, and who sent it is told, in its own turn. */
+  private overflowed(batch: Batch, part: PartBuilder, message: Message): void {
+    const { id, kind, to, from, replyTo, body, belongs } = message.envelope
+    this.refuse(batch, part, message, 'overflow', new MailboxFullError(to, this.context.backlogMax))
+    // A question is answered.
+    if (kind !== 'event' || from === undefined || replyTo) return
+    const fact = JSON.stringify({ type: refusedType, to, event: body.type, reason: 'overflow', at: batch.at })
+    this.send(batch, part, { id: `${id}/refused`, kind: 'fact', to: from as Address, from: to, ...(belongs === undefined ? {} : { belongs }) }, fact)
+  }
+
   private toEnded(batch: Batch, part: PartBuilder, resident: Resident, record: DurableRecord, message: Message): void {
-    const { kind } = message.envelope
-    if (kind !== 'event' && kind !== 'fact' && kind !== 'over') {
+    const { envelope } = message
+    if (envelope.kind !== 'event' && envelope.kind !== 'over' && (envelope.kind !== 'fact' || envelope.body.type === refusedType)) {
       this.context.counters.stale++
     } else if (record.status === 'failed' && record.meta.parent) {
       // Its supervisor may restart it.
       this.park(batch, part, resident, message, 'failed', record.failure?.error.message ?? 'the actor failed')
-    } else if (kind === 'over') {
+    } else if (envelope.kind === 'over') {
       // Its durable children live on, and what they do for the ask with them.
-      const { ask, error } = message.envelope.body
+      const { ask, error } = envelope.body
       this.tellOver(batch, part, record, { ask, children: record.tree.asks?.get(ask)?.children ?? [], ...(error ? { error } : {}) }, message.envelope.id, message)
     } else if (record.status === 'failed') {
       this.refuse(batch, part, message, 'failed', new ActorFailedError(resident.address, record.failure?.error.message ?? 'unknown'))
@@ -296,7 +311,8 @@ export class Dispatcher {
     const part = batch.part(resident.address)
     part.unpark += messages.length
     resident.parked -= messages.length
-    for (const message of messages) this.refuse(batch, part, message, 'expired', new ActorEndedError(resident.address, 'was taken away'))
+    // One without a text was the evidence of a quarantine.
+    for (const message of messages) if (message.text !== '') this.refuse(batch, part, message, 'expired', new ActorEndedError(resident.address, 'was taken away'))
     if (resident.parked === 0) this.erase(batch, resident)
   }
 
@@ -361,6 +377,8 @@ export class Dispatcher {
     resident.pins++
     part.write(result.fields)
     batch.chars += result.chars
+    // Of a record that is new the store knows nothing.
+    if (result.terms && (result.terms.length > 0 || part.life === undefined || part.terms)) part.terms = result.terms
     for (const timer of result.timersCancelled) {
       const member = memberOf(timer.order, address, timer.key)
       if (timer.order.startsWith(batch.order)) part.forgetTimer(member)
@@ -558,11 +576,11 @@ export class Dispatcher {
     })
   }
 
-  private refuse(batch: Batch, part: PartBuilder, message: Message, reason: DeadLetter['reason'], error: HoldfastError): void {
+  private refuse(batch: Batch, part: PartBuilder, message: Message, reason: StoredLetter['reason'], error: HoldfastError): void {
     const { envelope } = message
     part.log({
       stream: deadStream,
-      text: JSON.stringify({ reason, detail: error.message, at: batch.at, to: envelope.to, text: message.text } satisfies DeadLetter),
+      text: JSON.stringify({ reason, detail: error.message, at: batch.at, to: envelope.to, text: message.text } satisfies StoredLetter),
       max: this.context.options.deadLettersMax,
     })
     batch.turns++

@@ -42,6 +42,8 @@ export type Envelope = {
   | { readonly kind: 'fault'; readonly body: { readonly error: StoredError } }
   /** To those who work for an ask: it was cancelled, or, without an error, answered by whoever handed it on. */
   | { readonly kind: 'over'; readonly body: { readonly ask: string; readonly error?: StoredError } }
+  /** A message for which there was no room: it is refused in its turn. */
+  | { readonly kind: 'overflow'; readonly body: unknown }
   /** A child tells its parent how it fares; `at` and `chance` are added on delivery. */
   | { readonly kind: 'fact'; readonly body: { readonly type: string; readonly [key: string]: unknown } }
 )
@@ -68,7 +70,7 @@ export function about(address: string, belongs: Belonging | undefined): { readon
 export type EnvelopeHead = Omit<Envelope, 'body'>
 
 // The runtime's own facts.
-const reserved = new Set(['child.started', 'child.stopped', 'child.failed'])
+const reserved: ReadonlySet<string> = new Set(['child.started', 'child.stopped', 'child.failed', 'message.refused'])
 
 /** Refuses what only the runtime may send. */
 export function checkEvent(event: unknown): asserts event is XEvent {
@@ -194,9 +196,9 @@ export interface Parked {
   readonly text: string
 }
 
-/** A message that could not be handled, with its evidence. */
-export interface DeadLetter {
-  readonly reason: 'ended' | 'failed' | 'not-started' | 'exists' | 'unknown-machine' | 'expired' | 'cancelled' | 'overflow' | 'stale'
+/** A message that could not be handled, as it is kept; dead-letters.ts shows it. */
+export interface StoredLetter {
+  readonly reason: 'ended' | 'failed' | 'not-started' | 'exists' | 'expired' | 'cancelled' | 'overflow'
   readonly detail: string
   /** Namespace time, ms. */
   readonly at: number

@@ -1,5 +1,5 @@
 /** What handles need to reach actors, and how they post to them. routed-gateway.ts is how it is done. */
-import { InvalidIdError, MailboxFullError, type HoldfastError, type SnapshotError } from '../errors.js'
+import { ConfigError, InvalidIdError, MailboxFullError, type HoldfastError, type SnapshotError } from '../errors.js'
 import { Outgoing, type EnvelopeHead } from './envelope.js'
 import type { ActorHistory } from './history.js'
 import { checkId, type Address, type MessageId } from './identity.js'
@@ -10,6 +10,7 @@ import type { Clock } from './ports/clock.js'
 import type { Appended } from './ports/store.js'
 import type { DurableRecord } from './record.js'
 import type { Failure, RecordStatus } from './stored-record.js'
+import type { Ticket, WaitingLines } from './waiting-line.js'
 import type { XEvent, XMachineSnapshot } from './xstate/insides.js'
 
 /** An actor as it stands after its last commit. */
@@ -31,6 +32,7 @@ export interface Gateway {
   readonly idRetentionMs: number
   readonly backlogMax: number
   readonly beginnings: Beginnings
+  readonly lines: WaitingLines
   /** Ends when this process can tell no more of any actor. */
   readonly ending: Ending
   /** Namespace time, ms: what ids are remembered from. */
@@ -59,6 +61,12 @@ export interface SendOptions {
   readonly id?: string
   /** How long to wait until it is durable, or, if asked, for the answer, ms. Default: for ever. What has not been acknowledged by then may be all the same: repeat it under the same id. */
   readonly deadlineMs?: number
+  /**
+   * What to do if too many messages of the actor or of its shard are unhandled. refuse (default): reject at once with a
+   * MailboxFullError. wait: wait for room, as long as `deadlineMs` says, then reject with it. Those who wait are let in as they came; up to
+   * `backlogMax` of one process wait for one actor, and whoever does not wait is refused while they do.
+   */
+  readonly whenFull?: 'refuse' | 'wait'
   /** W3C `traceparent` to carry on. */
   readonly trace?: string
   /** The run the message belongs to; so does the actor that it starts, and all that follows from it. `[A-Za-z0-9._:-]`, 1 to 256 bytes. */
@@ -90,15 +98,18 @@ function traceOf({ trace }: SendOptions): Pick<EnvelopeHead, 'trace'> {
 /**
  * Sends one message; resolves when it is durable, and rejects when this process can tell no more of it.
  *
- * @throws InvalidIdError, NonJsonError, LimitError at once
+ * @param ticket by which it can be taken back while it waits for room
+ * @throws InvalidIdError, NonJsonError, LimitError, ConfigError at once
  */
-export function post(gateway: Gateway, head: Omit<EnvelopeHead, 'id'> & { readonly id?: MessageId }, body: unknown, options: SendOptions = {}): Promise<void> {
+export function post(gateway: Gateway, head: Omit<EnvelopeHead, 'id'> & { readonly id?: MessageId }, body: unknown, options: SendOptions = {}, ticket?: Ticket): Promise<void> {
+  const { whenFull = 'refuse' } = options
+  if (whenFull !== 'refuse' && whenFull !== 'wait') throw new ConfigError(`whenFull: expected "refuse" or "wait", got ${JSON.stringify(whenFull)}.`)
   const given = options.id === undefined ? undefined : messageId(head.to, options.id)
   const id = given ?? head.id ?? gateway.ids.next()
   const text = body === undefined ? undefined : encodeJson(body, head.kind === 'event' ? `event "${(body as XEvent).type}"` : `${head.kind} of ${head.to}`, gateway.limits)
   const retentionMs = given === undefined ? Math.min(gateway.idRetentionMs, ownIdRetentionMs) : gateway.idRetentionMs
   const message = new Outgoing({ ...head, id, ...belonging(options), ...traceOf(options) } as EnvelopeHead, text, gateway.now(head.to) + retentionMs)
-  return gateway.accept(message, given !== undefined).then((appended) => {
+  return gateway.lines.send(head.to, () => gateway.accept(message, given !== undefined), whenFull === 'wait', ticket).then((appended) => {
     const refusal = gateway.refusal(message)
     if (refusal) throw refusal
     if (appended === 'full') throw new MailboxFullError(message.to, gateway.backlogMax)

@@ -68,11 +68,11 @@ export function resolveOptions(given: object, production: boolean): RuntimeOptio
 // ── A system as a whole ──
 
 /** Beside those of the runtime. */
-const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node', 'inspect', 'onRollback']
+const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'logMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node', 'inspect', 'onRollback']
 
 /** @throws ConfigError for what no system can be made of */
 export function checkSystemOptions(options: ActorSystemOptions): void {
-  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, limits = {}, logger = silentLogger, inspect, onRollback = 'halt' } = (options ?? {}) as Partial<ActorSystemOptions>
+  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, logMax = 1, limits = {}, logger = silentLogger, inspect, onRollback = 'halt' } = (options ?? {}) as Partial<ActorSystemOptions>
   const names = [...ownOptionNames, ...runtimeOptionNames]
   const unknown = Object.keys(options ?? {}).find((name) => !names.includes(name))
   if (unknown !== undefined) throw new ConfigError(`${unknown}: there is no such option (there are: ${names.join(', ')}).`)
@@ -80,7 +80,7 @@ export function checkSystemOptions(options: ActorSystemOptions): void {
   if (!Array.isArray(machines)) throw new ConfigError(`machines: expected an array of machines, got ${typeof machines}.`)
   checkId('namespace', namespace)
   if (!(Number.isSafeInteger(shards) && shards >= 1 && shards <= 1_024)) throw new ConfigError(`shards: expected 1 to 1024, got ${shards}.`)
-  for (const [name, value] of Object.entries({ backlogMax, ...limits })) {
+  for (const [name, value] of Object.entries({ backlogMax, logMax, ...limits })) {
     if (!(Number.isSafeInteger(value) && value >= 1)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
   }
   if (inspect !== undefined && typeof inspect !== 'function' && typeof inspect?.next !== 'function') throw new ConfigError(`inspect: expected a function or an object with the method next, such as createWebSocketInspector({ url }).inspect gives, got ${inspect === null ? 'null' : typeof inspect}.`)

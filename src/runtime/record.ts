@@ -19,6 +19,7 @@ import type { MachineDefinition } from './machines.js'
 import { behalfWhere, type OpenAsk, type OpenAsks } from './open-asks.js'
 import { withOne } from './small-collections.js'
 import { addressSumOf, decodeMark, encodeMark, eraseCell, seal, sumLength, toStoredCell, unseal, type Failure, type FieldChanges, type HistoryMark, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
+import { termsOf } from './terms.js'
 import { Result, type RecordInput, type TurnResult } from './turn-result.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
 import { isEffectKind, type XEvent, type XMachine, type XMachineSnapshot } from './xstate/insides.js'
@@ -60,6 +61,8 @@ export class DurableRecord implements TreeHost {
   private readonly addressSum: number
   /** Whether the store has `m`. */
   private introduced: boolean
+  /** The active states, or the status of an actor that has ended, by which the store finds it; undefined if that is not known. */
+  private foundAs: XMachineSnapshot['_nodes'] | RecordStatus | undefined
 
   constructor(host: RecordHost, address: Address, definition: MachineDefinition, meta: RecordMeta) {
     this.host = host
@@ -75,6 +78,7 @@ export class DurableRecord implements TreeHost {
     this.asked = undefined
     this.history = undefined
     this.introduced = false
+    this.foundAs = undefined
     this.tree = new ActorTree(this, definition.machine)
     // To its machine a durable child has a parent like any other: sendParent reaches it.
     if (meta.parent) this.tree.root._parent = host.remote(meta.parent, meta.parentCell) as unknown as Cell
@@ -366,12 +370,13 @@ export class DurableRecord implements TreeHost {
     const result = new Result(this.turns, this.snapshot)
     result.changed = true
     result.fields = fields
+    if (this.foundAs !== this.standsAs) result.terms = this.findable()
     fields.forEach((value, name) => (result.chars += name.length + (value?.length ?? 0)))
     return result
   }
 
   private encodeTail(): string {
-    return `${this.turns} ${this.countFields()} ${this.tree.nextNumber} ${this.status} ${this.endedAt}`
+    return `${this.turns} ${this.countFields()} ${this.tree.nextNumber} ${this.status} ${this.endedAt} ${foundMark}`
   }
 
   /** Field `h`, as it is stored. */
@@ -401,6 +406,24 @@ export class DurableRecord implements TreeHost {
     if (this.failure) put('f', JSON.stringify(this.failure))
     if (this.history) put('h', encodeMark(this.history))
     return fields
+  }
+
+  private get standsAs(): NonNullable<DurableRecord['foundAs']> {
+    return this.status === 'active' ? this.snapshot._nodes : this.status
+  }
+
+  /** What it is found by, for the store to know from the next commit on. */
+  private findable(): readonly string[] {
+    this.foundAs = this.standsAs
+    return termsOf(this.status, this.begun ? this.snapshot._nodes : undefined, this.meta.belongs?.run)
+  }
+
+  /** Makes one found that was last written by a version that knew nothing of it; undefined if the store finds it. */
+  index(): { readonly fields: FieldChanges; readonly terms: readonly string[] } | undefined {
+    if (this.foundAs === this.standsAs) return undefined
+    const fields: FieldChanges = new Map()
+    this.put(fields, 'z', this.encodeTail())
+    return { fields, terms: this.findable() }
   }
 
   private put(fields: FieldChanges, name: string, value: string): void {
@@ -629,7 +652,7 @@ export class DurableRecord implements TreeHost {
         default:
       }
     }
-    const [turns, count, nextNumber, status, endedAt] = tail.split(' ')
+    const [turns, count, nextNumber, status, endedAt, found] = tail.split(' ')
     if (Number(count) !== stored.size) throw new SnapshotError(address, 'corrupted', `it has ${stored.size} fields where it should have ${Number(count)}`)
     this.introduced = true
     if (asks.length > 0) tree.asks = new Map(asks)
@@ -685,6 +708,7 @@ export class DurableRecord implements TreeHost {
     }
     if (next < contexts.length) throw new Error(`there is no child ${contexts[next]!.cell} for a context`)
     for (const cell of tree.cells.values()) if (heads.length > 0) this.markSaved(cell)
+    if (found === foundMark) this.foundAs = this.standsAs
     for (const [key, text] of timers) {
       const timer = decodeJson(text, revive) as StoredTimer
       tree.timers.set(key, {
@@ -698,6 +722,9 @@ export class DurableRecord implements TreeHost {
     }
   }
 }
+
+/** In field `z`: the store finds the actor as it stands. */
+const foundMark = 'f'
 
 /** Actions, effects and messages of one turn, inclusive. */
 export const actsMax = 8_192

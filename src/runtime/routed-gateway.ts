@@ -16,6 +16,7 @@ import type { DurableRecord } from './record.js'
 import type { Shard } from './shard.js'
 import type { StoreGateway } from './store-gateway.js'
 import type { Subscriptions } from './subscriptions.js'
+import type { WaitingLines } from './waiting-line.js'
 import type { XEvent } from './xstate/insides.js'
 
 export interface RoutedGatewayOptions {
@@ -41,6 +42,7 @@ export class RoutedGateway implements Gateway {
   readonly idRetentionMs: number
   readonly backlogMax: number
   readonly beginnings: Beginnings
+  readonly lines: WaitingLines
   readonly ending: Ending
   private readonly options: RoutedGatewayOptions
   private readonly store: StoreGateway
@@ -56,6 +58,7 @@ export class RoutedGateway implements Gateway {
     this.idRetentionMs = store.idRetentionMs
     this.backlogMax = store.backlogMax
     this.beginnings = store.beginnings
+    this.lines = store.lines
     this.ending = store.ending
   }
 

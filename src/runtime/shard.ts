@@ -26,6 +26,7 @@ import { Dispatcher } from './dispatch.js'
 import { Message, type Outgoing, type Parked } from './envelope.js'
 import type { Sight } from './gateway.js'
 import { shardOf, type Address } from './identity.js'
+import { indexShard, noteIndexed } from './indexing.js'
 import { InputQueue, type Input } from './input-queue.js'
 import { Lanes, type Verdict } from './lanes.js'
 import { NamespaceClock } from './namespace-clock.js'
@@ -113,7 +114,7 @@ export class Shard {
       },
       isCancelled: (ask) => this.queue.isCancelled(ask),
     })
-    this.relay = new OutboxRelay(context, this.number, () => this.flushSoon())
+    this.relay = new OutboxRelay(context, this.number, () => this.flushSoon(), () => this.wake())
     this.suspects = new Suspects(context.options.suspectMax)
     this.appender = context.appenders.of(this.number)
     this.appender.onAppended = (seq) => this.knows(seq)
@@ -146,6 +147,8 @@ export class Shard {
     }
     void this.readLog()
     this.wake()
+    // Of a shard without a commit the first one says that all are found.
+    if (state.number > 0) void indexShard(this, this.context, () => this.isPast(round) || this.state !== 'running')
   }
 
   private isPast(round: number): boolean {
@@ -262,7 +265,7 @@ export class Shard {
     const { to } = entry
     // An id that may come twice is checked where it is remembered: in the store, before the turn.
     if (mayRepeat || this.state !== 'running' || !this.nothingUnread) return this.appender.append(entry)
-    if (this.queue.ownOf(to) >= this.context.backlogMax && !entry.always) return Promise.resolve('full')
+    if ((this.queue.ownOf(to) >= this.context.backlogMax || this.queue.length >= this.context.logMax) && !entry.always) return Promise.resolve('full')
     return new Promise((resolve, reject) => {
       this.queue.push({
         address: to,
@@ -355,7 +358,7 @@ export class Shard {
     if (this.pumping) return
     this.pumping = true
     try {
-      while (this.state === 'running' && this.lanes.free) {
+      while (this.state === 'running' && this.lanes.free && !this.relay.isFull) {
         const missing = this.missing()
         if (missing.length > 0) {
           await this.residents.load(missing)
@@ -526,6 +529,7 @@ export class Shard {
 
   /** Sends a batch on its way; what it asked for happens when it is acknowledged. */
   async submit(batch: Batch): Promise<boolean> {
+    if (batch.number === 1) noteIndexed(batch)
     const result = await this.lanes.submit(batch)
     this.tellOwnWaiters()
     if (result === undefined) return false
@@ -631,7 +635,7 @@ export class Shard {
 
   private arm(): void {
     this.cancelTimer?.()
-    if (this.state !== 'running' || !this.lanes.free) return
+    if (this.state !== 'running' || !this.lanes.free || this.relay.isFull) return
     if (this.timers.size > 2 * timersMax) this.timers.keepEarliest(timersMax)
     const next = this.timers.peek()
     if (next) {

@@ -13,6 +13,7 @@ import type { Logger } from './ports/logger.js'
 import type { Appended, Store, StoredRecord, StoreInfo } from './ports/store.js'
 import { DurableRecord, type RecordHost } from './record.js'
 import { readMeta, readStatus } from './stored-record.js'
+import { WaitingLines } from './waiting-line.js'
 
 export interface StoreGatewayOptions extends RecordHost {
   readonly store: Store
@@ -36,6 +37,7 @@ export class StoreGateway {
   readonly idRetentionMs: number
   readonly backlogMax: number
   readonly beginnings: Beginnings
+  readonly lines: WaitingLines
   /** Of what this process can tell. */
   readonly ending = new Ending()
   private stopped: Error | undefined
@@ -49,6 +51,7 @@ export class StoreGateway {
     this.ids = options.ids
     this.clock = options.clock
     this.beginnings = new Beginnings(options.clock)
+    this.lines = new WaitingLines(options.clock, options.backlogMax)
     this.idRetentionMs = options.idRetentionMs
     this.backlogMax = options.backlogMax
   }

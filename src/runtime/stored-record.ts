@@ -4,7 +4,7 @@
  * | field | holds |
  * |---|---|
  * | `m` | format, machine, version, structural hash, incarnation, parent: written at the start and at a restart |
- * | `z` | turns so far, number of fields, next child number, status, when it ended: written by every turn |
+ * | `z` | turns so far, number of fields, next child number, status, when it ended, `f` if what it is found by was written with it: written by every turn |
  * | `s<n>` | cell n without its context: id, parent, src, status, value, history, children, input, output |
  * | `c<n>:<key>` | one key of the context of machine n: its place among the keys, a space, and its value |
  * | `t<key>` | one timer |

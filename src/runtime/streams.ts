@@ -31,6 +31,8 @@ export function sharedStream(name: string): string {
 
 /** The runtime's own stream of dead letters. */
 export const deadStream = 'dead'
+/** It has an entry once all actors of the shard are found by what they are. */
+export const indexedStream = 'indexed'
 
 /** @param text the value, encoded */
 export function encodeStreamEntry(at: number, by: string, text: string): string {

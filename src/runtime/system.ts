@@ -7,9 +7,11 @@ import { ConfigError, MailboxFullError, StoppedError, isHoldfastError, toStoredE
 import { actingMessageId, noteSent } from './acts.js'
 import { Appenders } from './appender.js'
 import { ActorHandle } from './actor.js'
+import { findActors, type ActorPage, type ActorQuery } from './find.js'
 import { newCounters, type Counters, type RuntimeContext } from './context.js'
+import { listDeadLetters, redriveDeadLetters, type DeadLetterPage, type DeadLetterQuery, type RedriveResult } from './dead-letters.js'
 import { Effects } from './effects.js'
-import { Outgoing, checkEvent, type DeadLetter, type Parked, type EnvelopeHead } from './envelope.js'
+import { Outgoing, checkEvent, type Parked, type EnvelopeHead } from './envelope.js'
 import { ownIdRetentionMs, post, type Gateway } from './gateway.js'
 import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
@@ -19,14 +21,15 @@ import { checkSystemOptions, resolveOptions, type RuntimeOptions } from './optio
 import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
-import type { FindQuery, NodeIdentity, NodeSeen, Store, StoreInfo } from './ports/store.js'
+import { termsMax, type NodeIdentity, type NodeSeen, type Store, type StoreInfo } from './ports/store.js'
 import { Ownership, type RollbackPolicy } from './ownership.js'
 import { RoutedGateway } from './routed-gateway.js'
 import type { Shard } from './shard.js'
 import { StreamDrain, type DrainHandler } from './stream-drain.js'
-import { deadStream, decodeStreamEntry, ownStream, sharedStream, type StreamRecord } from './streams.js'
+import { decodeStreamEntry, ownStream, sharedStream, type StreamRecord } from './streams.js'
 import { StoreGateway } from './store-gateway.js'
 import { Subscriptions } from './subscriptions.js'
+import { mostPlaces } from './terms.js'
 import type { XEvent } from './xstate/insides.js'
 import { RemoteRef } from './xstate/refs.js'
 
@@ -38,8 +41,10 @@ export interface ActorSystemOptions extends Partial<RuntimeOptions> {
   readonly namespace?: string
   /** Number of shards of a new namespace, 1 to 1,024. Default 16. */
   readonly shards?: number
-  /** Unhandled messages one actor may have. Default 1,000. */
+  /** Unhandled messages one actor may have, inclusive; give all processes of a namespace the same. Default 1,000. */
   readonly backlogMax?: number
+  /** Unhandled messages one shard may have, inclusive; give all processes of a namespace the same. Default 100,000. */
+  readonly logMax?: number
   /** Run on a store that loses data. */
   readonly unsafe?: boolean
   /** What to do when the store went back in time: halt (default) stops all actors of the namespace until {@link ActorSystem.accept}; go-on logs an error. */
@@ -142,12 +147,12 @@ export class ActorSystem {
     const info = await store.open({
       namespace,
       ...(this.options.shards === undefined ? {} : { shards: this.options.shards }),
-      ...(this.options.backlogMax === undefined ? {} : { backlogMax: this.options.backlogMax }),
+      ...this.bounds,
       ...(this.options.unsafe === undefined ? {} : { unsafe: this.options.unsafe }),
     })
     this.info = info
     for (const warning of info.warnings) this.logger.warn({ namespace, durability: info.durability }, warning)
-    const appenders = (this.appenders = new Appenders({ store, clock: this.clockPort, logger: this.logger, backlogMax: this.options.backlogMax ?? 1_000 }))
+    const appenders = (this.appenders = new Appenders({ store, clock: this.clockPort, logger: this.logger, ...this.bounds }))
     const context = this.createContext(namespace, info, appenders)
     this.storeGateway = new StoreGateway({
       store,
@@ -166,6 +171,8 @@ export class ActorSystem {
     })
     await this.storeGateway.start()
     for (const definition of this.registry.all()) {
+      const most = mostPlaces(definition.machine)
+      if (most > termsMax) this.logger.warn({ machine: definition.name, most, kept: termsMax }, 'actors of a machine can have more states and tags at a time than they can be found by: outer states come first, tags last')
       if (definition.inline.length > 0) this.logger.info({ machine: definition.name, places: definition.inline }, 'a machine has inline actions or actors: an inline action runs at most once across a crash, an inline actor is known by its place only. Name them')
     }
     this.gateway = new RoutedGateway({
@@ -281,16 +288,15 @@ export class ActorSystem {
     return this.registry.of(name).given
   }
 
-  /** Addresses of the actors there are, in order; page on with `after`. */
-  async find(query: FindQuery = {}): Promise<Address[]> {
+  /**
+   * Actors by what they are: machine, key, run, state, tag, status, or any of these together, in the order of their addresses.
+   * Each is found as its last commit left it; one that fits all the while is on exactly one of the pages.
+   *
+   * @throws ConfigError, InvalidIdError for what nothing can be sought by; a machine that nobody runs is no mistake
+   */
+  async find(query: ActorQuery = {}): Promise<ActorPage> {
     this.started()
-    const { limit = 1_000 } = query
-    if (!(Number.isSafeInteger(limit) && limit >= 1)) throw new ConfigError(`limit: expected a whole number of at least 1, got ${String(limit)}.`)
-    const { store } = this.options
-    const all = Array.from({ length: this.info!.shards }, (_, shard) => shard)
-    const shards = query.key === undefined ? all : [this.shardOfKey(query.key)]
-    const found = await Promise.all(shards.map((shard) => store.find(shard, query)))
-    return (found.flat() as Address[]).sort().slice(0, limit)
+    return findActors(this.options.store, this.info!.shards, query)
   }
 
   /**
@@ -316,11 +322,27 @@ export class ActorSystem {
     return (await this.options.store.log(this.shardOfKey(key), sharedStream(stream), after, max)).map(decodeStreamEntry)
   }
 
-  /** Messages that could not be handled, of the actors of the shard of that key, oldest first; page on with `after`. */
-  async deadLetters(key: string, after = 0, max = 1_000): Promise<readonly (DeadLetter & { readonly seq: number })[]> {
+  /**
+   * Messages that could not be handled, of all actors, with their evidence: by actor, machine, key, reason, time, or any of
+   * these together. A shard keeps `deadLettersMax` of them, the latest.
+   *
+   * @throws ConfigError, InvalidIdError for what none can be sought by
+   */
+  async deadLetters(query: DeadLetterQuery = {}): Promise<DeadLetterPage> {
     this.started()
-    const entries = await this.options.store.log(this.shardOfKey(key), deadStream, after, max)
-    return entries.map(({ seq, text }) => ({ seq, ...(JSON.parse(text) as DeadLetter) }))
+    return listDeadLetters(this.options.store, this.info!.shards, query)
+  }
+
+  /**
+   * Sends dead letters again, as they were but for their deadlines: one or more by id (1 to 1,000), or all that a query finds.
+   * From any process. Each is taken back once, whatever crashes and whoever else does the same; its message keeps its id.
+   * Resolves when that is durable; whoever runs the actors then handles them behind what waits for them.
+   *
+   * @throws ConfigError, InvalidIdError for what no letter can be found by; an id whose letter has gone is no mistake
+   */
+  async redriveDeadLetters(which: string | readonly string[] | DeadLetterQuery): Promise<RedriveResult> {
+    this.started()
+    return redriveDeadLetters(this.options.store, this.info!.shards, which)
   }
 
   /**
@@ -433,7 +455,7 @@ export class ActorSystem {
       logger: this.logger,
       registry: this.registry,
       limits: this.limits,
-      backlogMax: this.options.backlogMax ?? 1_000,
+      ...this.bounds,
       freeze: this.runtime.freeze,
       options: this.runtime,
       effects: this.effects,
@@ -445,6 +467,10 @@ export class ActorSystem {
       sendLater: (record, cell, event) => this.sendLater(record.address, cell.number === 0 ? undefined : cell.number, event),
       tellFault: (address, cell, error, id) => this.tellFault(address, cell, error, id),
     }
+  }
+
+  private get bounds(): { readonly backlogMax: number; readonly logMax: number } {
+    return { backlogMax: this.options.backlogMax ?? 1_000, logMax: this.options.logMax ?? 100_000 }
   }
 
   private get shards(): ReadonlyMap<number, Shard> {

@@ -31,6 +31,8 @@ export interface TurnResult {
   readonly fields: FieldChanges
   /** About how long they are, names included, in UTF-16 units. */
   readonly chars: number
+  /** What the actor is found by from now on, if it may be something else than before. */
+  readonly terms: readonly string[] | undefined
   readonly timersSet: readonly Timer[]
   readonly timersCancelled: readonly Timer[]
   /** Effects that this turn started, anew or `again`, or ended, in order. */
@@ -60,6 +62,7 @@ export class Result implements TurnResult {
   changed = false
   fields: FieldChanges = noFields
   chars = 0
+  terms: readonly string[] | undefined = undefined
   timersSet: readonly Timer[] = none
   timersCancelled: readonly Timer[] = none
   effects: TurnResult['effects'] = none

@@ -15,6 +15,7 @@ import { inspect } from 'node:util'
 import type { AnyStateMachine, EventFromLogic, InputFrom } from 'xstate'
 import { ConfigError, HoldfastError, type StoredError } from '../errors.js'
 import type { ActorHandle } from '../runtime/actor.js'
+import { pageMax, type ActorPage } from '../runtime/find.js'
 import { shardOf, toAddress, type Address } from '../runtime/identity.js'
 import { MachineRegistry, type MachineOptions } from '../runtime/machines.js'
 import { resolveOptions, type RuntimeOptions } from '../runtime/options.js'
@@ -455,7 +456,7 @@ class Run<M extends AnyStateMachine> {
     const { world, scenario } = this
     this.options.prepare?.(world)
     try {
-      if ((await this.insist(() => world.system.find({ limit: 1 }))).length > 0) throw new ConfigError('store: the database of a run is not empty. Give each run one of its own, by its number.')
+      if ((await this.insist(() => world.system.find({ limit: 1 }))).actors.length > 0) throw new ConfigError('store: the database of a run is not empty. Give each run one of its own, by its number.')
       await this.step('The start', () => this.actor.start({ input: scenario.input as never, id: 'start' }))
       let now = 0
       for (const [i, step] of scenario.steps.entries()) {
@@ -558,7 +559,11 @@ class Run<M extends AnyStateMachine> {
 
   private async found(): Promise<CrashOutcome> {
     const { world } = this
-    const addresses = await world.system.find({ limit: 100_000 })
+    const addresses: Address[] = []
+    for (let page: ActorPage | undefined; !page || page.cursor !== undefined; ) {
+      page = await world.system.find({ limit: pageMax, ...(page?.cursor === undefined ? {} : { cursor: page.cursor }) })
+      addresses.push(...page.actors.map(({ address }) => address))
+    }
     const actors = await Promise.all(addresses.map(async (address) => [address, await this.actorOutcome(address)] as const))
     const shards = Array.from({ length: this.shards }, (_, shard) => shard)
     const letters = (await Promise.all(shards.map((shard) => world.store.log(shard, 'dead', 0, 100_000)))).flat()

@@ -4,9 +4,9 @@
  */
 import { StoreError } from '../errors.js'
 import type { Clock } from '../runtime/ports/clock.js'
-import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Holder, Lease, LogEntry, NewEntry, NodeIdentity, NodePresence, NodeSeen, OpenOptions, OutboxEntry, Presence, Recovery, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
+import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Found, Holder, Lease, LogEntry, NewEntry, NodeIdentity, NodePresence, NodeSeen, OpenOptions, OutboxEntry, Presence, Recovery, Redrive, Redriven, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
 
-export type WriteKind = 'claim' | 'append' | 'commit' | 'deliver' | 'release' | 'renew' | 'trim'
+export type WriteKind = 'claim' | 'append' | 'commit' | 'deliver' | 'release' | 'renew' | 'trim' | 'redrive'
 
 /** One durable write, as the store behind is about to do it. */
 export interface Write {
@@ -164,6 +164,9 @@ export class FaultyStore implements Store {
   deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void> {
     return this.write('deliver', () => this.inner.deliver(to, from, entries), { entries: entries.map(({ entry }) => entry) })
   }
+  redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    return this.write('redrive', () => this.inner.redrive(shard, letters), { entries: letters.map(({ entry }) => entry) })
+  }
   load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
     return this.look(() => this.inner.load(shard, addresses))
   }
@@ -188,7 +191,7 @@ export class FaultyStore implements Store {
   reply(shard: number, id: string): Promise<string | undefined> {
     return this.look(() => this.inner.reply(shard, id))
   }
-  find(shard: number, query: FindQuery): Promise<readonly string[]> {
+  find(shard: number, query: FindQuery): Promise<Found> {
     return this.look(() => this.inner.find(shard, query))
   }
   watch(what: number | 'nodes', onChange: () => void): () => void {

@@ -10,7 +10,7 @@
  * answers that a repeat changes.
  */
 import assert from 'node:assert/strict'
-import type { Commit, CommitResult, Lease, NewEntry, NodeIdentity, NodeSeen, OpenOptions, Part, Presence, ShardState, Store } from '../runtime/ports/store.js'
+import { overflowOf, type Commit, type CommitResult, type FindQuery, type Lease, type NewEntry, type NodeIdentity, type NodeSeen, type OpenOptions, type Part, type Presence, type Redrive, type ShardState, type Store } from '../runtime/ports/store.js'
 
 /** A database that no other case uses. */
 export interface ContractDatabase {
@@ -174,7 +174,7 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     await a.commit([{ fields: new Map([['f', '1']]), life: 'created' }])
     assert.deepEqual(await b.entries(), [])
     assert.equal(await b.fields('m/a'), undefined)
-    assert.deepEqual(await b.store.find(1, {}), [])
+    assert.deepEqual(await b.store.find(1, {}), { actors: [] })
     assert.equal(b.number, 0)
   })
 
@@ -451,11 +451,8 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
   strictly('what must be taken is taken however full backlog and log are: appended, with a commit, and delivered', async (database) => {
     const shard = await start(database, { backlogMax: 1, logMax: 2 })
     assert.deepEqual((await shard.store.append(1, [message('a'), message('b'), message('c', { always: true }), message('d', { always: true })])).map((a) => (typeof a === 'object' ? 'ok' : a)), ['ok', 'full', 'ok', 'ok'])
-    await shard.commit([{ entries: [message('e'), message('f', { always: true })] }])
-    await shard.store.deliver(1, 2, [
-      { number: 1, to: 1, entry: message('g') },
-      { number: 2, to: 1, entry: message('h', { always: true }) },
-    ])
+    await shard.commit([{ entries: [message('f', { always: true })] }])
+    await shard.store.deliver(1, 2, [{ number: 2, to: 1, entry: message('h', { always: true }) }])
     assert.deepEqual(await shard.entries(), ['a', 'c', 'd', 'f', 'h'])
   })
 
@@ -658,13 +655,95 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.equal(result.tail, 4)
   })
 
-  add('messages of a commit count towards the backlog and are kept as dead letters beyond it', async (database) => {
+  const overflow = (text: string, to = 'm/a'): string => overflowOf({ id: `of-${text}`, to, text }).text
+  /** As the runtime's own: what it has stands in its class. */
+  class Numbered implements NewEntry {
+    private readonly number: string
+    readonly to: string
+    constructor(number: string, to: string) {
+      this.number = number
+      this.to = to
+    }
+    get id(): string {
+      return `of-${this.number}`
+    }
+    get text(): string {
+      return this.number
+    }
+  }
+  const numbered = (text: string, to = 'm/a'): NewEntry => new Numbered(text, to)
+  const lettersOf = async ({ store, lease }: Shard): Promise<unknown[]> => (await store.log(lease.shard, 'dead', 0, 100)).map(({ text }) => JSON.parse(text) as { text: string; reason: string; to: string }).map(({ text, reason, to }) => [text, reason, to])
+
+  add('messages of a commit count towards the backlog; beyond it they are appended as such, and beyond twice of it kept as dead letters', async (database) => {
     const shard = await start(database, { backlogMax: 2 })
-    await shard.commit([{ entries: [message('a'), message('b'), message('c'), message('d', { to: 'm/b' })] }])
-    assert.deepEqual(await shard.entries(), ['a', 'b', 'd'])
-    const dead = await shard.store.log(1, 'dead', 0, 10)
-    assert.deepEqual(dead.map((entry) => (JSON.parse(entry.text) as { text: string; reason: string; to: string })).map(({ text, reason, to }) => [text, reason, to]), [['c', 'overflow', 'm/a']])
+    await shard.commit([{ entries: ['1', '2', '3', '4', '5'].map((text) => numbered(text)) }, { address: 'm/b', entries: [numbered('6', 'm/b')] }])
+    assert.deepEqual(await shard.entries(), ['1', '2', overflow('3'), overflow('4'), '6'])
+    assert.deepEqual(await lettersOf(shard), [['5', 'overflow', 'm/a']])
     assert.deepEqual(await shard.store.append(1, [message('e')]), ['full'])
+    // What is to be refused takes room until it is.
+    await shard.commit([{ handled: 3, entries: [numbered('7'), numbered('8')] }], { position: 3 })
+    assert.deepEqual(await shard.entries(), [overflow('4'), '6', '7', overflow('8')])
+  })
+
+  add('deliveries fare the same, also where the log of the shard is full', async (database) => {
+    const shard = await start(database, { backlogMax: 2, logMax: 3 })
+    const deliveries = ['1', '2', '3', '4', '5', '6', '7', '8', '9'].map((text, i) => ({ number: i + 1, to: 1, entry: numbered(text, i < 5 ? 'm/a' : `m/${text}`) }))
+    await shard.store.deliver(1, 2, deliveries)
+    await shard.store.deliver(1, 2, deliveries)
+    assert.deepEqual(await shard.entries(), ['1', '2', overflow('3'), overflow('4'), overflow('6', 'm/6'), overflow('7', 'm/7')])
+    assert.deepEqual(await lettersOf(shard), [['5', 'overflow', 'm/a'], ['8', 'overflow', 'm/8'], ['9', 'overflow', 'm/9']])
+  })
+
+  // ── Dead letters ──
+
+  const buried = async (shard: Shard, ...texts: string[]): Promise<void> => void (await shard.commit([{ logs: texts.map((text) => ({ stream: 'dead', text, max: 100 })) }]))
+
+  add('dead letters are taken back into the log, in the order given, whatever ids are remembered', async (database) => {
+    const shard = await start(database)
+    await shard.append(message('x', { id: 'known' }))
+    await buried(shard, 'one', 'two', 'three')
+    await shard.store.redrive(1, [{ seq: 3, entry: message('c') }, { seq: 1, entry: message('a', { id: 'known' }) }])
+    assert.deepEqual(await shard.entries(), ['x', 'c', 'a'])
+    assert.deepEqual(await shard.store.log(1, 'dead', 0, 10), [{ seq: 2, text: 'two' }])
+    await shard.commit([{ handled: 3, logs: [{ stream: 'dead', text: 'four', max: 100 }] }], { position: 3 })
+    assert.deepEqual(await shard.store.log(1, 'dead', 0, 10), [{ seq: 2, text: 'two' }, { seq: 4, text: 'four' }])
+    assert.deepEqual(await shard.entries(), [])
+    await shard.store.trim(1, 'dead', 3)
+    assert.deepEqual((await shard.store.log(1, 'dead', 0, 10)).map(({ seq }) => seq), [4])
+  })
+
+  strictly('a dead letter is taken back once, and stays where there is no room', async (database) => {
+    const shard = await start(database, { backlogMax: 2, logMax: 3 })
+    await buried(shard, 'one', 'two', 'three', 'four', 'five')
+    const to = (seq: number, address: string): Redrive => ({ seq, entry: message(`m${seq}`, { to: address, always: true }) })
+    assert.deepEqual(await shard.store.redrive(1, [to(1, 'm/a'), to(1, 'm/a'), to(9, 'm/a'), to(2, 'm/a'), to(3, 'm/a'), to(4, 'm/b'), to(5, 'm/c')]), ['redriven', 'gone', 'gone', 'redriven', 'full', 'redriven', 'full'])
+    assert.deepEqual(await shard.entries(), ['m1', 'm2', 'm4'])
+    assert.deepEqual((await shard.store.log(1, 'dead', 0, 10)).map(({ text }) => text), ['three', 'five'])
+    assert.deepEqual(await shard.store.redrive(2, [to(3, 'm/a')]), ['gone'])
+    assert.deepEqual(await shard.store.redrive(1, []), [])
+    await shard.commit([{ handled: 2 }], { position: 2 })
+    assert.deepEqual(await shard.store.redrive(1, [to(3, 'm/a')]), ['redriven'])
+  })
+
+  strictly('a letter that two take back at once is taken back once', async (database) => {
+    const shard = await start(database)
+    const other = await open(database)
+    await buried(shard, ...Array.from({ length: 20 }, (_, i) => `${i}`))
+    const answers = await Promise.all([shard.store, other].map((store) => store.redrive(1, Array.from({ length: 20 }, (_, i) => ({ seq: i + 1, entry: message(`${i}`) })))))
+    assert.equal(answers.flat().filter((answer) => answer === 'redriven').length, 20)
+    assert.equal((await shard.entries()).length, 20)
+  })
+
+  add('a reader that waits hears of a letter that is taken back', async (database) => {
+    const shard = await start(database)
+    const other = await open(database)
+    await buried(shard, 'one')
+    const controller = new AbortController()
+    const waiting = shard.store.read(1, 0, 10, controller.signal)
+    await other.redrive(1, [{ seq: 1, entry: message('x') }])
+    const late = setTimeout(() => controller.abort(), noticeMs)
+    assert.deepEqual((await waiting).map(({ text }) => text), ['x'])
+    clearTimeout(late)
   })
 
   add('an id that a commit accepted without the log is a duplicate afterwards', async (database) => {
@@ -797,33 +876,101 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.equal(await shard.store.reply(2, 'q1'), undefined)
   })
 
+  const foundBy = async ({ store }: Shard, query: FindQuery, shard = 1): Promise<string[]> => (await store.find(shard, query)).actors.map(({ address }) => address)
+
   add('actors are found by machine and key, in order, page by page', async (database) => {
     const shard = await start(database)
     const addresses = ['m/a', 'm/b', 'n/a', 'n/a~x', 'n/a~y', 'mm/a', 'n/ab']
     await shard.commit(addresses.map((address) => ({ address, life: 'created' as const, fields: new Map([['f', '1']]) })))
-    assert.deepEqual(await shard.store.find(1, {}), [...addresses].sort())
-    assert.deepEqual(await shard.store.find(1, { machine: 'm' }), ['m/a', 'm/b'])
-    assert.deepEqual(await shard.store.find(1, { key: 'a' }), ['m/a', 'mm/a', 'n/a', 'n/a~x', 'n/a~y'])
-    assert.deepEqual(await shard.store.find(1, { machine: 'n', key: 'a' }), ['n/a', 'n/a~x', 'n/a~y'])
-    assert.deepEqual(await shard.store.find(1, { limit: 2 }), ['m/a', 'm/b'])
-    assert.deepEqual(await shard.store.find(1, { after: 'm/b', limit: 2 }), ['mm/a', 'n/a'])
-    assert.deepEqual(await shard.store.find(2, {}), [])
+    assert.deepEqual(await foundBy(shard, {}), [...addresses].sort())
+    assert.deepEqual(await foundBy(shard, { machine: 'm' }), ['m/a', 'm/b'])
+    assert.deepEqual(await foundBy(shard, { key: 'a' }), ['m/a', 'mm/a', 'n/a', 'n/a~x', 'n/a~y'])
+    assert.deepEqual(await foundBy(shard, { machine: 'n', key: 'a' }), ['n/a', 'n/a~x', 'n/a~y'])
+    assert.deepEqual(await shard.store.find(1, { limit: 2 }), { actors: ['m/a', 'm/b'].map((address) => ({ address, terms: [] })), through: 'm/b' })
+    assert.deepEqual(await foundBy(shard, { after: 'm/b', limit: 2 }), ['mm/a', 'n/a'])
+    assert.deepEqual(await foundBy(shard, { key: 'a', after: 'm/a', limit: 2 }), ['mm/a', 'n/a'])
+    assert.deepEqual(await shard.store.find(1, { limit: 0 }), { actors: [] })
+    assert.deepEqual(await shard.store.find(2, {}), { actors: [] })
+  })
+
+  add('actors are found by what the last commit that spoke of it says, with machine and key or without', async (database) => {
+    const shard = await start(database)
+    const created = (address: string, ...terms: string[]): Partial<Part> => ({ address, life: 'created', fields: new Map([['f', '1']]), terms })
+    await shard.commit([created('m/a', '.on', '#hot'), created('m/b', '.on'), created('m/a~x', '.on', '.on.high', '#hot'), created('n/a', '.on'), created('n/b'), created('mm/a', '.off', '.o n\v0')])
+    assert.deepEqual((await shard.store.find(1, { terms: ['.on'] })).actors, [
+      { address: 'm/a', terms: ['.on', '#hot'] },
+      { address: 'm/a~x', terms: ['.on', '.on.high', '#hot'] },
+      { address: 'm/b', terms: ['.on'] },
+      { address: 'n/a', terms: ['.on'] },
+    ])
+    assert.deepEqual(await foundBy(shard, { terms: ['.on', '#hot'] }), ['m/a', 'm/a~x'])
+    assert.deepEqual(await foundBy(shard, { terms: ['#hot', '.on.high'] }), ['m/a~x'])
+    assert.deepEqual(await foundBy(shard, { machine: 'n', terms: ['.on'] }), ['n/a'])
+    assert.deepEqual(await foundBy(shard, { key: 'a', terms: ['.on'] }), ['m/a', 'm/a~x', 'n/a'])
+    for (const terms of [['.o'], ['.on.hig'], ['on'], ['.on', '.off'], ['']]) assert.deepEqual(await foundBy(shard, { terms }), [])
+    assert.deepEqual(await foundBy(shard, { terms: ['.o n\v0'] }), ['mm/a'])
+    assert.deepEqual(await foundBy(shard, { terms: ['.on'] }, 2), [])
+    // What is not spoken of stays; what is takes the place of all there was.
+    await shard.commit([{ address: 'm/a', fields: new Map([['f', '2']]) }, { address: 'm/b', terms: ['.off', '.on'] }, { address: 'm/a~x', terms: [] }, { address: 'n/a', terms: ['.off'] }])
+    assert.deepEqual(await foundBy(shard, { terms: ['.on'] }), ['m/a', 'm/b'])
+    assert.deepEqual(await foundBy(shard, { terms: ['.off'] }), ['m/b', 'mm/a', 'n/a'])
+    assert.deepEqual(await foundBy(shard, { terms: ['#hot'] }), ['m/a'])
+    // Of two parts of one actor the later one counts.
+    await shard.commit([{ address: 'n/b', terms: ['.x', '.y'] }, { address: 'n/b', terms: ['.y', '.z'] }])
+    assert.deepEqual(await Promise.all(['.x', '.y', '.z'].map((term) => foundBy(shard, { terms: [term] }))), [[], ['n/b'], ['n/b']])
+  })
+
+  add('who pages through what is found looks at so many at a time, and misses nobody who fits all the while', async (database) => {
+    const shard = await start(database)
+    const name = (i: number): string => `m/${String(i).padStart(3, '0')}`
+    await shard.commit(Array.from({ length: 25 }, (_, i) => ({ address: name(i), life: 'created' as const, fields: new Map([['f', '1']]), terms: i % 2 === 0 ? ['.a', '.in', '#even'] : ['.a', '.in'] })))
+    for (const [terms, fitting] of [[['.in'], 25], [['.in', '#even'], 13], [['#even', '.in'], 13]] as const) {
+      const found: string[] = []
+      let pages = 0
+      for (let after: string | undefined; ; pages++) {
+        const page = await shard.store.find(1, { terms, limit: 4, ...(after === undefined ? {} : { after }) })
+        assert.ok(page.actors.length <= 4)
+        found.push(...page.actors.map(({ address }) => address))
+        // All of them move from one state to another meanwhile.
+        await shard.commit(Array.from({ length: 25 }, (_, i) => ({ address: name(i), terms: [pages % 2 === 0 ? '.b' : '.a', '.in', ...(i % 2 === 0 ? ['#even'] : [])] })))
+        if (page.through === undefined) break
+        after = page.through
+      }
+      assert.deepEqual(found, [...new Set(found)].sort())
+      assert.equal(found.length, fitting)
+      assert.equal(pages, terms[0] === '.in' ? 6 : 3)
+    }
+  })
+
+  add('terms beyond the bounds are refused before anything is written', async (database) => {
+    const shard = await start(database)
+    for (const terms of [[''], ['x'.repeat(257)], ['a\nb'], Array.from({ length: 129 }, (_, i) => `.${i}`)]) {
+      const result = await shard.store.commit(shard.commitOf([{ address: 'm/good', life: 'created', fields: new Map([['f', '1']]) }, { address: 'm/bad', life: 'created', terms }]))
+      assert.ok(!result.ok)
+      assert.deepEqual([result.why, result.address], ['refused', 'm/bad'])
+    }
+    const most = Array.from({ length: 128 }, (_, i) => `${i}${'ä'.repeat(256)}`.slice(0, 256))
+    await shard.commit([{ address: `m/${'a'.repeat(900)}`, life: 'created', fields: new Map([['f', '1']]), terms: most }])
+    assert.equal((await shard.store.find(1, { terms: most })).actors.length, 1)
   })
 
   add('an erased record leaves nothing behind', async (database) => {
     const shard = await start(database)
     await shard.commit([
-      { life: 'created', fields: new Map([['f', '1']]), park: ['p'], logs: [{ stream: 'm/a/own', text: 'l', max: 10 }] },
-      { address: 'm/ab', life: 'created', fields: new Map([['f', '2']]), logs: [{ stream: 'm/ab/own', text: 'l', max: 10 }] },
+      { life: 'created', fields: new Map([['f', '1']]), terms: ['.x'], park: ['p'], logs: [{ stream: 'm/a/own', text: 'l', max: 10 }] },
+      { address: 'm/ab', life: 'created', fields: new Map([['f', '2']]), terms: ['.x'], logs: [{ stream: 'm/ab/own', text: 'l', max: 10 }] },
     ])
-    await shard.commit([{ life: 'erased' }])
+    // Whatever it was found by in the same commit.
+    await shard.commit([{ life: 'erased', terms: ['.y'] }])
     assert.deepEqual(await shard.store.load(1, ['m/a']), [undefined])
-    assert.deepEqual(await shard.store.find(1, {}), ['m/ab'])
+    assert.deepEqual(await foundBy(shard, {}), ['m/ab'])
+    assert.deepEqual([await foundBy(shard, { terms: ['.x'] }), await foundBy(shard, { terms: ['.y'] })], [['m/ab'], []])
     assert.deepEqual(await shard.store.log(1, 'm/a/own', 0, 10), [])
     assert.equal((await shard.store.log(1, 'm/ab/own', 0, 10)).length, 1)
     assert.deepEqual((await shard.store.recover(1)).parked, [])
     await shard.commit([{ life: 'created', fields: new Map([['g', '3']]) }])
     assert.deepEqual(await shard.fields('m/a'), { g: '3' })
+    assert.deepEqual((await shard.store.find(1, {})).actors, [{ address: 'm/a', terms: [] }, { address: 'm/ab', terms: ['.x'] }])
   })
 
   add('those who watch a shard are told of commits of other connections', async (database) => {

@@ -9,6 +9,7 @@ import { allKeys, folderKey, keyBytesMax } from '../../src/adapters/lmdb/keys.js
 import type { Tree } from '../../src/adapters/lmdb/tree.js'
 import type { Commit, Lease, OpenOptions, Part } from '../../src/runtime/ports/store.js'
 import { claim, commitOf, entry, later, removeScratchFolders, scratchFolder } from '../support/lmdb-data.js'
+import { addressesOf } from '../support/found.js'
 
 const stores: LmdbStore[] = []
 
@@ -125,14 +126,14 @@ describe('a key', () => {
     expect(await store.log(1, address, 0, 9)).toEqual([])
     expect(await store.reply(1, address)).toBeUndefined()
     await store.trim(1, address, 9)
-    for (const query of [{ machine: long(length) }, { key: long(length) }, { after: address }]) expect(await store.find(1, query)).toEqual([])
+    for (const query of [{ machine: long(length) }, { key: long(length) }, { after: address }, { terms: [long(length)] }]) expect(await store.find(1, query)).toEqual({ actors: [] })
     // It has its place in the order of those that are there.
     await store.commit(commitOf(lease, 2, [{ address: 'm/y', life: 'created' }]))
-    expect(await store.find(1, { after: address })).toEqual(['m/y'])
+    expect(addressesOf(await store.find(1, { after: address }))).toEqual(['m/y'])
     // To take away what cannot be there is no mistake.
     const unset = new Map([[address, undefined]])
     expect(await store.commit(commitOf(lease, 3, [{ address, life: 'erased', effects: unset }], { suspects: unset, confirmed: [address] }))).toMatchObject({ ok: true })
-    expect(await store.find(1, {})).toHaveLength(2)
+    expect((await store.find(1, {})).actors).toHaveLength(2)
   })
 })
 
@@ -179,7 +180,7 @@ describe('a folder', () => {
       const lease = await claim(store, shard)
       await store.commit(commitOf(lease, 1, [{ address: `m/${shard}`, life: 'created', fields: new Map([['f', '1']]) }]))
     }
-    for (const shard of [0, 255, 256, 1_023]) expect(await store.find(shard, {})).toEqual([`m/${shard}`])
+    for (const shard of [0, 255, 256, 1_023]) expect(addressesOf(await store.find(shard, {}))).toEqual([`m/${shard}`])
     for (const shards of [0, 1_025, 1.5, -1, Number.NaN, Infinity]) await expect(lmdbStore(await scratchFolder()).open({ namespace: 'n', shards })).rejects.toThrow(/shards: expected a whole number from 1 to 1024/)
     await expect(store.append(1_024, [])).rejects.toThrow(ConfigError)
   })
@@ -195,7 +196,7 @@ describe('a folder', () => {
       expect(await store.append(3, [entry('a')])).toEqual([{ seq: 1 }])
       expect(await store.commit(commitOf(lease, 1, [{ life: 'created', fields: new Map([['f', '1']]) }]))).toMatchObject({ ok: true, tail: 1 })
     }
-    expect(await (await open({ namespace: 'last' }, path)).find(3, {})).toEqual(['m/a'])
+    expect(addressesOf(await (await open({ namespace: 'last' }, path)).find(3, {}))).toEqual(['m/a'])
   })
 
   test('refuses what is not in bounds', async () => {

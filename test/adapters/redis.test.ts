@@ -72,7 +72,7 @@ function everything(lease: Lease, number: number, position = 0): Commit {
         park: [name, name],
         unpark: 1,
       },
-      { address: 'm/b', life: 'created', fields: new Map([['f', name]]) },
+      { address: 'm/b', life: 'created', fields: new Map([['f', name]]), terms: ['.on', '#hot'] },
       { address: 'm/gone', life: 'erased' },
     ],
     { position, accepted: [{ id: `own${name}`, until: later }], confirmed: ['a0'], delivered: [{ to: 3, through: number }], suspects: new Map<string, number | undefined>([['s', number], ['cleared', undefined]]) },
@@ -309,7 +309,7 @@ describe('the layout', () => {
     expect(kinds.filter((kind) => kind !== 'namespace').length).toBeGreaterThan(15)
     expect(keys.filter((key) => !/^[^{]*\{(n|n:1|n:1:0)\}:/.test(key))).toEqual([])
     await tricky.commit(everything(b, 1))
-    expect(await tricky.find(1, {})).toEqual([])
+    expect(await tricky.find(1, {})).toEqual({ actors: [] })
     expect((await plain.recover(1)).actions).toEqual([['a1', 'action']])
     expect(keys).not.toContain(`${prefix}:{n}:probe`)
   })
@@ -387,13 +387,27 @@ describe('the layout', () => {
     expect(await store.load(1, ['m/a'])).toEqual([undefined])
   })
 
+  test('writes what very many are found by', async () => {
+    const prefix = newPrefix()
+    const store = await open(prefix)
+    const lease = await claim(store)
+    const addresses = Array.from({ length: 9_001 }, (_, i) => `m/${i}`)
+    const found = async (term: string): Promise<number> => (await store.find(1, { terms: [term], limit: 20_000 })).actors.length
+    await store.commit(commitOf(lease, 1, addresses.map((address, i) => ({ address, life: 'created' as const, fields: new Map([['f', '1']]), terms: ['.on', `#${i % 2}`] }))))
+    expect([await found('.on'), await found('#0')]).toEqual([9_001, 4_501])
+    await store.commit(commitOf(lease, 2, addresses.map((address, i) => ({ address, terms: i % 2 === 0 ? [] : ['.off', '#1'] }))))
+    expect([await found('.on'), await found('#0'), await found('#1'), await found('.off')]).toEqual([0, 0, 4_500, 4_500])
+    await store.commit(commitOf(lease, 3, addresses.map((address) => ({ address, life: 'erased' as const }))))
+    expect(await admin.exists(`${prefix}:{n:1}:terms`, `${prefix}:{n:1}:terms-of`)).toBe(0)
+  })
+
   test('keeps dead letters as every store writes them', async () => {
     const store = await open()
     const lease = await claim(store)
-    const entries = Array.from({ length: 11 }, (_, i) => entry(`${i}`, { text: i === 10 ? 'ä"\n\u0000€' : `${i}` }))
+    const entries = Array.from({ length: 21 }, (_, i) => entry(`${i}`, { text: i === 20 ? 'ä"\n\u0000€' : `${i}` }))
     const result = await store.commit(commitOf(lease, 1, [{ entries }], { at: 4_000_000_000_000.5 }))
     expect(result).toMatchObject({ ok: true, at: 4_000_000_000_000.5 })
-    expect(await store.log(1, 'dead', 0, 10)).toEqual([{ seq: 1, text: overflowLetter(entries[10]!, 4_000_000_000_000.5) }])
+    expect(await store.log(1, 'dead', 0, 10)).toEqual([{ seq: 1, text: overflowLetter(entries[20]!, 4_000_000_000_000.5) }])
   })
 
   test('refuses what no sorted set can keep', async () => {

@@ -1,7 +1,7 @@
 /** A store contract that cannot fail proves nothing: each of these faulty stores must be caught by it. */
 import { expect, test } from 'vitest'
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
-import type { Appended, Claim, Commit, CommitResult, Entry, NewEntry, NodeIdentity, OutboxEntry, Part, Store, StoredTimer } from '../../src/runtime/ports/store.js'
+import type { Appended, Claim, Commit, CommitResult, Entry, NewEntry, NodeIdentity, OutboxEntry, Part, Redrive, Redriven, Store, StoredTimer } from '../../src/runtime/ports/store.js'
 import { storeContract } from '../../src/testing/index.js'
 
 /** A memory store with one thing done wrong. */
@@ -100,8 +100,26 @@ class ErasesNeighbours extends MemoryStore {
   override async commit(commit: Commit): Promise<CommitResult> {
     const erased = commit.parts.find((part) => part.life === 'erased')
     if (!erased) return super.commit(commit)
-    const neighbours = (await this.find(commit.lease.shard, {})).filter((address) => address.startsWith(erased.address))
+    const neighbours = (await this.find(commit.lease.shard, {})).actors.flatMap(({ address }) => (address.startsWith(erased.address) ? [address] : []))
     return super.commit({ ...commit, parts: neighbours.map((address) => ({ ...erased, address })) })
+  }
+}
+class KeepsWhatWasFound extends MemoryStore {
+  private readonly before = new Map<string, readonly string[]>()
+  override commit(commit: Commit): Promise<CommitResult> {
+    const parts = commit.parts.map((part): Part => {
+      if (!part.terms) return part
+      const terms = [...new Set([...(this.before.get(part.address) ?? []), ...part.terms])]
+      this.before.set(part.address, terms)
+      return { ...part, terms }
+    })
+    return super.commit({ ...commit, parts })
+  }
+}
+class KeepsRedriven extends MemoryStore {
+  override async redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    await this.append(shard, letters.map(({ entry }) => entry))
+    return letters.map(() => 'redriven')
   }
 }
 class AcceptsOutcomesAsOpen extends MemoryStore {
@@ -125,6 +143,8 @@ const faults: readonly [string, Fault][] = [
   ['a lost wake-up', LostWakeUp],
   ['leases given to whoever asks', StealsLeases],
   ['an erase that takes neighbours along', ErasesNeighbours],
+  ['dead letters redriven again and again', KeepsRedriven],
+  ['an actor found where it was before', KeepsWhatWasFound],
   ['effects recovered although their outcome was accepted', AcceptsOutcomesAsOpen],
 ]
 

@@ -330,7 +330,7 @@ describe('a supervisor is not held up', () => {
     await tree.world.advance(3_000)
     await tree.top().send({ type: 'halt' })
     await tree.world.settled()
-    expect((await tree.world.system.find({ machine: 'worker' })).length).toBeLessThanOrEqual(3)
+    expect((await tree.world.system.find({ machine: 'worker' })).actors.length).toBeLessThanOrEqual(3)
     expect(await tree.top().status()).toBe('done')
   })
 

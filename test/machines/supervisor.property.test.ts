@@ -64,7 +64,7 @@ async function agree(model: Model, real: Real): Promise<void> {
     expect(status).toBe('done')
     const output = (await real.supervisor().output()) as SupervisorOutput
     expect(output.escalated).toBe(model.ended === 'escalated')
-    for (const address of await real.world.system.find({ machine: 'worker' })) expect(await real.world.system.actorAt(address).status(), address).not.toBe('active')
+    for (const { address, status } of (await real.world.system.find({ machine: 'worker' })).actors) expect(status, address).not.toBe('active')
     return
   }
   const context = (await real.supervisor().snapshot())!.context as SupervisorContext

@@ -148,7 +148,7 @@ class Stage {
   async conserved(): Promise<void> {
     const { system } = this.world
     const ledgers = new Map<string, Ledger>()
-    for (const address of await system.find({ key: 'r' })) {
+    for (const { address } of (await system.find({ key: 'r' })).actors) {
       const snapshot = (await system.actorAt(address).snapshot()) as unknown as { context: { ledger: Ledger } } | undefined
       if (snapshot) ledgers.set(address, snapshot.context.ledger)
     }
@@ -167,7 +167,7 @@ class Stage {
   async replayed(): Promise<number> {
     const { system } = this.world
     let turns = 0
-    for (const address of await system.find({ key: 'r' })) {
+    for (const { address } of (await system.find({ key: 'r', limit: 1_000 })).actors) {
       const actor = system.actorAt(address)
       const history = await actor.history()
       const { divergence, snapshot } = replay(system.machine(address.slice(0, address.indexOf('/'))), history!)

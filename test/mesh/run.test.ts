@@ -111,7 +111,7 @@ test('a run plans, researches in parallel, judges in order, plans anew, writes, 
   expect(output.spent.calls).toBe(11)
 
   // I7, in every ledger of the run.
-  for (const address of await mesh.system.find({ key: 'r-1' })) {
+  for (const { address } of (await mesh.system.find({ key: 'r-1' })).actors) {
     const { context } = (await mesh.system.actorAt(address).snapshot()) as unknown as { context: { ledger: Ledger } }
     expect(isBalanced(context.ledger), address).toBe(true)
   }

@@ -189,7 +189,7 @@ async function run(seed: number): Promise<Told> {
   // Nothing is left running, and nothing of any ask is left on record.
   expect([...calls].filter(({ node }) => node()?.state === 'alive')).toEqual([])
   for (let shard = 0; shard < shards; shard++) {
-    for (const address of await last.store.find(shard, {})) {
+    for (const { address } of (await last.store.find(shard, {})).actors) {
       const [stored] = await last.store.load(shard, [address])
       const left = [...stored!.fields.keys()].filter((name) => /^[at]/.test(name))
       const value: unknown = (await last.system.actorAt(address).snapshot())?.value

@@ -19,6 +19,7 @@ import { append, external, isHoldfastError, refTo, reply, type ActorSystem, type
 import { hash32, shardOf, type Address } from '../../src/runtime/identity.js'
 import { crashTest, type CrashReport, type World, type WriteKind } from '../../src/testing/index.js'
 import { extent, firstSeed, isChosen, tier } from '../support/extent.js'
+import { expectFound } from '../support/found.js'
 import { Side, eventTypes, generateMachine, now, type Logics } from '../support/machine-generator.js'
 import { Random } from '../support/random.js'
 import { openDatabases, type Databases, type StoreKind } from '../support/stores.js'
@@ -334,9 +335,10 @@ export async function crash({ seed, machine, machines, input, steps, suspectMax 
       },
       onStart: (system) => void system.drain('trace', (entries, shard) => outside.drain(entries, shard)),
       async observe(world) {
-        const { system } = world
+        const { system, store } = world
         await beside?.check(world)
         const { observed, inline } = outside.seen()
+        await expectFound(system, store)
         undisturbed ??= inline
         for (const [key, times] of inline) if (times > (undisturbed.get(key) ?? 0)) throw new Error(`The inline action ${key} ran ${times} times, undisturbed ${undisturbed.get(key) ?? 0} times.`)
         return { observed, notes: [await system.stream('root/actor-1', 'notes'), await system.stream(`peer/${peerId}`, 'notes')] }

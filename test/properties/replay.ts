@@ -83,7 +83,7 @@ interface Replayed {
 }
 
 async function check({ system }: World, witness: Witness, machines: ReadonlyMap<string, AnyStateMachine>, { turnsMax }: HistoryOptions, tally: Replayed): Promise<void> {
-  for (const address of await system.find({ limit: 1_000 })) {
+  for (const { address } of (await system.find({ limit: 1_000 })).actors) {
     const history = await system.actorAt(address).history()
     if (!history) throw new Error(`${address} has no history.`)
     const states = witness.states.get(address)!

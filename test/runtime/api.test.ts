@@ -3,6 +3,7 @@ import { assign, createActor, emit, setup } from 'xstate'
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
 import { createActorSystem, createClient } from '../../src/index.js'
 import { RecordingLogger, aWorld, counter } from '../support/worlds.js'
+import { addressesOf } from '../support/found.js'
 
 const needy = setup({
   types: { context: {} as { name: string }, input: {} as { name: string }, events: {} as { type: 'rename'; name: string } },
@@ -198,10 +199,11 @@ test('actors are found by machine and key', async () => {
   const { system } = await aWorld({ machines: [counter, needy] })
   for (const id of ['a', 'b', 'c']) await system.actor(counter, id).send({ type: 'add', by: 1 })
   await system.actor(needy, 'b').start({ input: { name: 'x' } })
-  expect(await system.find({ machine: 'counter' })).toEqual(['counter/a', 'counter/b', 'counter/c'])
-  expect(await system.find({ key: 'b' })).toEqual(['counter/b', 'needy/b'])
-  expect(await system.find({ limit: 2 })).toEqual(['counter/a', 'counter/b'])
-  expect(await system.find({ after: 'counter/b' })).toEqual(['counter/c', 'needy/b'])
+  expect(addressesOf(await system.find({ machine: 'counter' }))).toEqual(['counter/a', 'counter/b', 'counter/c'])
+  expect(addressesOf(await system.find({ key: 'b' }))).toEqual(['counter/b', 'needy/b'])
+  const first = await system.find({ limit: 2 })
+  expect(addressesOf(first)).toEqual(['counter/a', 'counter/b'])
+  expect(addressesOf(await system.find({ limit: 2, cursor: first.cursor! }))).toEqual(['counter/c', 'needy/b'])
 })
 
 test('a client sends and looks on the same store, while the owner runs the actors', async () => {
@@ -213,7 +215,7 @@ test('a client sends and looks on the same store, while the owner runs the actor
   await actor.send({ type: 'add', by: 1 })
   await actor.send({ type: 'add', by: 1 })
   expect((await two).context.n).toBe(2)
-  expect(await client.find()).toEqual(['counter/a'])
+  expect(addressesOf(await client.find())).toEqual(['counter/a'])
   await actor.send({ type: 'end' })
   expect(await actor.output()).toBe(2)
   // Without the machine, one can still send and see how it stands.

@@ -293,7 +293,7 @@ test('an ask that is cancelled or late before its turn has none, and says so', a
   await world.settled()
   expect(await Promise.all([one, other])).toEqual(['enough', 'CANCELLED'])
   expect(await actor.status()).toBeUndefined()
-  expect((await world.system.deadLetters('w')).map(({ reason, detail }) => [reason, detail])).toEqual([['cancelled', expect.stringContaining('was cancelled before worker/w could handle it')]])
+  expect((await world.system.deadLetters({ key: 'w' })).letters.map(({ reason, detail }) => [reason, detail])).toEqual([['cancelled', expect.stringContaining('was cancelled before worker/w could handle it')]])
 })
 
 test('an ask that is parked when it is cancelled has no turn once its actor can take messages again', async () => {
@@ -315,7 +315,7 @@ test('an ask that is parked when it is cancelled has no turn once its actor can 
   await world.advance(500)
   expect((await world.system.actorAt('broker/c~b').snapshot())?.value).toBe('idle')
   expect(bench.log).toEqual([])
-  expect((await world.system.deadLetters('c')).map(({ reason }) => reason)).toEqual(['cancelled', 'expired'])
+  expect((await world.system.deadLetters({ key: 'c' })).letters.map(({ reason }) => reason)).toEqual(['cancelled', 'expired'])
 })
 
 test('an invoke of an ask that is over and handles no error fails its machine, as any rejection does', async () => {

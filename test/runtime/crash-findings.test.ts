@@ -229,8 +229,8 @@ test('what is parked for a failed actor becomes dead letters when it is stopped,
     if (crashes) await world.start()
     await child().send({ type: 'three' } as never)
     await world.settled()
-    const letters = await world.system.deadLetters('b')
-    expect(letters.map(({ reason, text }) => [reason, (JSON.parse(text) as { body: { type: string } }).body.type])).toEqual([
+    const { letters } = await world.system.deadLetters({ key: 'b' })
+    expect(letters.map(({ reason, message }) => [reason, (message.body as { type: string }).type])).toEqual([
       ['ended', 'one'],
       ['ended', 'two'],
       ['ended', 'three'],

@@ -49,9 +49,9 @@ test('messages to a failed actor without a supervisor become dead letters', asyn
   await actor.send({ type: 'add', by: 1 })
   await system.settled()
   expect(system.stats().deadLetters).toBe(1)
-  const [letter] = await system.deadLetters('a')
+  const { letters: [letter] } = await system.deadLetters({ actor: 'counter/a' })
   expect(letter).toMatchObject({ reason: 'failed', to: 'counter/a' })
-  expect(JSON.parse(letter!.text)).toMatchObject({ body: { type: 'add', by: 1 } })
+  expect(letter!.message).toMatchObject({ kind: 'event', body: { type: 'add', by: 1 } })
 })
 
 test('if the start itself fails there is no last good snapshot', async () => {

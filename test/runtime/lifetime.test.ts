@@ -53,9 +53,9 @@ test('the record of an ended actor goes after its time; then the id can be used 
   expect(world.system.stats().deadLetters).toBe(1)
   await world.advance(1)
   expect(await actor.status()).toBeUndefined()
-  expect(await world.system.find()).toEqual([])
+  expect(await world.system.find()).toEqual({ actors: [] })
   const stored = world.database.namespaces.get('default')!.shards[0]!
-  expect([stored.records.size, stored.timers.size, stored.effects.size, stored.parked.size]).toEqual([0, 0, 0, 0])
+  expect([stored.records.size, stored.timers.size, stored.effects.size, stored.parked.size, stored.terms.size]).toEqual([0, 0, 0, 0, 0])
   await actor.send({ type: 'add', by: 1 })
   expect((await actor.snapshot())?.context.n).toBe(1)
 })
@@ -97,8 +97,8 @@ test('parked messages of an expired actor become dead letters', async () => {
   expect(world.system.stats().parked).toBe(5)
   await world.advance(10_000)
   expect(await kid.status()).toBeUndefined()
-  const letters = await world.system.deadLetters('p')
-  expect(letters.map((letter) => (JSON.parse(letter.text) as { body: { i: number } }).body.i)).toEqual([0, 1, 2, 3, 4])
+  const { letters } = await world.system.deadLetters({ key: 'p' })
+  expect(letters.map((letter) => (letter.message.body as { i: number }).i)).toEqual([0, 1, 2, 3, 4])
 })
 
 // ── What kills the process ──

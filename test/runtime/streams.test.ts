@@ -34,7 +34,7 @@ test("a shared stream cannot pass for the runtime's dead letters, nor for anothe
   await world.system.actor(forger, 'a').send({ type: 'go', stream: 'dead' })
   await world.system.actor(forger, 'b').send({ type: 'go', stream: 'noter/x/notes' })
   await world.settled()
-  expect(await world.system.deadLetters('a')).toEqual([])
+  expect(await world.system.deadLetters()).toEqual({ letters: [] })
   expect(await world.system.stream('noter/x', 'notes')).toEqual([])
   expect((await world.system.actor(forger, 'b').failure())?.error.message).toContain('stream name')
 })

@@ -25,6 +25,8 @@ import {
   type ActorHandle,
   type ChildFact,
   type EffectArgs,
+  type MessageRefused,
+  type RedriveResult,
   type ReplyToken,
   type SupervisorReport,
 } from 'holdfast'
@@ -141,9 +143,25 @@ export async function systems(): Promise<void> {
   await client.actor(order, 'o-1').send({ type: 'order.price' })
   // @ts-expect-error TS2322 a client's actors know their events too
   await client.actor(order, 'o-1').send({ type: 'order.lose' })
+  const { actors, cursor } = await client.find({ machine: 'order', state: 'open.paying', tag: 'busy', run: 'r-1', status: 'active', limit: 10 })
+  is<typeof cursor, string | undefined>(true)
+  is<(typeof actors)[number]['status'], 'active' | 'done' | 'stopped' | 'failed'>(true)
+  // @ts-expect-error TS2322 there is no such status
+  await system.find({ status: 'error' })
+  const { letters } = await client.deadLetters({ actor: 'order/o-1', reason: 'ended', since: 0 })
+  is<Awaited<ReturnType<typeof client.redriveDeadLetters>>, RedriveResult>(true)
+  await client.redriveDeadLetters(letters.map(({ id }) => id))
+  // @ts-expect-error TS2345 there is no such reason
+  await system.redriveDeadLetters({ reason: 'boredom' })
+  await client.actor(order, 'o-1').send({ type: 'order.price' }, { whenFull: 'wait', deadlineMs: 1_000 })
+  // @ts-expect-error TS2322 one refuses or waits
+  await client.actor(order, 'o-1').send({ type: 'order.price' }, { whenFull: 'drop' })
   // @ts-expect-error TS2339 a client runs nothing that could be redriven
   await client.redrive('order/o-1')
 }
+
+// What an actor is told of a message that found no room.
+export const refusedType = ({ type, to, event, reason }: MessageRefused): readonly ['message.refused', string, string, 'overflow'] => [type, to, event, reason]
 
 // ── The actor ──
 

@@ -6,12 +6,14 @@ import {
   deadOverflowMax,
   faultOf,
   overflowLetter,
+  overflowOf,
   type Appended,
   type Claim,
   type Commit,
   type CommitResult,
   type Entry,
   type FindQuery,
+  type Found,
   type Holder,
   type Lease,
   type LogEntry,
@@ -23,6 +25,8 @@ import {
   type OutboxEntry,
   type Presence,
   type Recovery,
+  type Redrive,
+  type Redriven,
   type Store,
   type StoredRecord,
   type StoredTimer,
@@ -94,6 +98,9 @@ export class RefusingStore implements Store {
   nextTimer(shard: number): Promise<number | undefined> {
     return this.inner.nextTimer(shard)
   }
+  redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    return this.inner.redrive(shard, letters)
+  }
   log(shard: number, stream: string, after: number, max: number): Promise<readonly LogEntry[]> {
     return this.inner.log(shard, stream, after, max)
   }
@@ -103,7 +110,7 @@ export class RefusingStore implements Store {
   reply(shard: number, id: string): Promise<string | undefined> {
     return this.inner.reply(shard, id)
   }
-  find(shard: number, query: FindQuery): Promise<readonly string[]> {
+  find(shard: number, query: FindQuery): Promise<Found> {
     return this.inner.find(shard, query)
   }
   watch(shard: number | 'nodes', onChange: () => void): () => void {
@@ -119,7 +126,7 @@ export class HalfStore implements Store {
   now = async (): Promise<number> => 0
 }
 
-export const letter: string = overflowLetter({ id: 'm-1', to: 'order/o-1', text: '{}' }, 0)
+export const letter: string = overflowLetter({ id: 'm-1', to: 'order/o-1', text: '{}' }, 0) + overflowOf({ id: 'm-1', to: 'order/o-1', text: '{}' }).text
 export const durability: Durability = 'D2'
 // @ts-expect-error TS2322 there is no such class
 export const hope: Durability = 'D9'

@@ -14,8 +14,9 @@
  * | `r` | message id | until, text | answers |
  * | `x` | until, `i` or `r`, message id | | when ids and answers end; may name a time that has been put off since |
  * | `f` | address, name | text | the fields of a record |
- * | `a` | address | | the index of records |
+ * | `a` | address | terms | the index of records, with what each is found by; a line break between two |
  * | `k` | key and path, machine | address | the same, by what follows the slash |
+ * | `j` | term, address | | what actors are found by |
  * | `p` | address | first, last | which of its parked messages there are: above first, up to last |
  * | `q` | address, number | text | parked messages |
  * | `t` | member | due time | timers by member |
@@ -185,6 +186,17 @@ export class ShardKeys {
   recordsByKey(key: string): readonly Range[] {
     const text = `${this.base}k${encodeText(key)}`
     return [startingWith(text + close), textsStartingWith(`${text}~`)]
+  }
+
+  term(term: string, address: string): Key {
+    return `${this.base}j${encodeText(term)}${close}${encodeText(address)}`
+  }
+  /** Whom the term finds, of a machine or all. */
+  foundBy(term: string, machine: string | undefined): Range {
+    return machine === undefined ? startingWith(this.term(term, '')) : textsStartingWith(this.term(term, `${machine}/`))
+  }
+  addressIn(termKey: Key, term: string): string {
+    return decodeText(termKey.slice(this.term(term, '').length))
   }
 
   parked(address: string): Key {

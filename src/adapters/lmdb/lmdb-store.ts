@@ -18,6 +18,7 @@ import {
   type CommitResult,
   type Entry,
   type FindQuery,
+  type Found,
   type Holder,
   type Lease,
   type LogEntry,
@@ -29,6 +30,8 @@ import {
   type OutboxEntry,
   type Presence,
   type Recovery,
+  type Redrive,
+  type Redriven,
   type Store,
   type StoredRecord,
   type StoredTimer,
@@ -207,6 +210,10 @@ export class LmdbStore implements Store {
     return this.write(to, (draft) => draft.deliver(from, entries))
   }
 
+  redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    return this.write(shard, (draft) => draft.redrive(letters))
+  }
+
   async trim(shard: number, stream: string, through: number): Promise<void> {
     for (let isDone = false; !isDone; ) isDone = await this.write(shard, (draft) => draft.trim(stream, through))
   }
@@ -277,7 +284,7 @@ export class LmdbStore implements Store {
     })
   }
 
-  find(shard: number, query: FindQuery): Promise<readonly string[]> {
+  find(shard: number, query: FindQuery): Promise<Found> {
     return this.look(shard, (reader, keys) => findRecords(reader, keys, query))
   }
 

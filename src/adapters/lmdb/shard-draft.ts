@@ -5,6 +5,7 @@
 import {
   deadOverflowMax,
   overflowLetter,
+  overflowOf,
   type Appended,
   type Claim,
   type Commit,
@@ -15,11 +16,14 @@ import {
   type NodeIdentity,
   type OutboxEntry,
   type Part,
+  type Redrive,
+  type Redriven,
 } from '../../runtime/ports/store.js'
 import type { Draft } from './draft.js'
 import { Refusal, type ShardKeys } from './keys.js'
 import { isNodeAlive } from './process-identity.js'
 import { encodeHead, readHead, type ShardHead } from './shard-head.js'
+import { readTerms } from './shard-reads.js'
 import { StreamDraft } from './stream-draft.js'
 import { encodeMessage, encodeTimed, join } from './values.js'
 
@@ -123,18 +127,34 @@ export class ShardDraft {
     this.save()
   }
 
-  private isFull({ to, always }: NewEntry): boolean {
+  /** Takes dead letters back into the log. */
+  redrive(letters: readonly Redrive[]): readonly Redriven[] {
+    const { tail, clock } = this.head
+    const at = Math.max(this.now, clock)
+    const redriven = letters.map(({ seq, entry }): Redriven => {
+      if (!this.streams.has('dead', seq)) return 'gone'
+      if (this.isFull({ to: entry.to })) return 'full'
+      this.streams.remove('dead', seq)
+      this.push(entry, at)
+      return 'redriven'
+    })
+    if (this.head.tail > tail) this.save()
+    return redriven
+  }
+
+  private isFull({ to, always }: Pick<NewEntry, 'to' | 'always'>, times = 1): boolean {
     if (always) return false
-    return this.backlogOf(to) >= this.bounds.backlogMax || this.head.tail - this.head.trimmed >= this.bounds.logMax
+    return this.backlogOf(to) >= times * this.bounds.backlogMax || this.head.tail - this.head.trimmed >= times * this.bounds.logMax
   }
 
   private backlogOf(address: string): number {
     return Number(this.draft.get(this.keys.backlog(address)) ?? 0)
   }
 
-  /** Takes a message that cannot be refused: into the log, or as a dead letter. */
+  /** Takes a message that cannot be refused here: into the log, there as one to be refused, or as a dead letter. */
   private take(entry: NewEntry, at: number): void {
-    if (this.isFull(entry)) this.streams.append('dead', overflowLetter(entry, at), deadOverflowMax)
+    if (this.isFull(entry) && !this.isFull(entry, 2)) this.push(overflowOf(entry), at)
+    else if (this.isFull(entry)) this.streams.append('dead', overflowLetter(entry, at), deadOverflowMax)
     else this.push(entry, at)
   }
 
@@ -204,6 +224,7 @@ export class ShardDraft {
         else draft.put(keys.field(address, name), value)
       }
       this.written.set(address, part.fields)
+      if (part.terms) this.setTerms(address, part.terms)
     }
     if (part.handled > 0) {
       const left = this.backlogOf(address) - part.handled
@@ -240,10 +261,19 @@ export class ShardDraft {
     const { draft, keys } = this
     for (const key of draft.keys(keys.fields(address))) draft.remove(key)
     for (const name of this.written.get(address)?.keys() ?? []) draft.remove(keys.field(address, name))
+    for (const term of readTerms(draft, keys, address)) draft.remove(keys.term(term, address))
     draft.remove(keys.record(address))
     draft.remove(keys.recordByKey(address))
     this.repark(address, Number.POSITIVE_INFINITY, [])
     this.streams.endAll(`${address}/`)
+  }
+
+  private setTerms(address: string, terms: readonly string[]): void {
+    const { draft, keys } = this
+    const before = readTerms(draft, keys, address)
+    for (const term of before) if (!terms.includes(term)) draft.remove(keys.term(term, address))
+    for (const term of terms) if (!before.includes(term)) draft.put(keys.term(term, address), '')
+    draft.put(keys.record(address), terms.join('\n'))
   }
 
   private setTimer(member: string, due: number | undefined): void {

@@ -1,5 +1,5 @@
 /** What can be asked about one shard. Each function reads one moment. */
-import type { Entry, FindQuery, LogEntry, OutboxEntry, Recovery, StoredRecord, StoredTimer } from '../../runtime/ports/store.js'
+import type { Entry, FindQuery, Found, LogEntry, OutboxEntry, Recovery, StoredRecord, StoredTimer } from '../../runtime/ports/store.js'
 import type { Range, ShardKeys } from './keys.js'
 import { readStream } from './stream-draft.js'
 import type { Reader } from './tree.js'
@@ -62,19 +62,37 @@ export function readStreamEntries(reader: Reader, keys: ShardKeys, name: string,
   return entries
 }
 
-export function findRecords(reader: Reader, keys: ShardKeys, { machine, key, after, limit = 1_000 }: FindQuery): string[] {
-  const isWanted = (address: string): boolean => (machine === undefined || address.startsWith(`${machine}/`)) && (after === undefined || address > after)
-  if (key !== undefined) {
-    const found: string[] = []
-    // A key has a handful of actors; in the order of their addresses they stand nowhere.
-    for (const range of keys.recordsByKey(key)) for (const { value } of reader.entries(range)) if (isWanted(value)) found.push(value)
-    return found.sort().slice(0, limit)
-  }
-  const all = keys.records(machine)
-  const range: Range = after === undefined ? all : { start: max(all.start, `${keys.record(after)}\u0000`), end: all.end }
+/** What an actor is found by. */
+export function readTerms(reader: Reader, keys: ShardKeys, address: string): string[] {
+  const text = reader.get(keys.record(address)) ?? ''
+  return text === '' ? [] : text.split('\n')
+}
+
+export function findRecords(reader: Reader, keys: ShardKeys, query: FindQuery): Found {
+  const { key, terms = [], limit = 1_000 } = query
+  if (limit < 1) return { actors: [] }
+  const looked = key === undefined ? inOrder(reader, keys, query, limit) : ofKey(reader, keys, key, query).slice(0, limit)
+  const actors = looked.map((address) => ({ address, terms: readTerms(reader, keys, address) }))
+  return { actors: actors.filter((actor) => terms.every((term) => actor.terms.includes(term))), ...(looked.length < limit ? {} : { through: looked.at(-1)! }) }
+}
+
+/** Addresses of a machine or all, of those that are found by the first term if there is one. */
+function inOrder(reader: Reader, keys: ShardKeys, { machine, terms: [term] = [], after }: FindQuery, limit: number): string[] {
+  const all = term === undefined ? keys.records(machine) : keys.foundBy(term, machine)
+  const keyOf = (address: string): string => (term === undefined ? keys.record(address) : keys.term(term, address))
+  const range: Range = after === undefined ? all : { start: max(all.start, `${keyOf(after)}\u0000`), end: all.end }
   const found: string[] = []
-  for (const record of reader.keys(range, limit)) found.push(keys.idOf(record))
+  for (const at of reader.keys(range, limit)) found.push(term === undefined ? keys.idOf(at) : keys.addressIn(at, term))
   return found
+}
+
+/** The actor itself and its children, whatever they are found by: they are a handful. */
+function ofKey(reader: Reader, keys: ShardKeys, key: string, { machine, after }: FindQuery): string[] {
+  const found: string[] = []
+  for (const range of keys.recordsByKey(key)) {
+    for (const { value } of reader.entries(range)) if ((machine === undefined || value.startsWith(`${machine}/`)) && (after === undefined || value > after)) found.push(value)
+  }
+  return found.sort()
 }
 
 function max(a: string, b: string): string {

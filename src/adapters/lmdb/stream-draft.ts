@@ -43,6 +43,18 @@ export class StreamDraft {
     this.save(name, { ...stream, last }, last - max)
   }
 
+  /** Whether it holds that entry. */
+  has(name: string, seq: number): boolean {
+    const stream = readStream(this.draft, this.keys, name)
+    return stream !== undefined && seq > stream.first && seq <= stream.last && this.draft.get(this.keys.streamEntry(stream.number, seq)) !== undefined
+  }
+
+  /** Removes one entry, wherever it stands. */
+  remove(name: string, seq: number): void {
+    const stream = readStream(this.draft, this.keys, name)
+    if (stream) this.draft.remove(this.keys.streamEntry(stream.number, seq))
+  }
+
   /** Removes entries up to and including `through`. False if some are left for another time. */
   trim(name: string, through: number): boolean {
     const stream = readStream(this.draft, this.keys, name)

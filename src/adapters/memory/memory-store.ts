@@ -8,12 +8,14 @@ import {
   deadOverflowMax,
   faultOf,
   overflowLetter,
+  overflowOf,
   type Appended,
   type Claim,
   type Commit,
   type CommitResult,
   type Entry,
   type FindQuery,
+  type Found,
   type Holder,
   type Lease,
   type LogEntry,
@@ -25,6 +27,8 @@ import {
   type OutboxEntry,
   type Presence,
   type Recovery,
+  type Redrive,
+  type Redriven,
   type Reply,
   type Store,
   type StoredRecord,
@@ -72,6 +76,8 @@ class Shard {
   clean = true
   log: (Entry & { readonly to: string })[] = []
   readonly records = new Map<string, Map<string, string>>()
+  /** What each actor is found by. */
+  readonly terms = new Map<string, readonly string[]>()
   readonly parked = new Map<string, string[]>()
   readonly backlog = new Map<string, number>()
   readonly ids = new Map<string, number>()
@@ -241,14 +247,15 @@ export class MemoryStore implements Store {
     })
   }
 
-  private isFull(s: Shard, entry: NewEntry): boolean {
-    if (entry.always) return false
-    return (s.backlog.get(entry.to) ?? 0) >= this.backlogMax || s.log.length >= this.logMax
+  private isFull(s: Shard, { to, always }: Pick<NewEntry, 'to' | 'always'>, times = 1): boolean {
+    if (always) return false
+    return (s.backlog.get(to) ?? 0) >= times * this.backlogMax || s.log.length >= times * this.logMax
   }
 
-  /** Takes a message that cannot be refused: into the log, or as a dead letter. */
+  /** Takes a message that cannot be refused here: into the log, there as one to be refused, or as a dead letter. */
   private take(s: Shard, entry: NewEntry, at: number): void {
-    if (this.isFull(s, entry)) this.appendTo(s, 'dead', overflowLetter(entry, at), deadOverflowMax)
+    if (this.isFull(s, entry) && !this.isFull(s, entry, 2)) this.push(s, overflowOf(entry), at)
+    else if (this.isFull(s, entry)) this.appendTo(s, 'dead', overflowLetter(entry, at), deadOverflowMax)
     else this.push(s, entry, at)
   }
 
@@ -315,6 +322,7 @@ export class MemoryStore implements Store {
     const { address } = part
     if (part.life === 'erased') {
       s.records.delete(address)
+      s.terms.delete(address)
       s.parked.delete(address)
       for (const stream of s.streams.keys()) if (stream.startsWith(`${address}/`)) s.streams.delete(stream)
     } else if (part.fields.size > 0) {
@@ -325,6 +333,7 @@ export class MemoryStore implements Store {
         else record.set(name, value)
       }
     }
+    if (part.terms && part.life !== 'erased') s.terms.set(address, part.terms)
     if (part.handled > 0) {
       const left = (s.backlog.get(address) ?? 0) - part.handled
       if (left > 0) s.backlog.set(address, left)
@@ -361,6 +370,24 @@ export class MemoryStore implements Store {
         this.take(s, entry, now)
       }
       wake(s.readers)
+    })
+  }
+
+  redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    return settle(() => {
+      const s = this.shard(shard)
+      const now = Math.max(this.time(), s.clock)
+      const dead = s.streams.get('dead')?.entries ?? []
+      const redriven = letters.map(({ seq, entry }): Redriven => {
+        const place = dead.findIndex((letter) => letter.seq === seq)
+        if (place === -1) return 'gone'
+        if (this.isFull(s, { to: entry.to })) return 'full'
+        dead.splice(place, 1)
+        this.push(s, entry, now)
+        return 'redriven'
+      })
+      wake(s.readers)
+      return redriven
     })
   }
 
@@ -423,13 +450,19 @@ export class MemoryStore implements Store {
     return settle(() => this.shard(shard).replies.get(id)?.text)
   }
 
-  find(shard: number, query: FindQuery): Promise<readonly string[]> {
-    return settle(() =>
-      [...this.shard(shard).records.keys()]
-        .filter((address) => (query.machine === undefined || address.startsWith(`${query.machine}/`)) && (query.key === undefined || hasKey(address, query.key)) && (query.after === undefined || address > query.after))
+  find(shard: number, { machine, key, terms = [], after, limit = 1_000 }: FindQuery): Promise<Found> {
+    return settle(() => {
+      if (limit < 1) return { actors: [] }
+      const s = this.shard(shard)
+      const termsOf = (address: string): readonly string[] => s.terms.get(address) ?? []
+      const looked = [...s.records.keys()]
+        .filter((address) => (machine === undefined || address.startsWith(`${machine}/`)) && (key === undefined || hasKey(address, key)) && (after === undefined || address > after))
+        .filter((address) => key !== undefined || terms[0] === undefined || termsOf(address).includes(terms[0]))
         .sort()
-        .slice(0, query.limit ?? 1_000),
-    )
+        .slice(0, limit)
+      const actors = looked.filter((address) => terms.every((term) => termsOf(address).includes(term))).map((address) => ({ address, terms: termsOf(address) }))
+      return { actors, ...(looked.length < limit ? {} : { through: looked.at(-1)! }) }
+    })
   }
 
   watch(what: number | 'nodes', onChange: () => void): () => void {

@@ -63,6 +63,7 @@ export function encodeCommit(commit: Commit, keys: ShardKeys, bounds: Bounds): {
   const args = [...mailboxArgs(bounds), String(commit.lease.epoch), commit.lease.node, String(commit.number), String(commit.position), String(commit.at), keys.channel, keys.streamPrefix]
   const changes: string[] = []
   pushFolded(changes, commit)
+  if (commit.parts.some(({ terms, life }) => terms || life === 'erased')) changes.push('index', list.place(keys.terms), list.place(keys.termsOf))
   for (const part of commit.parts) pushPart(changes, part, keys, list)
   for (const { to, through } of commit.delivered) changes.push('delivered', list.place(keys.outbox(to)), String(to), String(through))
   return { keys: list.keys, args: [...args, packer.pack(changes)] }
@@ -137,6 +138,7 @@ function pushPart(args: string[], part: Part, keys: ShardKeys, list: KeyList): v
   } else {
     if (part.life === 'created') args.push('create', toKeyMember(address))
     pushFields(args, part, () => list.place(keys.record(address)))
+    if (part.terms) args.push('terms', part.terms.join('\n'))
   }
   if (part.handled !== 0) args.push('handled', String(part.handled))
   for (const entry of part.entries) args.push('entry', entry.id, entry.to, termArg(entry), entry.text)

@@ -16,7 +16,7 @@
 --   14    index           zset
 --   15    index-by-key    zset
 --   16    streams         zset
---   17…   keys of records, parked messages, streams and outboxes; the changes name them by their place in KEYS
+--   17…   keys of records, parked messages, streams, outboxes and terms; the changes name them by their place in KEYS
 -- ARGV
 --   1-3   the mailbox, see mailbox.lua
 --   4-5   epoch and node of the lease: of a server that went back in time the same epoch may be given twice
@@ -84,6 +84,7 @@ local function count(text)
 end
 
 local address = ''
+local termsKey, termsOfKey
 local addresses, listed = {}, {}
 
 local function willTouch(to)
@@ -114,7 +115,21 @@ local CHECK = {
   -- the address as it stands in index-by-key
   create = function(i) return i + 1 end,
   -- the address as it stands in index-by-key, key of the record, key of its parked messages
-  erase = function(i) return i + 3 end,
+  erase = function(i)
+    if not termsKey then return nil, 'a record is erased and no index named' end
+    return i + 3
+  end,
+  -- the terms, a line break between two
+  terms = function(i)
+    if not termsKey then return nil, 'terms are written and no index named' end
+    return i + 1
+  end,
+  -- keys of terms and terms-of; before the first change of what an actor is found by
+  index = function(i)
+    termsKey, termsOfKey = KEYS[tonumber(CHANGES[i])], KEYS[tonumber(CHANGES[i + 1])]
+    if not fits('ZCARD', termsKey) or not fits('HLEN', termsOfKey) then return nil, 'the index holds another type' end
+    return i + 2
+  end,
   -- how many messages
   handled = function(i)
     if not count(CHANGES[i]) then return nil, 'handled is ' .. CHANGES[i] end
@@ -195,6 +210,48 @@ local function isEmpty(key)
   return redis.call('EXISTS', key) == 0
 end
 
+-- By address what each actor is found by from now on, the last word of the commit, and the addresses in their order.
+local terms, found = {}, {}
+
+local function setTerms(text)
+  if not terms[address] then found[#found + 1] = address end
+  terms[address] = text
+end
+
+-- Only what differs from before is written, for all actors of the commit together.
+local function writeTerms()
+  local gone, new, kept, none = {}, {}, {}, {}
+  for from = 1, #found, CHUNK do
+    local last = math.min(from + CHUNK - 1, #found)
+    local before = redis.call('HMGET', termsOfKey, unpack(found, from, last))
+    for i = from, last do
+      local to, text = '\n' .. found[i], terms[found[i]]
+      local old = before[i - from + 1] or ''
+      if old ~= text then
+        local stays = {}
+        for term in string.gmatch(text, '[^\n]+') do stays[term] = true end
+        for term in string.gmatch(old, '[^\n]+') do
+          if stays[term] then stays[term] = nil else gone[#gone + 1] = term .. to end
+        end
+        for term in pairs(stays) do
+          new[#new + 1] = '0'
+          new[#new + 1] = term .. to
+        end
+        if text == '' then
+          none[#none + 1] = found[i]
+        else
+          kept[#kept + 1] = found[i]
+          kept[#kept + 1] = text
+        end
+      end
+    end
+  end
+  each('ZREM', termsKey, gone, 1, #gone)
+  each('ZADD', termsKey, new, 1, #new)
+  each('HSET', termsOfKey, kept, 1, #kept)
+  each('HDEL', termsOfKey, none, 1, #none)
+end
+
 local APPLY = {
   part = function(i)
     address = CHANGES[i]
@@ -220,12 +277,18 @@ local APPLY = {
     redis.call('SREM', PARKED, address)
     redis.call('ZREM', INDEX, address)
     redis.call('ZREM', INDEX_BY_KEY, CHANGES[i])
+    setTerms('')
     -- '0' is the character after '/'. These keys stand in no argument, but in the slot of those that do.
     local own = redis.call('ZRANGEBYLEX', STREAMS, '[' .. address .. '/', '(' .. address .. '0')
     for _, name in ipairs(own) do redis.call('UNLINK', ARGV[10] .. name) end
     each('ZREM', STREAMS, own, 1, #own)
     return i + 3
   end,
+  terms = function(i)
+    setTerms(CHANGES[i])
+    return i + 1
+  end,
+  index = function(i) return i + 2 end,
   handled = function(i)
     counts[address] = math.max(0, counts[address] - tonumber(CHANGES[i]))
     moved[address] = true
@@ -263,6 +326,7 @@ local APPLY = {
 
 i = changes
 while i <= #CHANGES do i = APPLY[CHANGES[i]](i + 1) end
+if termsKey then writeTerms() end
 -- Before the folded changes, whose ids are to win over those of messages.
 closeMailbox()
 i = 1

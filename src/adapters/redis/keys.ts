@@ -23,6 +23,8 @@
  * | `r:<address>`     | hash   | a record |
  * | `index`           | zset   | addresses of all records; score 0, so in the order of their bytes |
  * | `index-by-key`    | zset   | the same as `<key[~path]>/<machine>` |
+ * | `terms`           | zset   | what actors are found by: `<term>` newline `<address>`; score 0 |
+ * | `terms-of`        | hash   | the terms of an actor by its address, a newline between two |
  * | `streams`         | zset   | names of all streams; score 0 |
  * | `s:<name>`        | stream | a stream; id `0-<seq>`, `t` the entry. In stream `dead`, a message without room: `o` address, `a` time, `t` envelope |
  *
@@ -95,6 +97,8 @@ export class ShardKeys {
   readonly parkedIndex: string
   readonly index: string
   readonly indexByKey: string
+  readonly terms: string
+  readonly termsOf: string
   readonly streams: string
   readonly channel: string
   /** What a stream's key begins with; its name follows. */
@@ -118,6 +122,8 @@ export class ShardKeys {
     this.parkedIndex = `${base}parked`
     this.index = `${base}index`
     this.indexByKey = `${base}index-by-key`
+    this.terms = `${base}terms`
+    this.termsOf = `${base}terms-of`
     this.streams = `${base}streams`
     this.channel = `${base}changed`
     this.streamPrefix = `${base}s:`

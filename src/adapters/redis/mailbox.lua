@@ -1,5 +1,5 @@
--- The mailbox of a shard, as append, commit and deliver write to it. Not a script: it takes the place of the line
--- "--@include mailbox" in those three, which therefore begin alike:
+-- The mailbox of a shard, as append, commit, deliver and redrive write to it. Not a script: it takes the place of the line
+-- "--@include mailbox" in those four, which therefore begin alike:
 --
 -- KEYS
 --   1  meta       hash
@@ -87,10 +87,14 @@ local function push(at, id, to, until_, text)
   end
 end
 
--- Takes a message that cannot be refused: into the log, or as a dead letter.
+-- Takes a message that cannot be refused here: into the log, there as one to be refused (overflowOf in ports/store.ts),
+-- or, beyond twice the bounds, as a dead letter.
 local function take(at, id, to, term, text)
   local until_, always = termOf(term)
   if hasRoom(to, always) then return push(at, id, to, until_, text) end
+  if counts[to] < 2 * backlogMax and length < 2 * logMax then
+    return push(at, id, to, until_, '{"id":"' .. id .. '","to":"' .. to .. '","kind":"overflow","body":' .. text .. '}')
+  end
   redis.call('XADD', DEAD, 'MAXLEN', '~', deadMax, '0-*', 'o', to, 'a', at, 't', text)
 end
 

@@ -12,6 +12,7 @@ import {
   type CommitResult,
   type Entry,
   type FindQuery,
+  type Found,
   type Holder,
   type Lease,
   type LogEntry,
@@ -23,6 +24,8 @@ import {
   type OutboxEntry,
   type Presence,
   type Recovery,
+  type Redrive,
+  type Redriven,
   type Store,
   type StoredRecord,
   type StoredTimer,
@@ -169,6 +172,14 @@ export class RedisStore implements Store {
     await this.run(to, scripts.deliver, [...keys.mailbox, keys.delivered], args)
   }
 
+  async redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
+    const keys = this.keysOf(shard)
+    if (letters.length === 0) return []
+    const args = mailboxArgs(this.opened().bounds)
+    for (const { seq, entry } of letters) args.push(String(seq), entry.id, entry.to, checkedTerm(entry), entry.text)
+    return (await this.run(shard, scripts.redrive, keys.mailbox, args)) as Redriven[]
+  }
+
   async read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]> {
     this.keysOf(shard)
     return this.opened().read(shard, after, max, signal)
@@ -263,22 +274,36 @@ export class RedisStore implements Store {
     return ((await this.call(shard, 'HGET', this.keysOf(shard).replies, id)) as string | null) ?? undefined
   }
 
-  async find(shard: number, query: FindQuery): Promise<readonly string[]> {
+  async find(shard: number, query: FindQuery): Promise<Found> {
     const keys = this.keysOf(shard)
-    const { machine, key, after = '', limit = findDefault } = query
-    if (limit < 1) return []
-    if (key === undefined) {
-      // '0' is the character after '/'.
-      const [from, to] = machine === undefined ? ['', '+'] : [`${machine}/`, `(${machine}0`]
-      return (await this.call(shard, 'ZRANGEBYLEX', keys.index, after >= from && after !== '' ? `(${after}` : from === '' ? '-' : `[${from}`, to, 'LIMIT', 0, limit)) as string[]
-    }
-    // The actor itself, and its children: '\x7f' is the character after '~'.
+    const { key, terms = [], limit = findDefault } = query
+    if (limit < 1) return { actors: [] }
+    const looked = key === undefined ? await this.inOrder(shard, keys, query, limit) : (await this.ofKey(shard, keys, key, query)).slice(0, limit)
+    const texts = looked.length === 0 ? [] : ((await this.call(shard, 'HMGET', keys.termsOf, ...looked)) as (string | null)[])
+    const actors = looked.map((address, i) => ({ address, terms: (texts[i] ?? '').split('\n').filter((term) => term !== '') }))
+    // Also the first: it may have changed between the two answers.
+    return { actors: actors.filter((actor) => terms.every((term) => actor.terms.includes(term))), ...(looked.length < limit ? {} : { through: looked.at(-1)! }) }
+  }
+
+  /** Addresses of a machine or all, of those that are found by the first term if there is one. */
+  private async inOrder(shard: number, keys: ShardKeys, { machine, terms: [term] = [], after = '' }: FindQuery, limit: number): Promise<string[]> {
+    const [set, prefix] = term === undefined ? [keys.index, ''] : [keys.terms, `${term}\n`]
+    // '0' is the character after '/', and '\v' the one after a line break.
+    const [from, to] = machine === undefined ? [prefix, term === undefined ? '+' : `(${term}\v`] : [`${prefix}${machine}/`, `(${prefix}${machine}0`]
+    const above = after !== '' && `${prefix}${after}` >= from ? `(${prefix}${after}` : from === '' ? '-' : `[${from}`
+    const members = (await this.call(shard, 'ZRANGEBYLEX', set, above, to, 'LIMIT', 0, limit)) as string[]
+    return members.map((member) => member.slice(prefix.length))
+  }
+
+  /** The actor itself and its children, whatever they are found by: they are a handful. */
+  private async ofKey(shard: number, { indexByKey }: ShardKeys, key: string, { machine, after = '' }: FindQuery): Promise<string[]> {
+    // '\x7f' is the character after '~'.
     const answers = (await this.all(shard, [
-      ['ZRANGEBYLEX', keys.indexByKey, `[${key}/`, `(${key}0`],
-      ['ZRANGEBYLEX', keys.indexByKey, `[${key}~`, `(${key}\x7f`],
+      ['ZRANGEBYLEX', indexByKey, `[${key}/`, `(${key}0`],
+      ['ZRANGEBYLEX', indexByKey, `[${key}~`, `(${key}\x7f`],
     ])) as string[][]
     const found = answers.flat().map(fromKeyMember)
-    return found.filter((address) => (machine === undefined || address.startsWith(`${machine}/`)) && address > after).sort().slice(0, limit)
+    return found.filter((address) => (machine === undefined || address.startsWith(`${machine}/`)) && address > after).sort()
   }
 
   watch(what: number | 'nodes', onChange: () => void): () => void {

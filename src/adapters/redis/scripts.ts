@@ -24,6 +24,7 @@ export const scripts = {
   deliver: read('deliver'),
   halt: read('halt'),
   namespace: read('namespace'),
+  redrive: read('redrive'),
   release: read('release'),
   renew: read('renew'),
   trim: read('trim'),

@@ -141,6 +141,11 @@ export interface Part {
   readonly fields: ReadonlyMap<string, string | undefined>
   /** Puts the record into the index, or takes record, index and parked messages away. */
   readonly life?: 'created' | 'erased'
+  /**
+   * What the actor is found by from now on (see {@link FindQuery}), in place of all it was found by before; absent: that
+   * stays. At most {@link termsMax}, each of 1 to {@link termCharsMax} characters without a line break. An erased record has none.
+   */
+  readonly terms?: readonly string[]
   /** Entries of the log that this part handled: taken off the actor's backlog. */
   readonly handled: number
   /** Timer by member (order|address|key): due time in ms, or undefined to remove. Ties of due time fire by member. */
@@ -151,7 +156,8 @@ export interface Part {
   readonly actions: ReadonlyMap<string, string>
   /**
    * Messages to actors of this shard: appended to the log by this commit, in order. One that finds its actor's backlog
-   * or the shard's log full is kept in stream `dead` instead, as {@link overflowLetter} says.
+   * or the shard's log full is appended as {@link overflowOf}, for the owner to refuse it to whoever sent it; beyond
+   * twice the bounds it is kept in stream `dead` instead, as {@link overflowLetter} says, and nobody is told.
    */
   readonly entries: readonly NewEntry[]
   /** Messages to other shards, numbered by the source. */
@@ -236,14 +242,42 @@ export interface LogEntry {
   readonly text: string
 }
 
+/** An entry of stream `dead` on its way back into the log. */
+export interface Redrive {
+  readonly seq: number
+  /** What is appended in its place; `always` counts for nothing. */
+  readonly entry: NewEntry
+}
+
+/** gone: the stream had it no more. full: there was no room, and it stays where it was. */
+export type Redriven = 'redriven' | 'gone' | 'full'
+
+/** Asks for the actors that fit all of it. */
 export interface FindQuery {
   readonly machine?: string
-  /** The key of the address: all actors of one run. */
+  /** The key of the address: what shares a shard. */
   readonly key?: string
+  /** What they must be found by, all of it. The store goes through those that have the first: the rarest had better come first. */
+  readonly terms?: readonly string[]
   /** Return addresses above this one, in the order of the index. */
   readonly after?: string
-  /** Default 1,000. */
+  /** So many actors are looked at, of which those that fit are returned. Default 1,000. */
   readonly limit?: number
+}
+
+export interface Found {
+  /** In the order of their addresses (bytes). One that fits all the while is found once by whoever pages through. */
+  readonly actors: readonly { readonly address: string; readonly terms: readonly string[] }[]
+  /** There may be more above this address; absent: there are none. */
+  readonly through?: string
+}
+
+export const termsMax = 128
+export const termCharsMax = 256
+
+/** What is appended in place of a message for which there was no room: `body` is that message. */
+export function overflowOf({ id, to, text, rememberUntil }: NewEntry): NewEntry {
+  return { id, to, text: `{"id":"${id}","to":"${to}","kind":"overflow","body":${text}}`, rememberUntil }
 }
 
 /** What stream `dead` keeps of a message for which there was no room; it holds at most {@link deadOverflowMax} entries. */
@@ -270,6 +304,9 @@ export function faultOf(commit: Commit): { readonly address?: string; readonly d
       if (due !== undefined && !Number.isFinite(due)) return { address, detail: `timer ${member} is due at ${due}` }
       if (member.length > nameCharsMax) return { address, detail: `the timer name ${member.slice(0, 40)}… has ${member.length} characters, allowed are ${nameCharsMax}` }
     }
+    const term = part.terms?.find((text) => text === '' || text.length > termCharsMax || text.includes('\n'))
+    if (term !== undefined) return { address, detail: `it is to be found by ${JSON.stringify(term.slice(0, 40))}, of ${term.length} characters; allowed are 1 to ${termCharsMax} without a line break` }
+    if (part.terms && part.terms.length > termsMax) return { address, detail: `it is to be found by ${part.terms.length} terms, allowed are ${termsMax}` }
     for (const { number, to } of part.outbox) if (!isCount(number) || !isCount(to)) return { address, detail: 'an outbox entry has no whole number' }
   }
   return undefined
@@ -323,10 +360,15 @@ export interface Store {
   read(shard: number, after: number, max: number, signal: AbortSignal): Promise<readonly Entry[]>
   commit(commit: Commit): Promise<CommitResult>
   /**
-   * Appends another shard's outbox entries to this shard's log, dropping those delivered before. One that finds no room
-   * goes to stream `dead`, as in a commit.
+   * Appends another shard's outbox entries to this shard's log, dropping those delivered before. What finds no room
+   * fares as in a commit.
    */
   deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void>
+  /**
+   * Takes entries out of stream `dead` and appends what was them to the log, in the order given, each in one write: none is
+   * in both or in neither. That an id is remembered does not matter. Anybody may.
+   */
+  redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]>
   load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]>
   /** The first `max` parked messages of an actor. */
   parked(shard: number, address: string, max: number): Promise<readonly string[]>
@@ -340,7 +382,7 @@ export interface Store {
   trim(shard: number, stream: string, through: number): Promise<void>
   /** The answer to a message, if there is one yet. */
   reply(shard: number, id: string): Promise<string | undefined>
-  find(shard: number, query: FindQuery): Promise<readonly string[]>
+  find(shard: number, query: FindQuery): Promise<Found>
   /**
    * Calls back, now and then too often, when the shard's records or replies may have changed or it was released; or, of
    * `nodes`, when one comes or leaves. Returns how to stop.

@@ -62,6 +62,10 @@ export interface XStateNode {
   readonly id: string
   readonly key: string
   readonly parent?: XStateNode
+  /** Keys from the root down; empty for the root. */
+  readonly path: readonly string[]
+  /** Of the document. */
+  readonly order: number
   readonly type: string
   readonly history: string | false
   readonly states: Record<string, XStateNode>

@@ -1,0 +1,59 @@
+/** `holdfast actors`: which actors are in which state, of any program on the store. */
+import type { FoundActor } from '../../runtime/find.js'
+import type { RecordStatus } from '../../runtime/stored-record.js'
+import { limitOf, present, type Command } from '../command.js'
+import { exitCodes } from '../exit.js'
+import { openSession } from '../session.js'
+import { printable, styled, type Style, type Terminal } from '../terminal.js'
+
+const statusStyles: Readonly<Partial<Record<RecordStatus, Style>>> = { failed: 'red', done: 'green', active: 'cyan' }
+
+export const actors: Command = {
+  name: 'actors',
+  summary: 'Lists actors by machine, state, tag, run or status: those that wait for approval, say, or those that failed.',
+  usage: '',
+  takes: [0, 0],
+  options: {
+    machine: { type: 'string', value: '<name>', help: 'of that machine' },
+    state: { type: 'string', value: '<path>', help: 'in that state of it, such as working or working.calling' },
+    tag: { type: 'string', value: '<tag>', help: 'in a state with that tag' },
+    run: { type: 'string', value: '<id>', help: 'of that run' },
+    status: { type: 'string', value: '<status>', help: 'active, done, stopped or failed' },
+    limit: { type: 'string', value: '<n>', help: 'so many at most, in the order of their addresses. Default 100' },
+  },
+  examples: [
+    ['holdfast actors --state open.approvalPending', 'runs that wait for a person; agents that do are in approvalPending'],
+    ['holdfast actors --machine order --status failed --namespace default --store redis://127.0.0.1:6379', 'of a service of yours: its namespace is "default" unless it names another'],
+  ],
+  notes: 'All that is given must fit. Only what the machine of an actor itself is in counts, not the children inside it. One that failed or was stopped is in no state.',
+  async run(given, terminal) {
+    const limit = limitOf(given, actors.name)
+    const session = await openSession(given, terminal, 'client')
+    try {
+      const { machine, state, tag, run, status } = given.strings
+      const query = present({ machine, state, tag, run, status: status as RecordStatus | undefined })
+      const found: FoundActor[] = []
+      let cursor: string | undefined
+      do {
+        const page = await session.mesh.system.find({ ...query, limit: Math.min(1_000, limit - found.length), ...present({ cursor }) })
+        found.push(...page.actors)
+        cursor = page.cursor
+      } while (cursor !== undefined && found.length < limit)
+      const more = cursor !== undefined
+      if (given.flags['json']) terminal.line(JSON.stringify({ actors: found, more }))
+      else if (found.length === 0) terminal.line('No such actor is kept here.')
+      else for (const actor of found) terminal.line(lineOf(terminal, actor))
+      if (more && !given.flags['json']) terminal.line(`There are more: name a --limit beyond ${limit}.`)
+      return exitCodes.ok
+    } finally {
+      await session.stop()
+    }
+  },
+}
+
+/** The innermost states say the rest. */
+function lineOf(terminal: Terminal, { address, status, states, tags }: FoundActor): string {
+  const inner = states.filter((state) => !states.some((other) => other.startsWith(`${state}.`)))
+  const where = [...inner, ...tags.map((tag) => `#${tag}`)].map(printable).join(' ')
+  return `${styled(terminal, 'bold', address.padEnd(30))} ${styled(terminal, statusStyles[status] ?? 'yellow', status.padEnd(7))} ${where}`.trimEnd()
+}
