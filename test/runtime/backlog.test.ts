@@ -120,10 +120,10 @@ describe.each<[StoreKind]>([['memory'], ['lmdb'], ['redis']])('on %s', (kind) =>
     const actor = client.actorAt('keeper/a')
     for (const n of ones(4)) await actor.send({ type: 'see', n } as never)
     const codes = await Promise.all([
-      codeOf(actor.send({ type: 'see', n: 50 } as never, { whenFull: 'wait', deadlineMs: 70 })),
-      codeOf(actor.ask({ type: 'see', n: 51 } as never, { whenFull: 'wait', deadlineMs: 90 })),
+      codeOf(actor.send({ type: 'see', n: 50 } as never, { whenFull: 'wait', deadlineMs: 700 })),
+      codeOf(actor.ask({ type: 'see', n: 51 } as never, { whenFull: 'wait', deadlineMs: 900 })),
       // No more of one process wait than a mailbox holds.
-      ...ones(4).map((n) => codeOf(actor.send({ type: 'see', n: 60 + n } as never, { whenFull: 'wait', deadlineMs: 80 }))),
+      ...ones(4).map((n) => codeOf(actor.send({ type: 'see', n: 60 + n } as never, { whenFull: 'wait', deadlineMs: 800 }))),
     ])
     expect(codes).toEqual(Array.from({ length: 6 }, () => 'MAILBOX_FULL'))
     await world.start()
