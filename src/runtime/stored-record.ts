@@ -129,8 +129,9 @@ export function decodeMark(text: string): HistoryMark {
 
 // ── Checksums ──
 
+/** As a signed number: every record keeps it, and a number above 2^31 takes an object of its own. */
 export function addressSumOf(address: Address): number {
-  return crc32(address)
+  return crc32(address) | 0
 }
 
 /** Of a checksum, in characters. */
@@ -173,11 +174,11 @@ const sumTable = Int32Array.from({ length: 256 }, (_, byte) => {
 const shortMax = 80
 
 function textSum(text: string, seed: number): number {
-  if (text.length > shortMax) return crc32(text, seed)
+  if (text.length > shortMax) return crc32(text, seed >>> 0)
   let sum = ~seed
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i)
-    if (unit > 127) return crc32(text, seed)
+    if (unit > 127) return crc32(text, seed >>> 0)
     sum = (sum >>> 8) ^ sumTable[(sum ^ unit) & 255]!
   }
   return ~sum >>> 0

@@ -20,7 +20,7 @@ import { DeadlineError, TurnError, toStoredError, type StoredError } from '../..
 import { ASK, COMMAND, type Ask } from '../../protocol.js'
 import { isExternal } from '../effect-names.js'
 import { childAddress, type Address } from '../identity.js'
-import { REF, type StoredRef } from '../json.js'
+import { type StoredRef } from '../json.js'
 import { askDeadlineMs, askDeadlineMsMax, askOfToken, isAskDeadline, pruned, withBegun, without, type Behalf, type OpenAsks } from '../open-asks.js'
 import { SmallMap, withOne } from '../small-collections.js'
 import {
@@ -701,7 +701,6 @@ export class ActorTree {
     heavy['mailbox'] = heavy['observers'] = heavy['eventListeners'] = heavy['_actorScope'] = undefined
     if (kind === 'machine') actor.logic = withBoundedLoops(actor.logic as XMachine)
     Object.assign(actor, {
-      [REF]: true,
       number,
       kind,
       sessionId: this.sessionIdOf(number),
@@ -717,7 +716,7 @@ export class ActorTree {
       _open: false,
       _deferred: undefined,
       entry: 0,
-    } satisfies Partial<Cell> & { [REF]: true })
+    } satisfies Partial<Cell>)
     this.cells.set(number, actor)
     this.turn!.create(actor)
   }

@@ -55,7 +55,9 @@ export type Deferred = (() => void) | { readonly run: 'execute' | 'finish'; read
  * inside the parent's step; {@link ActorTree.adopt} gives them this prototype before their first snapshot is made.
  */
 export class Cell {
-  readonly [REF]: true = true
+  get [REF](): true {
+    return true
+  }
   number: number
   kind: LogicKind
   logic: XLogic
