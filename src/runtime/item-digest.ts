@@ -73,7 +73,7 @@ const mask = (1n << 256n) - 1n
 /** The epoch belongs to the store: it must be higher after a move, not the same. */
 function canonical(item: StoredItem): string {
   if (item.kind === 'shard') return JSON.stringify([item.kind, item.number, item.position, item.tail, item.clock, item.clean])
-  if (item.kind === 'record') return JSON.stringify([item.kind, item.address, [...item.fields].sort(([a], [b]) => (a < b ? -1 : 1))])
+  if (item.kind === 'record') return JSON.stringify([item.kind, item.address, [...item.fields].sort(([a], [b]) => (a < b ? -1 : 1)), [...item.terms].sort()])
   if (item.kind === 'outbox') {
     const { number, to, entry } = item.entry
     return JSON.stringify([item.kind, number, to, entry.id, entry.to, entry.text, entry.rememberUntil ?? null, entry.always ?? false])

@@ -27,7 +27,7 @@ export function someItems(shard: number, many = 700): StoredItem[] {
     { kind: 'action', place: 1, id: 'a', text: 'second' },
     { kind: 'suspect', id: 's', attempts: 2 },
     { kind: 'outbox', entry: { number: 13, to: 1 - shard, entry: { id: 'o', to: 'm/b', text: '{}', rememberUntil: until, always: true } } },
-    ...times.slice(0, 50).map((i): StoredItem => ({ kind: 'record', address: `m/${i}`, fields: [['m', `${i}`], ['c0:x', 'x'.repeat(i * 400)]] })),
+    ...times.slice(0, 50).map((i): StoredItem => ({ kind: 'record', address: `m/${i}`, fields: [['m', `${i}`], ['c0:x', 'x'.repeat(i * 400)]], terms: i % 2 === 0 ? ['.on', `#${i}`] : [] })),
     { kind: 'parked', address: 'm/1', place: 0, text: 'p0' },
     { kind: 'parked', address: 'm/1', place: 1, text: 'p1' },
     { kind: 'stream', name: '+trace', first: 3, last: 5 },
