@@ -9,6 +9,7 @@ import { LmdbStore } from '../../src/adapters/lmdb/index.js'
 import { MemoryTraceStore } from '../../src/adapters/memory/index.js'
 import { RedisStore } from '../../src/adapters/redis/index.js'
 import { moveFrame } from '../../src/cli/commands/move.js'
+import { main } from '../../src/cli/main.js'
 import { moveTraces } from '../../src/cli/move-traces.js'
 import { moveNamespace, type TraceEntry } from '../../src/index.js'
 import { beginning, ending, type MovableStore, type StoredItem } from '../../src/runtime/ports/moving.js'
@@ -66,10 +67,15 @@ test('a run that waits for approval is moved to a server, approved there, moved 
 }, 120_000)
 
 test('what cannot be moved is refused in one sentence, and what was typed wrong is explained', async () => {
+  const typed = async (...args: string[]): Promise<{ code: number; lines: string[]; errors: string[] }> => {
+    const [lines, errors]: [string[], string[]] = [[], []]
+    const code = await main(['move', ...args], { env: {}, cwd, isInteractive: false, color: false, line: (text) => void lines.push(text), error: (text) => void errors.push(text), ask: () => Promise.resolve(undefined), onInterrupt: () => () => {} })
+    return { code, lines, errors }
+  }
   const refused = async (code: number, says: string, ...args: string[]): Promise<void> => {
-    const finished = await holdfast(['move', ...args], { cwd })
-    expect([finished.code, finished.lines.length], args.join(' ')).toEqual([code, 0])
-    expect(finished.stderr).toContain(says)
+    const said = await typed(...args)
+    expect([said.code, said.lines.length], args.join(' ')).toEqual([code, 0])
+    expect(said.errors.join('\n')).toContain(says)
   }
   await refused(2, 'needs --from', '--to', 'x')
   await refused(2, 'needs --to', '--from', 'x')
@@ -80,7 +86,7 @@ test('what cannot be moved is refused in one sentence, and what was typed wrong 
   await refused(1, 'There is no store at nowhere', '--from', 'nowhere', '--to', 'y')
   await refused(1, 'There is no namespace "nix"', '--from', server.url, '--to', 'y', '--namespace', 'nix')
   await refused(1, 'Redis at 127.0.0.1:1', '--from', '.holdfast', '--to', 'redis://127.0.0.1:1')
-  const { lines } = await holdfast(['move', '--from', 'nowhere', '--to', 'y', '--json'], { cwd })
+  const { lines } = await typed('--from', 'nowhere', '--to', 'y', '--json')
   expect(JSON.parse(lines.join(''))).toMatchObject({ error: { code: 'CONFIG' } })
 })
 
