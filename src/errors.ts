@@ -7,6 +7,7 @@
  * - give up on this actor: {@link ActorFailedError}, {@link ActorEndedError}
  * - nobody wants it any more: {@link CancelledError}
  * - look at the data: {@link SnapshotError}
+ * - look elsewhere, or at both sides: {@link MoveError}
  * - fix the machine: {@link TurnError}
  *
  * Recognise them by `code` (stable) or with {@link isHoldfastError}, which also works when two copies of the
@@ -191,6 +192,29 @@ export class SnapshotError extends HoldfastError {
   constructor(address: string, reason: SnapshotError['reason'], message: string) {
     super('SNAPSHOT', `The stored snapshot of ${address} cannot be read: ${message}`)
     this.address = address
+    this.reason = reason
+  }
+}
+
+/**
+ * A namespace was moved to another store, or cannot be. `reason`:
+ *
+ * - moved: it is elsewhere; the message says where
+ * - unfinished: a move of it has not ended; run that again, or cancel it
+ * - in-use: a process runs its actors, on one of the two sides; stop it
+ * - not-empty: there is something at the place it is to be moved to; name another place
+ * - missing: there is no such namespace; look at how it is spelled
+ * - halted: the store went back in time and nobody has accepted that
+ * - same: both sides are one, or copies of each other
+ * - other: one side belongs to another move
+ * - differs: what arrived is not what left; nothing was opened
+ * - over: another process has finished or cancelled this move
+ * - cannot: the store cannot be moved, or not any more
+ */
+export class MoveError extends HoldfastError {
+  readonly reason: 'moved' | 'unfinished' | 'in-use' | 'not-empty' | 'missing' | 'halted' | 'same' | 'other' | 'differs' | 'over' | 'cannot'
+  constructor(reason: MoveError['reason'], message: string) {
+    super('MOVE', message)
     this.reason = reason
   }
 }

@@ -14,6 +14,7 @@ export { replay, type Difference, type Divergence, type Replay, type ReplayOptio
 export type { ActorHistory, HistoryBase, HistoryInput, HistoryOptions, HistoryTurn } from './runtime/history.js'
 export type { Inspect } from './runtime/inspection.js'
 export type { RuntimeOptions } from './runtime/options.js'
+export { cancelMove, moveNamespace, reopenMoved, type MoveOptions, type MoveProgress, type MoveReport, type ReopenOptions } from './runtime/move.js'
 export type { StreamRecord } from './runtime/streams.js'
 export type { DeadLetter, DeadLetterPage, DeadLetterQuery, RedriveResult } from './runtime/dead-letters.js'
 export type { Parked } from './runtime/envelope.js'
@@ -87,6 +88,7 @@ export {
   InvalidIdError,
   LimitError,
   MailboxFullError,
+  MoveError,
   NonJsonError,
   SnapshotError,
   StoppedError,
@@ -100,4 +102,4 @@ export type { Address } from './runtime/identity.js'
 export type { Clock } from './runtime/ports/clock.js'
 export type { IdSource } from './runtime/ports/ids.js'
 export type { Logger } from './runtime/ports/logger.js'
-export type { Durability, Store } from './runtime/ports/store.js'
+export type { Durability, MovableStore, Store } from './runtime/ports/store.js'

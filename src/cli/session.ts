@@ -9,8 +9,9 @@ import type { Mesh } from '../mesh/mesh.js'
 import type { ModelRef } from '../mesh/model-call.js'
 import type { RunDefinition } from '../mesh/define-run.js'
 import type { RunHandle, RunStatus } from '../mesh/run-handle.js'
-import type { TraceStore } from '../mesh/ports/trace-store.js'
-import type { Store } from '../runtime/ports/store.js'
+import type { JsonlTraceStore } from '../adapters/jsonl/index.js'
+import type { RedisTraceStore } from '../adapters/redis/index.js'
+import type { MovableStore } from '../runtime/ports/moving.js'
 import type { Given } from './command.js'
 import { UsageError } from './exit.js'
 import type { Terminal } from './terminal.js'
@@ -44,12 +45,11 @@ export async function openSession(given: Given, terminal: Terminal, as: 'owner' 
   const where = given.strings['store'] ?? terminal.env['HOLDFAST_STORE'] ?? defaultStore
   const namespace = given.strings['namespace'] ?? 'research'
   if (!begins) await mustExist(where, terminal.cwd)
-  const { store, traces } = await openStores(where, namespace, terminal.cwd)
-  const lease = given.strings['lease-ms']
-  if (lease !== undefined && !/^[1-9]\d{0,8}$/.test(lease)) throw new UsageError(`--lease-ms: expected a whole number of at least 1, got "${lease}".`)
+  const { store, traces } = await storesAt(where, namespace, terminal.cwd)
+  const leaseMs = leaseOf(given)
   const research = researchRun(await models(terminal.env))
   const inspection = inspectionMachine(() => mesh.system, logger)
-  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...(given.flags['unsafe'] ? { unsafe: true } : {}), ...(lease === undefined ? {} : { leaseMs: Number(lease) }) })
+  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...(given.flags['unsafe'] ? { unsafe: true } : {}), ...(leaseMs === undefined ? {} : { leaseMs }) })
   try {
     await (as === 'owner' ? mesh.start() : mesh.startAsClient())
   } catch (error) {
@@ -58,6 +58,12 @@ export async function openSession(given: Given, terminal: Terminal, as: 'owner' 
   }
   const storeOption = [where === defaultStore || given.strings['store'] === undefined ? '' : ` --store ${shellWord(withoutPassword(where))}`, given.strings['namespace'] === undefined ? '' : ` --namespace ${shellWord(namespace)}`].join('')
   return { mesh, research, storeOption, stop: () => mesh.stop() }
+}
+
+export function leaseOf(given: Given): number | undefined {
+  const lease = given.strings['lease-ms']
+  if (lease !== undefined && !/^[1-9]\d{0,8}$/.test(lease)) throw new UsageError(`--lease-ms: expected a whole number of at least 1, got "${lease}".`)
+  return lease === undefined ? undefined : Number(lease)
 }
 
 /** As a shell must be given it to read it as one word. */
@@ -77,7 +83,7 @@ export function withoutPassword(store: string): string {
 const isUrl = (where: string): boolean => /^[a-z][a-z0-9+.-]+:\/\//i.test(where)
 
 /** Looking, deciding and going on begin no store: its name may be mistyped. */
-async function mustExist(where: string, cwd: string): Promise<void> {
+export async function mustExist(where: string, cwd: string): Promise<void> {
   if (isUrl(where)) return
   const error = await access(join(resolve(cwd, where), 'data.mdb')).then(
     () => undefined,
@@ -86,15 +92,27 @@ async function mustExist(where: string, cwd: string): Promise<void> {
   if (error?.code === 'ENOENT') throw new ConfigError(`There is no store at ${where}, so no run is kept there. Begin one with holdfast research, or name another --store.`)
 }
 
-async function openStores(where: string, namespace: string, cwd: string): Promise<{ store: Store; traces: TraceStore }> {
+export interface Stores {
+  readonly store: MovableStore
+  readonly traces: JsonlTraceStore | RedisTraceStore
+  /** Where that is, for people. */
+  readonly place: string
+}
+
+/**
+ * Makes the stores of a place; nothing is opened yet.
+ *
+ * @param option the one that names it
+ */
+export async function storesAt(where: string, namespace: string, cwd: string, option = 'store'): Promise<Stores> {
   if (/^rediss?:\/\//.test(where)) {
-    const { redisStore, redisTraces } = await optional(() => import('../adapters/redis/index.js'), 'ioredis')
-    return { store: redisStore(where), traces: redisTraces(where, { namespace }) }
+    const { redisStore, RedisTraceStore } = await optional(() => import('../adapters/redis/index.js'), 'ioredis')
+    return { store: redisStore(where), traces: new RedisTraceStore(where, { namespace }), place: withoutPassword(where) }
   }
-  if (isUrl(where)) throw new UsageError(`--store: expected a folder or redis://…, got "${withoutPassword(where)}".`)
-  const [{ lmdbStore }, { jsonlTraces }] = await Promise.all([import('../adapters/lmdb/index.js'), import('../adapters/jsonl/index.js')])
+  if (isUrl(where)) throw new UsageError(`--${option}: expected a folder or redis://…, got "${withoutPassword(where)}".`)
+  const [{ lmdbStore }, { JsonlTraceStore }] = await Promise.all([import('../adapters/lmdb/index.js'), import('../adapters/jsonl/index.js')])
   const folder = resolve(cwd, where)
-  return { store: lmdbStore(folder), traces: jsonlTraces(join(folder, 'traces', namespace)) }
+  return { store: lmdbStore(folder), traces: new JsonlTraceStore(join(folder, 'traces', namespace)), place: folder }
 }
 
 export const anthropicDefault = 'claude-sonnet-5-5'

@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline/promises'
 import type { Readable, Writable } from 'node:stream'
 import stringWidth from 'string-width'
-import type { Screen } from './live.js'
+import type { Screen } from './drawing.js'
 
 export interface Terminal {
   readonly env: Readonly<Record<string, string | undefined>>

@@ -2,11 +2,12 @@
  * A store that fails on purpose: before or after any durable write it may fail, lose the reply, answer late, or take
  * the process that holds it down. A dead process hears nothing any more, not even answers that were on their way.
  */
-import { StoreError } from '../errors.js'
+import { MoveError, StoreError } from '../errors.js'
 import type { Clock } from '../runtime/ports/clock.js'
+import { isMovable, type Cursor, type ItemPage, type MovableStore, type MoveMark, type NamespaceChanges, type Sealed, type SealOver } from '../runtime/ports/moving.js'
 import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Found, Holder, Lease, LogEntry, NewEntry, NodeIdentity, NodePresence, NodeSeen, OpenOptions, OutboxEntry, Presence, Recovery, Redrive, Redriven, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
 
-export type WriteKind = 'claim' | 'append' | 'commit' | 'deliver' | 'release' | 'renew' | 'trim' | 'redrive'
+export type WriteKind = 'claim' | 'append' | 'commit' | 'deliver' | 'release' | 'renew' | 'trim' | 'redrive' | 'mark' | 'seal' | 'unseal' | 'import' | 'clear'
 
 /** One durable write, as the store behind is about to do it. */
 export interface Write {
@@ -42,7 +43,7 @@ export interface FaultyStoreOptions {
   readonly onDeath?: (write: Write) => void
 }
 
-export class FaultyStore implements Store {
+export class FaultyStore implements MovableStore {
   /** Once true, nothing is answered any more. */
   dead = false
   private readonly inner: Store
@@ -193,6 +194,28 @@ export class FaultyStore implements Store {
   }
   find(shard: number, query: FindQuery): Promise<Found> {
     return this.look(() => this.inner.find(shard, query))
+  }
+  mark(expected: MoveMark | undefined, next: MoveMark | undefined, changes?: NamespaceChanges): Promise<boolean> {
+    return this.write('mark', () => this.movable().mark(expected, next, changes))
+  }
+  seal(shard: number, move: string, why: string, over?: SealOver): Promise<Sealed> {
+    return this.write('seal', () => this.movable().seal(shard, move, why, over))
+  }
+  unseal(shard: number, move: string): Promise<void> {
+    return this.write('unseal', () => this.movable().unseal(shard, move))
+  }
+  export(shard: number, from: Cursor): Promise<ItemPage> {
+    return this.look(() => this.movable().export(shard, from))
+  }
+  import(shard: number, move: string, page: ItemPage): Promise<Cursor> {
+    return this.write('import', () => this.movable().import(shard, move, page))
+  }
+  clear(shard: number, move: string): Promise<boolean> {
+    return this.write('clear', () => this.movable().clear(shard, move))
+  }
+  private movable(): MovableStore {
+    if (isMovable(this.inner)) return this.inner
+    throw new MoveError('cannot', 'The store behind this FaultyStore cannot be moved: it has not the methods of a MovableStore.')
   }
   watch(what: number | 'nodes', onChange: () => void): () => void {
     return this.inner.watch(what, () => {

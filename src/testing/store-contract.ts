@@ -10,6 +10,7 @@
  * answers that a repeat changes.
  */
 import assert from 'node:assert/strict'
+import { beginning, clearing, ending, isMovable, type MovableStore, type MoveMark, type StoredItem } from '../runtime/ports/moving.js'
 import { overflowOf, type Commit, type CommitResult, type FindQuery, type Lease, type NewEntry, type NodeIdentity, type NodeSeen, type OpenOptions, type Part, type Presence, type Redrive, type ShardState, type Store } from '../runtime/ports/store.js'
 
 /** A database that no other case uses. */
@@ -27,6 +28,8 @@ export interface StoreContractOptions {
   readonly noticeMs?: number
   /** Whether several nodes can own shards of one namespace at a time. Default true. */
   readonly sharesShards?: boolean
+  /** Whether the store is a {@link MovableStore}. Default true. */
+  readonly moves?: boolean
   /** Whether a holder whose counter stands still can be taken over while its process lives. Default true. */
   readonly takesOverByCounter?: boolean
 }
@@ -995,6 +998,260 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.deepEqual(record && Object.fromEntries(record.fields), { f: '1' })
     assert.equal(await other.nextTimer(1), 9)
   })
+
+  // ── Moving ──
+
+  if (options.moves ?? true) {
+    const movable = async (database: ContractDatabase, more: Partial<OpenOptions> = {}): Promise<MovableStore> => {
+      const store = await open(database, more)
+      assert.ok(isMovable(store), 'the store is no MovableStore')
+      return store
+    }
+    const sealed = async (store: MovableStore, shard = 1, move = 'move-1'): Promise<ShardState> => {
+      const answer = await store.seal(shard, move, 'it is moved to X')
+      assert.ok('state' in answer, `the shard is held: ${JSON.stringify(answer)}`)
+      return answer.state
+    }
+    /** All that a shard holds, page by page; keyed, because most of it is in no order. */
+    const itemsOf = async (store: MovableStore, shard = 1): Promise<string[]> => {
+      const items: StoredItem[] = []
+      for (let from = beginning; from !== ending; ) {
+        const page = await store.export(shard, from)
+        assert.equal(page.from, from)
+        items.push(...page.items)
+        from = page.next
+      }
+      return items.filter(({ kind }) => kind !== 'shard').map((item) => JSON.stringify(item.kind === 'record' ? { ...item, fields: [...item.fields].sort(([a], [b]) => (a < b ? -1 : 1)), terms: [...item.terms].sort() } : item)).sort()
+    }
+    const copy = async (from: MovableStore, to: MovableStore, shard = 1): Promise<void> => {
+      for (let at = beginning; at !== ending; ) at = await to.import(shard, 'move-1', await from.export(shard, at))
+    }
+    /** A shard with something of every kind, and the same under another namespace to copy it to. */
+    const full = async (database: ContractDatabase): Promise<{ readonly from: Shard; readonly source: MovableStore; readonly target: MovableStore }> => {
+      const source = await movable(database)
+      const from = await claim(database, source)
+      const answer = { text: '{"value":1}', until: later }
+      await from.append(message('a', { id: 'id-a' }), message('b', { to: 'm/b' }), message('c', { rememberUntil: undefined }))
+      await source.deliver(1, 2, [{ number: 5, to: 1, entry: message('delivered', { to: 'm/x' }) }])
+      await from.commit(
+        [
+          { life: 'created', terms: ['.on', '#ä'], handled: 1, fields: new Map([['f', '1'], ['c:ä\u0000', 'x'.repeat(100_000)]]), timers: new Map([['t1', 2.5], ['t2', 4_000_000_000_000]]), effects: new Map([['e1', 'one'], ['e2', '']]), actions: new Map([['z', 'first'], ['y', 'second']]) },
+          { address: 'm/b', life: 'created', fields: new Map([['f', '2']]), entries: [message('out')], outbox: [{ number: 1, to: 2, entry: message('o1', { always: true }) }, { number: 2, to: 3, entry: message('o2', { rememberUntil: undefined }) }] },
+          { address: 'm/c', park: ['p1', 'p2', 'p3'], replies: new Map([['q1', answer]]) },
+        ],
+        { position: 1, accepted: [{ id: 'own', until: later }], suspects: new Map([['m1', 2]]) },
+      )
+      await from.commit(
+        [
+          { timers: new Map<string, number | undefined>([['t2', undefined], ['t3', 7]]), actions: new Map([['a', 'third']]), logs: ['l1', 'l2', 'l3'].map((text) => ({ stream: 'm/a/own', text, max: 2 })) },
+          { address: 'm/b', terms: ['.on'], logs: [{ stream: 'empty', text: 'gone', max: 10 }, ...[1, 2, 3, 4].map((n) => ({ stream: 'dead', text: `{"dead":${n}}`, max: 10 }))] },
+          { address: 'm/c', unpark: 1 },
+        ],
+        { position: 1, confirmed: ['y'], delivered: [{ to: 3, through: 2 }] },
+      )
+      await source.trim(1, 'empty', 1)
+      // Holes, one of them in front.
+      assert.deepEqual(await source.redrive(1, [1, 3].map((seq) => ({ seq, entry: message(`redriven ${seq}`) }))), ['redriven', 'redriven'])
+      return { from, source, target: await movable(database, { namespace: 'n2' }) }
+    }
+
+    strictly('what a shard holds is as it was where it is copied to, and the runtime finds it by every way', async (database) => {
+      const { from, source, target } = await full(database)
+      await source.release(from.lease)
+      const state = await sealed(source)
+      await sealed(target)
+      await copy(source, target)
+      assert.deepEqual(await itemsOf(target), await itemsOf(source))
+      assert.deepEqual(await sealed(target), state)
+      const ways = async (store: Store): Promise<unknown> => {
+        const { effects, parked, ...rest } = await store.recover(1)
+        return [
+          (await store.read(1, 0, 100, AbortSignal.abort())).map(({ seq, at, text }) => [seq, at, text]),
+          (await store.load(1, ['m/a', 'm/b', 'm/c', 'm/d'])).map((record) => record && [Object.fromEntries(record.fields), record.parked]),
+          [[...effects].sort(([a], [b]) => (a < b ? -1 : 1)), [...parked].sort(), rest],
+          [await store.timers(1, later, 100), await store.nextTimer(1)],
+          await Promise.all(['m/a/own', 'empty', 'dead'].map((stream) => store.log(1, stream, 0, 100))),
+          [await store.reply(1, 'q1'), await store.parked(1, 'm/c', 10), await store.find(1, {}), await store.find(1, { key: 'b' }), await store.find(1, { terms: ['.on'], machine: 'm' }), await store.find(1, { terms: ['#ä'] })],
+        ]
+      }
+      assert.deepEqual(await ways(target), await ways(source))
+      // And it goes on from there.
+      await target.unseal(1, 'move-1')
+      const next = await claim(database, target, 1, 'node-2')
+      assert.ok(next.lease.epoch > from.lease.epoch + 1, 'the epoch is not above the one it had')
+      assert.deepEqual(next.state, state)
+      assert.deepEqual(await target.append(1, [message('again', { id: 'id-a' }), message('again', { id: 'own' })]), ['duplicate', 'duplicate'])
+      await target.deliver(1, 2, [{ number: 5, to: 1, entry: message('again') }])
+      assert.deepEqual(await target.append(1, [message('next')]), [{ seq: state.tail + 1 }])
+      await next.commit([{ handled: 1, actions: new Map([['b', 'fourth']]), timers: new Map([['t1', undefined]]), logs: ['m/a/own', 'empty', 'dead'].map((stream) => ({ stream, text: 'next', max: 10 })) }, { address: 'm/c', unpark: 1 }], { position: 2 })
+      assert.deepEqual((await target.recover(1)).actions.map(([, text]) => text), ['first', 'third', 'fourth'])
+      assert.deepEqual(await Promise.all(['m/a/own', 'empty', 'dead'].map(async (stream) => (await target.log(1, stream, 0, 10)).map(({ seq }) => seq))), [[2, 3, 4], [2], [2, 4, 5]])
+      assert.deepEqual([await target.parked(1, 'm/c', 10), (await target.timers(1, later, 10)).map(({ member }) => member)], [['p3'], ['t3']])
+      await next.commit([{ life: 'erased' }], { position: 2 })
+      assert.deepEqual([await target.log(1, 'm/a/own', 0, 10), await target.find(1, {}), await target.find(1, { terms: ['#ä'] })], [[], { actors: [{ address: 'm/b', terms: ['.on'] }] }, { actors: [] }])
+    })
+
+    strictly('counts of backlogs are moved: an actor has no more room than it had', async (database) => {
+      const source = await movable(database, { backlogMax: 2 })
+      await source.append(1, [message('a'), message('b')])
+      const target = await movable(database, { namespace: 'n2', backlogMax: 2 })
+      await sealed(source)
+      await sealed(target)
+      await copy(source, target)
+      await target.unseal(1, 'move-1')
+      assert.deepEqual(await target.append(1, [message('c')]), ['full'])
+    })
+
+    strictly('it is known there whether the last owner here stopped cleanly', async (database) => {
+      const target = await movable(database)
+      await sealed(target)
+      await target.import(1, 'move-1', { from: beginning, items: [{ kind: 'shard', number: 3, position: 2, tail: 2, clock: 5, clean: false, epoch: 9 }], next: ending })
+      await target.unseal(1, 'move-1')
+      const next = await claim(database, target)
+      assert.deepEqual([next.state, next.lease.epoch], [{ number: 3, position: 2, tail: 2, clock: 5, clean: false }, 10])
+    })
+
+    add('what fills many pages is copied page by page, each once, wherever one begins again', async (database) => {
+      const source = await movable(database)
+      const from = await claim(database, source)
+      const numbers = Array.from({ length: 600 }, (_, i) => i)
+      const parts = numbers.map((i): Partial<Part> => ({ address: `m/${i}`, life: 'created', terms: [`.${i % 9}`], fields: new Map([['f', String(i)]]), timers: new Map([[`t${i}`, i % 50]]), effects: new Map([[`e${i}`, `${i}`]]), actions: new Map([[`a${i}`, `${i}`]]), replies: new Map([[`q${i}`, { text: `${i}`, until: later - (i % 7) }]]), logs: [{ stream: `s${i % 3}`, text: `${i}`, max: 10_000 }], park: i % 3 === 0 ? ['p', 'q'] : [], outbox: [{ number: i + 1, to: i % 4, entry: message(`o${i}`) }] }))
+      await from.commit([...parts, { address: 'm/full', park: numbers.map((i) => `p${i}`), fields: new Map([['f', 'x'.repeat(2_000_000)]]), life: 'created' }])
+      await from.append(...numbers.map((i) => message(`m${i}`, { to: `m/${i}` })))
+      await source.release(from.lease)
+      const target = await movable(database, { namespace: 'n2' })
+      await sealed(source)
+      await sealed(target)
+      let pages = 0
+      for (let at = beginning; at !== ending; pages++) {
+        const page = await source.export(1, at)
+        assert.ok(page.items.length < 10_000)
+        const next = await target.import(1, 'move-1', page)
+        assert.equal(next, page.next)
+        // Once more, and one that does not follow.
+        assert.equal(await target.import(1, 'move-1', page), next)
+        if (next !== beginning) assert.equal(await target.import(1, 'move-1', await source.export(1, beginning)), next)
+        at = next
+      }
+      assert.ok(pages > 2, `${pages} pages`)
+      assert.deepEqual(await itemsOf(target), await itemsOf(source))
+      const first = await source.export(1, beginning)
+      // Until all is gone no page is taken.
+      while (!(await target.clear(1, 'move-1'))) assert.equal(await target.import(1, 'move-1', first), clearing)
+      assert.deepEqual(await itemsOf(target), [])
+      await copy(source, target)
+      assert.deepEqual(await itemsOf(target), await itemsOf(source))
+    })
+
+    add('a sealed shard is closed to all others, and its last owner is fenced', async (database) => {
+      const [store, other] = [await movable(database), await open(database)]
+      const one = await claim(database, store)
+      await one.append(message('a'))
+      await one.commit([{ life: 'created', fields: new Map([['f', '1']]), logs: [{ stream: 's', text: 'l', max: 10 }] }])
+      await store.release(one.lease)
+      const state = await sealed(store)
+      assert.deepEqual([state.number, state.tail, state.clean], [1, 1, true])
+      const refused = { code: 'MOVE', reason: 'moved', message: 'it is moved to X' }
+      await assert.rejects(other.append(1, [message('b')]), refused)
+      await assert.rejects(other.claim(1, database.node('node-2')), refused)
+      await assert.rejects(other.deliver(1, 2, [{ number: 1, to: 1, entry: message('c') }]), refused)
+      await assert.rejects(other.redrive(1, [{ seq: 1, entry: message('e') }]), refused)
+      await other.trim(1, 's', 1)
+      const late = await store.commit(one.commitOf([{ fields: new Map([['f', '2']]) }]))
+      assert.equal(!late.ok && late.why, 'fenced')
+      assert.equal(await store.renew(one.lease), undefined)
+      assert.deepEqual([await one.entries(), await one.fields('m/a'), (await store.log(1, 's', 0, 10)).length], [['a'], { f: '1' }, 1])
+      // Others are open.
+      await other.append(2, [message('d')])
+      await store.unseal(1, 'move-1')
+      await other.append(1, [message('b')])
+      const two = await claim(database, store, 1, 'node-2')
+      assert.deepEqual([two.state.tail, two.state.clean], [2, true])
+      await two.commit([{ fields: new Map([['f', '2']]) }])
+    })
+
+    add('a shard that somebody holds is not sealed', async (database) => {
+      const store = await movable(database)
+      const one = await claim(database, store)
+      const held = await store.seal(1, 'move-1', 'why')
+      assert.ok('heldBy' in held)
+      assert.equal(held.heldBy.node, 'node-1')
+      await store.renew(one.lease)
+      assert.ok('heldBy' in (await store.seal(1, 'move-1', 'why', { seen: held.heldBy })), 'a moving counter was ignored')
+      await one.commit([])
+      if (!(options.takesOverByCounter ?? true)) return
+      const still = await store.seal(1, 'move-1', 'why')
+      assert.ok('heldBy' in still)
+      const taken = await store.seal(1, 'move-1', 'why', { seen: still.heldBy })
+      assert.ok('state' in taken, 'a counter that stood still was not taken over')
+      // Its owner did not stop cleanly, and that is known to the next one.
+      assert.equal(taken.state.clean, false)
+      // Nor does it own the shard any more.
+      await store.unseal(1, 'move-1')
+      await claim(database, store, 1, 'node-3')
+    })
+
+    add('two moves do not get at one shard, and one that has let go of it does nothing more to it', async (database) => {
+      const store = await movable(database)
+      await sealed(store, 1, 'move-1')
+      await sealed(store, 1, 'move-1')
+      const over = { code: 'MOVE', reason: 'over' }
+      const page = { from: beginning, items: [{ kind: 'suspect', id: 'm', attempts: 1 }], next: ending } as const
+      await assert.rejects(store.seal(1, 'move-2', 'why'), over)
+      await assert.rejects(store.import(1, 'move-2', page), over)
+      await assert.rejects(store.clear(1, 'move-2'), over)
+      await store.unseal(1, 'move-2')
+      await assert.rejects(store.append(1, [message('a')]), { code: 'MOVE' })
+      await store.unseal(1, 'move-1')
+      await store.append(1, [message('a')])
+      await assert.rejects(store.seal(1, 'move-1', 'why'), over)
+      await assert.rejects(store.import(1, 'move-1', page), over)
+      await assert.rejects(store.clear(1, 'move-1'), over)
+      assert.deepEqual((await store.read(1, 0, 10, AbortSignal.abort())).map(({ text }) => text), ['a'])
+      // Also one that let go before it had it.
+      await store.unseal(2, 'move-1')
+      await assert.rejects(store.seal(2, 'move-1', 'why'), over)
+      await sealed(store, 1, 'move-3')
+      // One that replaces another takes over what that had sealed, and only that.
+      await assert.rejects(store.seal(1, 'move-4', 'why', { replaces: 'move-2' }), over)
+      await store.seal(1, 'move-4', 'why', { replaces: 'move-3' })
+      await store.unseal(1, 'move-3')
+      await assert.rejects(store.append(1, [message('b')]), { code: 'MOVE', message: 'why' })
+    })
+
+    strictly('a marked namespace is opened by moves alone, and is halted', async (database) => {
+      const store = await movable(database)
+      const mark: MoveMark = { id: 'move-1', state: 'leaving', place: 'redis://there', shiftMs: 3 }
+      assert.equal(await store.mark(undefined, mark), true)
+      assert.equal(await store.mark(undefined, { ...mark, id: 'move-2' }), false)
+      assert.equal(await store.mark({ ...mark, id: 'move-2' }, undefined), false)
+      await assert.rejects(database.connect().open({ namespace: 'n' }), { code: 'MOVE', reason: 'unfinished', message: /redis:\/\/there/ })
+      const mover = database.connect()
+      await mover.open({ namespace: 'n', moving: 'from' })
+      const presence = await mover.presence()
+      assert.deepEqual([presence.mark, presence.accepted], [mark, 0])
+      assert.match(presence.halted ?? '', /redis:\/\/there/)
+      await store.accept()
+      assert.deepEqual((await store.presence()).mark, mark)
+      assert.equal(await store.mark(mark, { ...mark, state: 'left' }), true)
+      await assert.rejects(database.connect().open({ namespace: 'n' }), { code: 'MOVE', reason: 'moved' })
+      // Others are not.
+      await database.connect().open({ namespace: 'n2' })
+      assert.equal(await store.mark({ ...mark, state: 'left' }, undefined, { incarnation: 'i-1', accepted: 7 }), true)
+      assert.equal((await database.connect().open({ namespace: 'n' })).incarnation, 'i-1')
+      const { accepted, halted, mark: none } = await store.presence()
+      assert.deepEqual([accepted, halted, none], [7, undefined, undefined])
+      await store.mark(undefined, mark)
+      await store.mark(mark, undefined)
+      assert.equal((await store.presence()).accepted, 8, 'it counts as accepted')
+    })
+
+    add('a namespace is moved from where it is only', async (database) => {
+      await assert.rejects(database.connect().open({ namespace: 'none', moving: 'from' }), { code: 'MOVE', reason: 'missing' })
+      await database.connect().open({ namespace: 'n', moving: 'to', shards: 3 })
+      assert.equal((await database.connect().open({ namespace: 'n', moving: 'from' })).shards, 3)
+    })
+  }
 
   return cases
 }

@@ -1,7 +1,8 @@
 /** A store contract that cannot fail proves nothing: each of these faulty stores must be caught by it. */
 import { expect, test } from 'vitest'
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
-import type { Appended, Claim, Commit, CommitResult, Entry, NewEntry, NodeIdentity, OutboxEntry, Part, Redrive, Redriven, Store, StoredTimer } from '../../src/runtime/ports/store.js'
+import { beginning } from '../../src/runtime/ports/moving.js'
+import type { Appended, Claim, Commit, CommitResult, Cursor, Entry, ItemPage, NewEntry, NodeIdentity, OpenOptions, OutboxEntry, Part, Redrive, Redriven, Sealed, Store, StoredItem, StoredTimer, StoreInfo } from '../../src/runtime/ports/store.js'
 import { storeContract } from '../../src/testing/index.js'
 
 /** A memory store with one thing done wrong. */
@@ -128,6 +129,41 @@ class AcceptsOutcomesAsOpen extends MemoryStore {
   }
 }
 
+class OpenThoughSealed extends MemoryStore {
+  override async seal(...[shard, move, why, over]: Parameters<MemoryStore['seal']>): Promise<Sealed> {
+    const sealed = await super.seal(shard, move, why, over)
+    await super.unseal(shard, move)
+    return sealed
+  }
+}
+class SealsTheLiving extends MemoryStore {
+  override async seal(...[shard, move, why, over]: Parameters<MemoryStore['seal']>): Promise<Sealed> {
+    const sealed = await super.seal(shard, move, why, over)
+    return 'heldBy' in sealed ? super.seal(shard, move, why, { ...over, seen: sealed.heldBy }) : sealed
+  }
+}
+class TakesPagesAgain extends MemoryStore {
+  override async import(...[shard, move, page]: Parameters<MemoryStore['import']>): Promise<Cursor> {
+    const at = await super.import(shard, move, { from: beginning, items: [], next: beginning })
+    return super.import(shard, move, { ...page, from: at })
+  }
+}
+class OpensThoughMarked extends MemoryStore {
+  override open(options: OpenOptions): Promise<StoreInfo> {
+    return super.open({ moving: 'to', ...options })
+  }
+}
+/** Leaves one kind of thing behind, here and there, so that no digest tells. */
+function leavesBehind(...kinds: readonly StoredItem['kind'][]): Fault {
+  return class extends MemoryStore {
+    override async export(shard: number, from: Cursor): Promise<ItemPage> {
+      const page = await super.export(shard, from)
+      return { ...page, items: page.items.filter(({ kind }) => !kinds.includes(kind)) }
+    }
+  }
+}
+const everyKind: readonly StoredItem['kind'][] = ['shard', 'entry', 'backlog', 'delivered', 'id', 'reply', 'timer', 'effect', 'action', 'suspect', 'outbox', 'record', 'parked', 'stream', 'line']
+
 const faults: readonly [string, Fault][] = [
   ['a lost acknowledgement', LostAck],
   ['a commit written twice', DoubleCommit],
@@ -146,6 +182,11 @@ const faults: readonly [string, Fault][] = [
   ['dead letters redriven again and again', KeepsRedriven],
   ['an actor found where it was before', KeepsWhatWasFound],
   ['effects recovered although their outcome was accepted', AcceptsOutcomesAsOpen],
+  ['a sealed shard that is open', OpenThoughSealed],
+  ['a shard sealed whose owner lives', SealsTheLiving],
+  ['pages of a move taken again', TakesPagesAgain],
+  ['a marked namespace that opens', OpensThoughMarked],
+  ...everyKind.map((kind): [string, Fault] => [`a move that leaves every ${kind} behind`, leavesBehind(kind)]),
 ]
 
 test.each(faults)('%s is caught', async (_, Faulty) => {

@@ -71,6 +71,19 @@ describe.each(kinds)('the trace store contract on %s', (_, create) => {
 
 const entry = (n: number): TraceEntry => ({ run: 'r', by: `a/r@${n}`, at: n, value: { half: 'outcome', attempt: 'c.1', ok: true, cost: null, response: null, error: null } })
 
+test('a store of traces in a folder, on a server and on a cluster tells of which runs it has any', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'holdfast-traces-'))
+  const places = [new JsonlTraceStore(join(folder, 'traces')), ...[server, cluster].flatMap(({ url }) => [new RedisTraceStore(url, { namespace: 'listed' }), new RedisTraceStore(url, { namespace: 'listed', keyPrefix: 'other' })])]
+  const runs = ['-', '..', 'R:1', 'r', ...Array.from({ length: 30 }, (_, i) => `r.${i}`)].sort()
+  for (const store of places) {
+    expect(await store.runs()).toEqual([])
+    await store.append(runs.map((run) => ({ ...entry(1), run })))
+    expect(await store.runs()).toEqual(runs)
+    await store.close()
+  }
+  await rm(folder, { recursive: true })
+})
+
 test('a line that a crash cut off is left out, and what is appended afterwards is whole', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-traces-'))
   const store = new JsonlTraceStore(folder)

@@ -8,7 +8,7 @@ import { systemClock } from '../../src/runtime/ports/clock.js'
 import type { OpenOptions, Store } from '../../src/runtime/ports/store.js'
 import { FaultyStore, type Fault } from '../../src/testing/index.js'
 
-const writes = new Set(['claim', 'renew', 'release', 'append', 'commit', 'deliver', 'trim', 'redrive'])
+const writes = new Set(['claim', 'renew', 'release', 'append', 'commit', 'deliver', 'trim', 'redrive', 'mark', 'seal', 'unseal', 'import', 'clear'])
 
 /** What may be done to every third durable write. */
 export const faults: readonly (readonly [name: string, fault: Fault])[] = [

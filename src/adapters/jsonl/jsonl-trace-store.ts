@@ -13,6 +13,7 @@ export interface JsonlTraceOptions {
 }
 
 const dayMs = 86_400_000
+const ending = '.jsonl'
 /** How often old files are looked for. */
 const sweepMs = dayMs
 
@@ -79,13 +80,22 @@ export class JsonlTraceStore implements TraceStore {
     })
   }
 
+  /** Ids of the runs of which there are traces. */
+  async runs(): Promise<readonly string[]> {
+    const names = await readdir(this.folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return []
+      throw new StoreError(`The traces in ${this.folder} cannot be listed: ${error.message}.`, 'failed', error)
+    })
+    return names.filter((name) => name.endsWith(ending)).map((name) => name.slice(0, -ending.length).replaceAll('%3A', ':')).sort()
+  }
+
   /** Removes files of runs that nothing has happened in for long. */
   private async sweep(): Promise<void> {
     const now = performance.now()
     if (now - this.sweptAt < sweepMs) return
     this.sweptAt = now
     for (const name of await readdir(this.folder)) {
-      if (!name.endsWith('.jsonl')) continue
+      if (!name.endsWith(ending)) continue
       const path = join(this.folder, name)
       const stats = await stat(path).catch(() => undefined)
       if (stats && Date.now() - stats.mtimeMs > this.retentionMs) await rm(path, { force: true })
@@ -94,7 +104,7 @@ export class JsonlTraceStore implements TraceStore {
 
   /** Run ids have no character that a file name could not have, but for `:`, which some systems do not take. */
   private fileOf(run: string): string {
-    return join(this.folder, `${run.replaceAll(':', '%3A')}.jsonl`)
+    return join(this.folder, `${run.replaceAll(':', '%3A')}${ending}`)
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,5 @@
 /** `holdfast/lmdb`: the store in a folder, through LMDB. */
-import type { Store } from '../../runtime/ports/store.js'
+import type { MovableStore } from '../../runtime/ports/moving.js'
 import { LmdbStore, type LmdbStoreOptions } from './lmdb-store.js'
 
 export { LmdbStore, type LmdbStoreOptions }
@@ -12,6 +12,6 @@ export { isProcessAlive, processIdentity, type ProcessIdentity } from './process
  * createActorSystem({ machines: [order], store: lmdbStore('./data') })
  * ```
  */
-export function lmdbStore(path: string, options?: LmdbStoreOptions): Store {
+export function lmdbStore(path: string, options?: LmdbStoreOptions): MovableStore {
   return new LmdbStore(path, options)
 }

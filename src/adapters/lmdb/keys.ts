@@ -235,8 +235,15 @@ export class ShardKeys {
   actionInOrder(order: number): Key {
     return `${this.base}c${encodeNumber(order)}`
   }
-  all(letter: 'c' | 'e' | 'o' | 's'): Range {
+  all(letter: 'a' | 'b' | 'c' | 'd' | 'e' | 'i' | 'l' | 'm' | 'o' | 'p' | 'r' | 's' | 'v'): Range {
     return startingWith(this.base + letter)
+  }
+  /** All keys of the shard but the head's. */
+  exceptHead(): readonly Range[] {
+    return [
+      { start: this.base, end: this.head },
+      { start: `${this.head}\u0000`, end: `${this.base}\u00ff` },
+    ]
   }
   idOf(key: Key): string {
     return decodeText(key.slice(this.base.length + 1))
@@ -254,6 +261,9 @@ export class ShardKeys {
   }
   delivered(from: number): Key {
     return `${this.base}v${encodeNumber(from)}`
+  }
+  sourceOf(deliveredKey: Key): number {
+    return decodeNumber(deliveredKey, this.base.length + 1)
   }
 
   stream(name: string): Key {

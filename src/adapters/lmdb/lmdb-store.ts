@@ -9,7 +9,8 @@
  * its own for it: when the disk is full a write fails and leaves everything as it was.
  */
 import { randomUUID } from 'node:crypto'
-import { ConfigError, StoreError } from '../../errors.js'
+import { ConfigError, MoveError, StoreError } from '../../errors.js'
+import { closedError, whyClosed, type Cursor, type ItemPage, type MovableStore, type MoveMark, type NamespaceChanges, type Sealed, type SealOver } from '../../runtime/ports/moving.js'
 import {
   faultOf,
   type Appended,
@@ -32,7 +33,6 @@ import {
   type Recovery,
   type Redrive,
   type Redriven,
-  type Store,
   type StoredRecord,
   type StoredTimer,
   type StoreInfo,
@@ -44,6 +44,7 @@ import { allKeys, folderKey, haltKeyOf, namespaceKey, Refusal, ShardKeys, type K
 import { isNodeAlive, processIdentity } from './process-identity.js'
 import { ShardDraft, type Bounds } from './shard-draft.js'
 import { decodeHead, readHead } from './shard-head.js'
+import { readPage } from './shard-items.js'
 import { findRecords, readLog, readParked, readRecord, readRecovery, readStreamEntries, readTimers } from './shard-reads.js'
 import type { Reader } from './tree.js'
 import { decodeTimed } from './values.js'
@@ -85,12 +86,13 @@ interface Namespace {
 
 interface Opened {
   readonly environment: Environment
+  readonly namespace: string
   readonly haltKey: Key
   readonly keys: readonly ShardKeys[]
   readonly bounds: Bounds
 }
 
-export class LmdbStore implements Store {
+export class LmdbStore implements MovableStore {
   private readonly path: string
   private readonly options: Required<LmdbStoreOptions>
   private opened: Opened | undefined
@@ -130,10 +132,11 @@ export class LmdbStore implements Store {
         warnings.push(why)
       }
       if (medium === 'memory') warnings.push(`${path} is in memory: everything is lost when the host stops. Give lmdbStore a folder on a disk.`)
-      const namespace = await environment.write((draft) => enterNamespace(draft, path, options.namespace, shards))
+      const namespace = await environment.write((draft) => enterNamespace(draft, path, options))
       if (turn !== this.turn) throw new StoreError(`lmdb at ${path}: the store was closed or opened again while it was being opened.`, 'failed')
       this.opened = {
         environment,
+        namespace: options.namespace,
         haltKey: haltKeyOf(options.namespace),
         keys: Array.from({ length: namespace.shards }, (_, shard) => new ShardKeys(namespace.number, shard)),
         bounds: { backlogMax: options.backlogMax ?? 1_000, logMax: options.logMax ?? 100_000 },
@@ -160,13 +163,13 @@ export class LmdbStore implements Store {
 
   /** @param own who is there if nobody owns the shards, or the asker does */
   private async whoIsThere(own: readonly NodeSeen[], asker?: string): Promise<Presence> {
-    const { environment, keys, haltKey } = this.at(0)
+    const { environment, namespace, keys, haltKey } = this.at(0)
     return environment.read((reader) => {
       const { owner, beat } = readHead(reader, keys.head)
-      const { halted, accepted } = decodeHalt(reader.get(haltKey))
+      const { accepted, mark, halted = mark && whyClosed(namespace, mark) } = decodeHalt(reader.get(haltKey))
       const alive = owner && owner.id !== asker ? isNodeAlive(owner) : false
       const nodes: readonly NodeSeen[] = !owner || alive === false ? own : [{ id: owner.id, beat, presence: 'here', ...(alive ? { alive } : {}) }]
-      return { nodes, beats: 0, accepted, ...(halted === undefined ? {} : { halted }) }
+      return { nodes, beats: 0, accepted, ...(halted === undefined ? {} : { halted }), ...(mark ? { mark } : {}) }
     })
   }
 
@@ -175,7 +178,7 @@ export class LmdbStore implements Store {
   }
 
   accept(): Promise<void> {
-    return this.tellState(({ accepted }) => ({ accepted: accepted + 1 }))
+    return this.tellState(({ halted: _, accepted, ...state }) => ({ ...state, accepted: accepted + 1 }))
   }
 
   private async tellState(change: (state: HaltState) => HaltState): Promise<void> {
@@ -213,6 +216,43 @@ export class LmdbStore implements Store {
   redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
     return this.write(shard, (draft) => draft.redrive(letters))
   }
+
+  // ── Moving ──
+
+  mark(expected: MoveMark | undefined, next: MoveMark | undefined, { incarnation, accepted = 0 }: NamespaceChanges = {}): Promise<boolean> {
+    const { environment, namespace, haltKey } = this.at(0)
+    return environment.write((draft) => {
+      const { mark, ...state } = decodeHalt(draft.get(haltKey))
+      if (mark?.id !== expected?.id || mark?.state !== expected?.state) return false
+      draft.put(haltKey, JSON.stringify({ ...state, accepted: Math.max(state.accepted + (next ? 0 : 1), accepted), ...(next ? { mark: next } : {}) } satisfies HaltState))
+      const key = namespaceKey(namespace)
+      if (incarnation !== undefined) draft.put(key, JSON.stringify({ ...(JSON.parse(draft.get(key)!) as Namespace), incarnation }))
+      return true
+    })
+  }
+
+  seal(shard: number, move: string, why: string, over: SealOver = {}): Promise<Sealed> {
+    return this.write(shard, (draft) => draft.seal(shard, move, why, over))
+  }
+
+  unseal(shard: number, move: string): Promise<void> {
+    return this.write(shard, (draft) => draft.unseal(move))
+  }
+
+  export(shard: number, from: Cursor): Promise<ItemPage> {
+    return this.look(shard, (reader, keys) => readPage(reader, keys, from))
+  }
+
+  /** @throws LimitError if an id or an address is longer than LMDB's keys allow */
+  import(shard: number, move: string, page: ItemPage): Promise<Cursor> {
+    return this.write(shard, (draft) => draft.import(shard, move, page))
+  }
+
+  clear(shard: number, move: string): Promise<boolean> {
+    return this.write(shard, (draft) => draft.clear(shard, move))
+  }
+
+  // ── Looking ──
 
   async trim(shard: number, stream: string, through: number): Promise<void> {
     for (let isDone = false; !isDone; ) isDone = await this.write(shard, (draft) => draft.trim(stream, through))
@@ -343,6 +383,7 @@ export class LmdbStore implements Store {
 interface HaltState {
   readonly halted?: string
   readonly accepted: number
+  readonly mark?: MoveMark
 }
 
 function decodeHalt(text: string | undefined): HaltState {
@@ -350,7 +391,7 @@ function decodeHalt(text: string | undefined): HaltState {
 }
 
 /** Finds the namespace or drafts a new one. */
-function enterNamespace(draft: Draft, path: string, name: string, shards: number | undefined): Namespace {
+function enterNamespace(draft: Draft, path: string, { namespace: name, shards, moving }: OpenOptions): Namespace {
   const text = draft.get(folderKey)
   if (text === undefined && [...draft.keys(allKeys, 1)].length > 0) throw new ConfigError(`lmdb: ${path} holds another program's database. Give lmdbStore a folder of its own.`)
   const folder = text === undefined ? { format: formatVersion, namespaces: 0 } : (JSON.parse(text) as { format: number; namespaces: number })
@@ -358,9 +399,12 @@ function enterNamespace(draft: Draft, path: string, name: string, shards: number
   const stored = draft.get(namespaceKey(name))
   if (stored !== undefined) {
     const namespace = JSON.parse(stored) as Namespace
+    const { mark } = decodeHalt(draft.get(haltKeyOf(name)))
+    if (mark && moving === undefined) throw closedError(name, mark)
     if (shards === undefined || shards === namespace.shards) return namespace
     throw new ConfigError(`shards: namespace "${name}" has ${namespace.shards} shards, not ${shards}. The number is fixed when a namespace is created.`)
   }
+  if (moving === 'from') throw new MoveError('missing', `There is no namespace "${name}" at ${path}. Look at how it is spelled.`)
   const number = folder.namespaces + 1
   if (number > namespacesMax) throw new ConfigError(`lmdb: ${path} holds ${folder.namespaces} namespaces and has no room for another. Use another folder.`)
   const namespace: Namespace = { number, incarnation: randomUUID(), shards: shards ?? shardsDefault }

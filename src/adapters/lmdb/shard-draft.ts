@@ -2,6 +2,7 @@
  * What the writes of the port mean for the keys of one shard. Nothing here touches LMDB: it drafts, and whatever is
  * refused or throws leaves no trace (P1).
  */
+import { beginning, clearing, notSealedError, sealedError, type Cursor, type ItemPage, type Sealed, type SealOver } from '../../runtime/ports/moving.js'
 import {
   deadOverflowMax,
   overflowLetter,
@@ -22,7 +23,8 @@ import {
 import type { Draft } from './draft.js'
 import { Refusal, type ShardKeys } from './keys.js'
 import { isNodeAlive } from './process-identity.js'
-import { encodeHead, readHead, type ShardHead } from './shard-head.js'
+import { emptyHead, encodeHead, readHead, stateOf, type ShardHead } from './shard-head.js'
+import { putItem } from './shard-items.js'
 import { readTerms } from './shard-reads.js'
 import { StreamDraft } from './stream-draft.js'
 import { encodeMessage, encodeTimed, join } from './values.js'
@@ -31,6 +33,9 @@ export interface Bounds {
   readonly backlogMax: number
   readonly logMax: number
 }
+
+/** Keys that one clearing removes. */
+const clearMax = 5_000
 
 /** Ends looked at in each commit: more than a commit adds, so that none are left behind for long. */
 const expiriesMin = 256
@@ -63,20 +68,25 @@ export class ShardDraft {
 
   claim(shard: number, node: NodeIdentity, seen: Holder | undefined): Claim {
     const { head } = this
-    const { owner, beat } = head
-    if (owner && owner.id !== node.id) {
-      const alive = isNodeAlive(owner)
-      const stoodStill = seen?.node === owner.id && seen.beat === beat
-      // A living process is not overtaken, however long it takes: on one host nobody else needs to go on for it.
-      if (alive || (alive === undefined && !stoodStill)) return { heldBy: { node: owner.id, beat, ...(alive ? { alive } : {}) } }
-    }
-    const state = { number: head.number, position: head.position, tail: head.tail, clock: head.clock, clean: head.clean }
+    this.mustBeOpen()
+    const heldBy = head.owner?.id === node.id ? undefined : this.holder(seen)
+    if (heldBy) return { heldBy }
+    const state = stateOf(head)
     head.epoch++
     head.beat++
     head.owner = { id: node.id, ...(node.process === undefined ? {} : { process: node.process }) }
     head.clean = false
     this.save()
     return { lease: { shard, epoch: head.epoch, node: node.id }, state }
+  }
+
+  /** Who cannot be overtaken: a living process, however long it takes, because on one host nobody else needs to go on for it. */
+  private holder(seen: Holder | undefined): Holder | undefined {
+    const { owner, beat } = this.head
+    if (!owner) return undefined
+    const alive = isNodeAlive(owner)
+    const stoodStill = seen?.node === owner.id && seen.beat === beat
+    return alive || (alive === undefined && !stoodStill) ? { node: owner.id, beat, ...(alive ? { alive } : {}) } : undefined
   }
 
   /** Of a folder that was put back in time the same epoch may be given twice. */
@@ -101,6 +111,7 @@ export class ShardDraft {
   // ── The log ──
 
   append(entries: readonly NewEntry[]): readonly Appended[] {
+    this.mustBeOpen()
     const { tail, clock } = this.head
     const at = Math.max(this.now, clock)
     const appended = entries.map((entry): Appended => {
@@ -113,6 +124,7 @@ export class ShardDraft {
   }
 
   deliver(from: number, entries: readonly OutboxEntry[]): void {
+    this.mustBeOpen()
     const at = Math.max(this.now, this.head.clock)
     const key = this.keys.delivered(from)
     const before = Number(this.draft.get(key) ?? 0)
@@ -129,6 +141,7 @@ export class ShardDraft {
 
   /** Takes dead letters back into the log. */
   redrive(letters: readonly Redrive[]): readonly Redriven[] {
+    this.mustBeOpen()
     const { tail, clock } = this.head
     const at = Math.max(this.now, clock)
     const redriven = letters.map(({ seq, entry }): Redriven => {
@@ -174,7 +187,69 @@ export class ShardDraft {
 
   /** Removes a stream's entries up to and including `through`. False if some are left for another time. */
   trim(stream: string, through: number): boolean {
-    return this.streams.trim(stream, through)
+    return this.head.sealed !== undefined || this.streams.trim(stream, through)
+  }
+
+  // ── Moving ──
+
+  /** V1. */
+  private mustBeOpen(): void {
+    if (this.head.sealed) throw sealedError(this.head.sealed.why)
+  }
+
+  private mustBeSealedBy(shard: number, move: string): void {
+    if (this.head.sealed?.move !== move) throw notSealedError(shard, move, this.head.sealed?.move)
+  }
+
+  seal(shard: number, move: string, why: string, { seen, replaces }: SealOver): Sealed {
+    const { head } = this
+    const { sealed } = head
+    if (head.over === move || (sealed && sealed.move !== move && sealed.move !== replaces)) throw notSealedError(shard, move, sealed?.move)
+    if (sealed?.move === move) return { state: stateOf(head) }
+    const heldBy = sealed ? undefined : this.holder(seen)
+    if (heldBy) return { heldBy }
+    head.epoch++
+    delete head.owner
+    delete head.imported
+    head.sealed = { move, why }
+    this.save()
+    return { state: stateOf(head) }
+  }
+
+  unseal(move: string): void {
+    const { head } = this
+    if (head.sealed && head.sealed.move !== move) return
+    delete head.sealed
+    delete head.imported
+    head.over = move
+    this.save()
+  }
+
+  import(shard: number, move: string, page: ItemPage): Cursor {
+    const { head } = this
+    this.mustBeSealedBy(shard, move)
+    if (page.from !== (head.imported ?? beginning)) return head.imported ?? beginning
+    for (const item of page.items) putItem(this.draft, this.keys, head, item)
+    head.imported = page.next
+    this.save()
+    return page.next
+  }
+
+  clear(shard: number, move: string): boolean {
+    const { draft, keys, head } = this
+    this.mustBeSealedBy(shard, move)
+    const { epoch, beat, sealed, over } = head
+    let removed = 0
+    for (const range of keys.exceptHead()) {
+      if (removed >= clearMax) break
+      for (const key of draft.keys(range, clearMax - removed)) {
+        draft.remove(key)
+        removed++
+      }
+    }
+    const isAll = removed < clearMax
+    draft.put(keys.head, encodeHead({ ...emptyHead(), epoch, beat, ...(sealed ? { sealed } : {}), ...(over === undefined ? {} : { over }), ...(isAll ? {} : { imported: clearing }) }))
+    return isAll
   }
 
   // ── Commits ──

@@ -1,5 +1,5 @@
 /** What every write of a shard changes, kept in one value so that it costs one key. */
-import type { NodeIdentity } from '../../runtime/ports/store.js'
+import type { Cursor, NodeIdentity, ShardState } from '../../runtime/ports/store.js'
 import type { Key } from './keys.js'
 import type { Reader } from './tree.js'
 
@@ -19,6 +19,14 @@ export interface ShardHead {
   /** Last number given to an action and to a stream. */
   actions: number
   streams: number
+  /** The move that has sealed it, and what it tells others; the one that has let go of it; how far it was filled. */
+  sealed?: { readonly move: string; readonly why: string }
+  over?: string
+  imported?: Cursor
+}
+
+export function stateOf({ number, position, tail, clock, clean }: ShardHead): ShardState {
+  return { number, position, tail, clock, clean }
 }
 
 export function readHead(reader: Reader, key: Key): ShardHead {
@@ -26,7 +34,10 @@ export function readHead(reader: Reader, key: Key): ShardHead {
 }
 
 export function decodeHead(text: string | undefined): ShardHead {
-  if (text !== undefined) return JSON.parse(text) as ShardHead
+  return text === undefined ? emptyHead() : (JSON.parse(text) as ShardHead)
+}
+
+export function emptyHead(): ShardHead {
   return { epoch: 0, beat: 0, clean: true, number: 0, position: 0, tail: 0, trimmed: 0, clock: 0, actions: 0, streams: 0 }
 }
 

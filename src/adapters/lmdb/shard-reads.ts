@@ -19,7 +19,8 @@ export function readRecord(reader: Reader, keys: ShardKeys, address: string): St
   return fields.size > 0 || last > first ? { fields, parked: last - first } : undefined
 }
 
-function parkedOf(reader: Reader, keys: ShardKeys, address: string): [first: number, last: number] {
+/** Its parked messages stand above the first number, up to the last. */
+export function parkedOf(reader: Reader, keys: ShardKeys, address: string): [first: number, last: number] {
   return (reader.get(keys.parked(address)) ?? '0 0').split(' ').map(Number) as [number, number]
 }
 

@@ -3,7 +3,8 @@
  * store objects may share one {@link MemoryDatabase}, as processes share a server; it outlives them all.
  */
 import { randomUUID } from 'node:crypto'
-import { ConfigError } from '../../errors.js'
+import { ConfigError, MoveError } from '../../errors.js'
+import { beginning, closedError, notSealedError, sealedError, whyClosed, type Cursor, type ItemPage, type MovableStore, type MoveMark, type NamespaceChanges, type Sealed, type SealOver } from '../../runtime/ports/moving.js'
 import {
   deadOverflowMax,
   faultOf,
@@ -30,11 +31,12 @@ import {
   type Redrive,
   type Redriven,
   type Reply,
-  type Store,
+  type ShardState,
   type StoredRecord,
   type StoredTimer,
   type StoreInfo,
 } from '../../runtime/ports/store.js'
+import { pageOf, put } from './items.js'
 
 export interface MemoryStoreOptions {
   /** What several stores share. Default: a database of its own. */
@@ -51,13 +53,14 @@ export class MemoryDatabase {
 }
 
 interface MemoryNamespace {
-  readonly incarnation: string
+  incarnation: string
   readonly shards: readonly Shard[]
   readonly nodes: Map<string, { readonly node: NodeIdentity; readonly beat: number; readonly presence: NodeSeen['presence'] }>
   readonly nodeWatchers: Set<() => void>
   beats: number
   accepted: number
   halted: string | undefined
+  mark: MoveMark | undefined
 }
 
 interface Stream {
@@ -65,7 +68,8 @@ interface Stream {
   readonly entries: LogEntry[]
 }
 
-class Shard {
+/** What one shard holds. */
+export class Shard {
   epoch = 0
   owner: NodeIdentity | undefined
   beat = 0
@@ -74,6 +78,7 @@ class Shard {
   seq = 0
   clock = 0
   clean = true
+  /** `to` is unknown, and empty, of what was moved here. */
   log: (Entry & { readonly to: string })[] = []
   readonly records = new Map<string, Map<string, string>>()
   /** What each actor is found by. */
@@ -91,7 +96,30 @@ class Shard {
   readonly streams = new Map<string, Stream>()
   readonly readers = new Set<() => void>()
   readonly watchers = new Set<() => void>()
+  /** The move that has sealed it, and what it tells others; the one that has let go of it; how far it was filled. */
+  sealed: { readonly move: string; readonly why: string } | undefined
+  over: string | undefined
+  imported: Cursor = beginning
   private sweptAt = 0
+
+  get state(): ShardState {
+    return { number: this.number, position: this.position, tail: this.seq, clock: this.clock, clean: this.clean }
+  }
+
+  /** V1. */
+  mustBeOpen(): void {
+    if (this.sealed) throw sealedError(this.sealed.why)
+  }
+
+  mustBeSealedBy(number: number, move: string): void {
+    if (this.sealed?.move !== move) throw notSealedError(number, move, this.sealed?.move)
+  }
+
+  /** But for who may have it. */
+  empty(): void {
+    Object.assign(this, { number: 0, position: 0, seq: 0, clock: 0, clean: true, log: [], imported: beginning })
+    for (const held of [this.records, this.terms, this.parked, this.backlog, this.ids, this.timers, this.effects, this.actions, this.suspects, this.replies, this.outbox, this.delivered, this.streams]) held.clear()
+  }
 
   /** Of a store that went back in time the same epoch may be given twice. */
   isHeldBy({ epoch, node }: Lease): boolean {
@@ -107,11 +135,12 @@ class Shard {
   }
 }
 
-export class MemoryStore implements Store {
+export class MemoryStore implements MovableStore {
   private readonly database: MemoryDatabase
   private readonly time: () => number
   private readonly isAlive: ((node: NodeIdentity) => boolean) | undefined
   private namespace: MemoryNamespace | undefined
+  private name = ''
   private backlogMax = 1_000
   private logMax = 100_000
 
@@ -126,12 +155,15 @@ export class MemoryStore implements Store {
       const { namespaces } = this.database
       let namespace = namespaces.get(options.namespace)
       if (!namespace) {
-        namespace = { incarnation: randomUUID(), shards: Array.from({ length: options.shards ?? 16 }, () => new Shard()), nodes: new Map(), nodeWatchers: new Set(), beats: 0, accepted: 0, halted: undefined }
+        if (options.moving === 'from') throw new MoveError('missing', `There is no namespace "${options.namespace}" in this memory.`)
+        namespace = { incarnation: randomUUID(), shards: Array.from({ length: options.shards ?? 16 }, () => new Shard()), nodes: new Map(), nodeWatchers: new Set(), beats: 0, accepted: 0, halted: undefined, mark: undefined }
         namespaces.set(options.namespace, namespace)
       }
       if (options.shards !== undefined && options.shards !== namespace.shards.length) {
         throw new ConfigError(`shards: namespace "${options.namespace}" has ${namespace.shards.length} shards, not ${options.shards}. The number is fixed when a namespace is created.`)
       }
+      if (namespace.mark && options.moving === undefined) throw closedError(options.namespace, namespace.mark)
+      this.name = options.namespace
       this.backlogMax = options.backlogMax ?? this.backlogMax
       this.logMax = options.logMax ?? this.logMax
       this.namespace = namespace
@@ -167,7 +199,7 @@ export class MemoryStore implements Store {
   }
 
   private whoIsThere(): Presence {
-    const { nodes, beats, accepted, halted } = this.opened()
+    const { nodes, beats, accepted, mark, halted = mark && whyClosed(this.name, mark) } = this.opened()
     return {
       nodes: [...nodes.values()].map(({ node, beat, presence }) => {
         const alive = this.isAlive?.(node)
@@ -176,6 +208,7 @@ export class MemoryStore implements Store {
       beats,
       accepted,
       ...(halted === undefined ? {} : { halted }),
+      ...(mark ? { mark } : {}),
     }
   }
 
@@ -200,18 +233,24 @@ export class MemoryStore implements Store {
   claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
     return settle(() => {
       const s = this.shard(shard)
-      if (s.owner && s.owner.id !== node.id) {
-        const alive = this.isAlive?.(s.owner)
-        const still = seen?.node === s.owner.id && seen.beat === s.beat
-        if (alive !== false && !still) return { heldBy: { node: s.owner.id, beat: s.beat, ...(alive ? { alive } : {}) } }
-      }
+      s.mustBeOpen()
+      const heldBy = s.owner?.id === node.id ? undefined : this.holderOf(s, seen)
+      if (heldBy) return { heldBy }
       s.epoch++
       s.beat++
       s.owner = node
-      const state = { number: s.number, position: s.position, tail: s.seq, clock: s.clock, clean: s.clean }
+      const { state } = s
       s.clean = false
       return { lease: { shard, epoch: s.epoch, node: node.id }, state }
     })
+  }
+
+  /** Who cannot be overtaken. */
+  private holderOf({ owner, beat }: Shard, seen: Holder | undefined): Holder | undefined {
+    if (!owner) return undefined
+    const alive = this.isAlive?.(owner)
+    if (alive === false || (seen?.node === owner.id && seen.beat === beat)) return undefined
+    return { node: owner.id, beat, ...(alive ? { alive } : {}) }
   }
 
   renew(lease: Lease): Promise<number | undefined> {
@@ -236,6 +275,7 @@ export class MemoryStore implements Store {
   append(shard: number, entries: readonly NewEntry[]): Promise<readonly Appended[]> {
     return settle(() => {
       const s = this.shard(shard)
+      s.mustBeOpen()
       const now = Math.max(this.time(), s.clock)
       const appended = entries.map((entry): Appended => {
         if ((s.ids.get(entry.id) ?? 0) > now) return 'duplicate'
@@ -363,6 +403,7 @@ export class MemoryStore implements Store {
   deliver(to: number, from: number, entries: readonly OutboxEntry[]): Promise<void> {
     return settle(() => {
       const s = this.shard(to)
+      s.mustBeOpen()
       const now = Math.max(this.time(), s.clock)
       for (const { number, entry } of entries) {
         if (number <= (s.delivered.get(from) ?? 0)) continue
@@ -376,6 +417,7 @@ export class MemoryStore implements Store {
   redrive(shard: number, letters: readonly Redrive[]): Promise<readonly Redriven[]> {
     return settle(() => {
       const s = this.shard(shard)
+      s.mustBeOpen()
       const now = Math.max(this.time(), s.clock)
       const dead = s.streams.get('dead')?.entries ?? []
       const redriven = letters.map(({ seq, entry }): Redriven => {
@@ -441,7 +483,9 @@ export class MemoryStore implements Store {
 
   trim(shard: number, stream: string, through: number): Promise<void> {
     return settle(() => {
-      const entries = this.shard(shard).streams.get(stream)?.entries
+      const s = this.shard(shard)
+      if (s.sealed) return
+      const entries = s.streams.get(stream)?.entries
       while (entries?.[0] && entries[0].seq <= through) entries.shift()
     })
   }
@@ -462,6 +506,70 @@ export class MemoryStore implements Store {
         .slice(0, limit)
       const actors = looked.filter((address) => terms.every((term) => termsOf(address).includes(term))).map((address) => ({ address, terms: termsOf(address) }))
       return { actors, ...(looked.length < limit ? {} : { through: looked.at(-1)! }) }
+    })
+  }
+
+  // ── Moving ──
+
+  mark(expected: MoveMark | undefined, next: MoveMark | undefined, { incarnation, accepted = 0 }: NamespaceChanges = {}): Promise<boolean> {
+    return settle(() => {
+      const namespace = this.opened()
+      if (namespace.mark?.id !== expected?.id || namespace.mark?.state !== expected?.state) return false
+      namespace.mark = next
+      namespace.incarnation = incarnation ?? namespace.incarnation
+      namespace.accepted = Math.max(namespace.accepted + (next ? 0 : 1), accepted)
+      wake(namespace.nodeWatchers)
+      return true
+    })
+  }
+
+  seal(shard: number, move: string, why: string, { seen, replaces }: SealOver = {}): Promise<Sealed> {
+    return settle(() => {
+      const s = this.shard(shard)
+      const { sealed } = s
+      if (s.over === move || (sealed && sealed.move !== move && sealed.move !== replaces)) throw notSealedError(shard, move, sealed?.move)
+      if (!sealed) {
+        const heldBy = this.holderOf(s, seen)
+        if (heldBy) return { heldBy }
+        s.epoch++
+        s.owner = undefined
+      }
+      if (sealed?.move !== move) s.imported = beginning
+      s.sealed = { move, why }
+      return { state: s.state }
+    })
+  }
+
+  unseal(shard: number, move: string): Promise<void> {
+    return settle(() => {
+      const s = this.shard(shard)
+      if (s.sealed && s.sealed.move !== move) return
+      s.sealed = undefined
+      s.over = move
+      s.imported = beginning
+    })
+  }
+
+  export(shard: number, from: Cursor): Promise<ItemPage> {
+    return settle(() => pageOf(this.shard(shard), from))
+  }
+
+  import(shard: number, move: string, page: ItemPage): Promise<Cursor> {
+    return settle(() => {
+      const s = this.shard(shard)
+      s.mustBeSealedBy(shard, move)
+      if (page.from !== s.imported) return s.imported
+      for (const item of page.items) put(s, item)
+      return (s.imported = page.next)
+    })
+  }
+
+  clear(shard: number, move: string): Promise<boolean> {
+    return settle(() => {
+      const s = this.shard(shard)
+      s.mustBeSealedBy(shard, move)
+      s.empty()
+      return true
     })
   }
 

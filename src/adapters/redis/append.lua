@@ -7,10 +7,11 @@
 --   1-3  the mailbox, see mailbox.lua
 --   4…   for each message: id, address, term, text
 -- Returns
---   for each message its sequence number, or 'duplicate', or 'full'
+--   for each message its sequence number, or 'duplicate', or 'full'; error SEALED if a move has closed the shard
 --@include mailbox
 
-local stored = redis.call('HMGET', META, 'seq', 'clock')
+local stored = redis.call('HMGET', META, 'seq', 'clock', 'sealed')
+if stored[3] then return sealedReply(stored[3]) end
 local now = serverTime()
 local at = plain(now)
 if stored[2] and tonumber(stored[2]) > now then

@@ -3,7 +3,8 @@
 --
 -- KEYS
 --   1  nodes       hash: a node's counter, a space, and 'here', 'leaving' or 'dead'
---   2  state       hash: `beats`, signs of life so far; `halted`, why no shard may be run; `accepted`, how often it was accepted
+--   2  state       hash: `beats`, signs of life so far; `halted`, why no shard may be run; `accepted`, how often it was accepted;
+--                 `mark`, of what move it is a side
 -- ARGV
 --   1   the node
 --   2   'here', 'leaving' or 'gone'
@@ -11,7 +12,7 @@
 --   4…  silent nodes, each with the counter that it must still have and how it was seen: 'dead' ones are taken off the
 --       list, others marked
 -- Returns
---   beats, accepted, and why the namespace is halted, or false; then nodes and what is kept of them, by turns
+--   beats, accepted, why the namespace is halted, or false, and its mark, or false; then nodes and what is kept of them, by turns
 
 local NODES, node, as = KEYS[1], ARGV[1], ARGV[2]
 
@@ -36,4 +37,4 @@ else
   redis.call('HSET', NODES, node, string.format('%.0f', (tonumber(beat) or 0) + 1) .. ' ' .. as)
 end
 redis.call('HINCRBY', KEYS[2], 'beats', 1)
-return { redis.call('HMGET', KEYS[2], 'beats', 'accepted', 'halted'), redis.call('HGETALL', NODES) }
+return { redis.call('HMGET', KEYS[2], 'beats', 'accepted', 'halted', 'mark'), redis.call('HGETALL', NODES) }

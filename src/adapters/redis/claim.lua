@@ -12,10 +12,12 @@
 -- Returns
 --   {'lease', epoch, number, position, tail, clock, clean ('1' or '0')}
 --   {'held', node, counter}
+--   error SEALED if a move has closed the shard
 --   {'broken', last number of the log, tail}   the log is ahead of its counter: somebody else removed meta
 
 local META, LOG = KEYS[1], KEYS[2]
-local stored = redis.call('HMGET', META, 'owner', 'beat', 'epoch', 'number', 'position', 'seq', 'clock', 'clean')
+local stored = redis.call('HMGET', META, 'owner', 'beat', 'epoch', 'number', 'position', 'seq', 'clock', 'clean', 'sealed')
+if stored[9] then return redis.error_reply('SEALED ' .. string.match(stored[9], '^%S+ (.*)$')) end
 local owner, beat = stored[1], stored[2] or '0'
 if owner and owner ~= ARGV[1] and not (owner == ARGV[2] and beat == ARGV[3]) then return { 'held', owner, beat } end
 

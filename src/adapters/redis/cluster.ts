@@ -7,7 +7,7 @@
  * C2  A command that was sent elsewhere was not executed: it may be sent again to the right server.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ConfigError, StoreError } from '../../errors.js'
+import { StoreError } from '../../errors.js'
 import type { Connection, Target } from './connection.js'
 import { serverCodeOf } from './failures.js'
 import { Link } from './link.js'
@@ -59,7 +59,7 @@ export class Cluster {
     for (const until = performance.now() + this.options.deadlineMs; ; await this.refresh().catch(() => {})) {
       const failure = await this.reach(places)
       if (!failure) return
-      if (failure instanceof ConfigError || performance.now() > until) throw failure
+      if (!(failure instanceof StoreError) || performance.now() > until) throw failure
     }
   }
 
@@ -73,7 +73,7 @@ export class Cluster {
       const down = [...links].find(({ commands }) => !commands.isUp)
       return down && new StoreError(`Redis at ${down.target.endpoint}, which has a part of the cluster, cannot be reached.`, 'failed')
     } catch (error) {
-      if (!(error instanceof ConfigError)) await sleep(soonMs)
+      if (error instanceof StoreError) await sleep(soonMs)
       return error
     }
   }

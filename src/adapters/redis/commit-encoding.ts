@@ -183,7 +183,7 @@ function byTarget(entries: readonly OutboxEntry[]): Map<number, OutboxEntry[]> {
 // ── Values that carry an order or a header ──
 
 /** A header without a line break, a line break, and the text as it is: nothing has to be escaped or parsed again. */
-function encodeOutboxEntry({ number, entry }: OutboxEntry): string {
+export function encodeOutboxEntry({ number, entry }: OutboxEntry): string {
   return `${JSON.stringify([number, entry.id, entry.to, entry.rememberUntil ?? null, ...(entry.always ? [1] : [])])}\n${entry.text}`
 }
 

@@ -188,7 +188,7 @@ export class Connection {
 
   /**
    * Resolves once commands are taken.
-   * @throws ConfigError at once, for what only a change of settings mends
+   * @throws ConfigError at once, for what only a change of settings mends; MoveError for a namespace that was moved
    * @throws StoreError after the deadline, for anything else
    */
   opened(): Promise<void> {
@@ -202,7 +202,7 @@ export class Connection {
       const waiter = {
         up: () => finish(resolve),
         failed: (error: HoldfastError) => {
-          if (error instanceof ConfigError) finish(() => reject(error))
+          if (!(error instanceof StoreError)) finish(() => reject(error))
         },
         closed: () => finish(() => reject(this.refusal())),
       }

@@ -10,12 +10,13 @@
 --   4    the source shard
 --   5…   for each entry: number, id, address, term, text
 -- Returns
---   how many were not delivered before
+--   how many were not delivered before; error SEALED if a move has closed the shard
 --@include mailbox
 
 local DELIVERED = KEYS[6]
 local from = ARGV[4]
-local stored = redis.call('HMGET', META, 'seq', 'clock')
+local stored = redis.call('HMGET', META, 'seq', 'clock', 'sealed')
+if stored[3] then return sealedReply(stored[3]) end
 local highest = tonumber(redis.call('HGET', DELIVERED, from)) or 0
 local at = plain(serverTime())
 if stored[2] and tonumber(stored[2]) > tonumber(at) then at = stored[2] end

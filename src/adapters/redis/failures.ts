@@ -4,6 +4,7 @@
  * ioredis hangs them on its own, payloads and passwords included.
  */
 import { ConfigError, HoldfastError, StoreError } from '../../errors.js'
+import { sealedError } from '../../runtime/ports/moving.js'
 
 /** The error behind a {@link StoreError}, without the command's arguments. `code` is the server's, e.g. `OOM`. */
 export class RedisCause extends Error {
@@ -42,6 +43,7 @@ export function toStoreError(error: unknown, endpoint: string): HoldfastError {
   if (error instanceof HoldfastError) return error
   const message = error instanceof Error ? error.message : String(error)
   const code = serverCodeOf(error)
+  if (code === 'SEALED') return sealedError(message.slice('SEALED '.length))
   if (code !== undefined) {
     // A script that stopped at an error may have written before it.
     const stopped = advice[code] === undefined && message.includes(' script: ')

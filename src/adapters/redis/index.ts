@@ -1,6 +1,6 @@
 /** The store on Redis, for `createActorSystem({ store: redisStore('redis://127.0.0.1:6379') })`. */
 import type { RedisOptions } from 'ioredis'
-import type { Store } from '../../runtime/ports/store.js'
+import type { MovableStore } from '../../runtime/ports/moving.js'
 import { RedisStore, type RedisStoreOptions } from './redis-store.js'
 
 export { RedisStore, type RedisStoreOptions } from './redis-store.js'
@@ -11,7 +11,7 @@ export { RedisStore, type RedisStoreOptions } from './redis-store.js'
  * @param target a `redis://`, `rediss://` or socket address, or the options of ioredis
  * @throws ConfigError for an address or option that cannot be used
  */
-export function redisStore(target: string | RedisOptions, options: RedisStoreOptions = {}): Store {
+export function redisStore(target: string | RedisOptions, options: RedisStoreOptions = {}): MovableStore {
   return new RedisStore(target, options)
 }
 export { RedisTraceStore, redisTraces, type RedisTraceOptions } from './redis-trace-store.js'

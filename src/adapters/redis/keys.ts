@@ -5,7 +5,7 @@
  *
  * | key, after `<prefix>:{<namespace>:<shard>}:` | type | holds |
  * |---|---|---|
- * | `meta`            | hash   | `owner` `beat` `epoch` `clean`: who owns the shard. `number` `position` `clock`: its last commit. `seq`: last number of the log |
+ * | `meta`            | hash   | `owner` `beat` `epoch` `clean`: who owns the shard. `number` `position` `clock`: its last commit. `seq`: last number of the log. `sealed` `over` `imported`: of a move |
  * | `log`             | stream | the mailbox; id `<seq>-0`, `a` time of the append, `t` the envelope |
  * | `ids`             | zset   | ids of accepted messages by the time until which they are remembered |
  * | `backlog`         | hash   | unhandled messages by address |
@@ -31,7 +31,7 @@
  * | key, after `<prefix>:{<namespace>}:` | type | holds |
  * |---|---|---|
  * | `namespace` | hash | `shards` `incarnation` `format`, fixed when it is created |
- * | `state`     | hash | `beats`: signs of life of all nodes so far. `halted`: why no shard may be run now; `accepted`: how often it was accepted |
+ * | `state`     | hash | `beats`: signs of life of all nodes so far. `halted`: why no shard may be run now; `accepted`: how often it was accepted. `mark` `move`: of what move it is a side |
  * | `nodes`     | hash | the nodes that share the shards: counter, a space, `here`, `leaving` or `dead` |
  * | `probe`     | -    | written and removed whenever a connection is made |
  *

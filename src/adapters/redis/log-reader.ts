@@ -13,6 +13,7 @@ import type { Entry } from '../../runtime/ports/store.js'
 import type { Connection } from './connection.js'
 import { isPassing } from './failures.js'
 import type { NamespaceKeys } from './keys.js'
+import { decodeLogItem, type StreamItem } from './log-items.js'
 
 /** How long one XREAD waits, ms: also how long a half-open connection goes unnoticed, beside the deadline. */
 export const blockMs = 2_000
@@ -43,8 +44,6 @@ interface Reader {
   reject(error: unknown): void
 }
 
-type StreamItem = [id: string, fields: string[]]
-
 export class LogReader {
   private readonly options: LogReaderOptions
   private readonly readers = new Set<Reader>()
@@ -66,7 +65,7 @@ export class LogReader {
     if (max < 1) return []
     const { keys, commands } = this.options
     const items = (await commands.call('XRANGE', [keys.shard(shard).log, `(${after}`, '+', 'COUNT', Math.min(max, Number.MAX_SAFE_INTEGER)])) as StreamItem[]
-    return items.map(toEntry)
+    return items.map(decodeLogItem)
   }
 
   /** As {@link look}, but waits for the first one until the signal aborts. */
@@ -164,7 +163,7 @@ export class LogReader {
 
   private serve(reply: readonly [key: string, items: StreamItem[]][] | null): void {
     for (const [key, items] of reply ?? []) {
-      const entries = items.map(toEntry)
+      const entries = items.map(decodeLogItem)
       for (const reader of [...this.readers]) {
         if (this.options.keys.shard(reader.shard).log !== key) continue
         const found = entries.filter((entry) => entry.seq > reader.after).slice(0, reader.max)
@@ -206,14 +205,4 @@ export class LogReader {
     for (const reader of [...this.readers]) reader.resolve([])
     await this.connection?.close()
   }
-}
-
-function toEntry([id, fields]: StreamItem): Entry {
-  let at = 0
-  let text = ''
-  for (let i = 0; i + 1 < fields.length; i += 2) {
-    if (fields[i] === 'a') at = Number(fields[i + 1])
-    else if (fields[i] === 't') text = fields[i + 1]!
-  }
-  return { seq: Number(id.slice(0, id.indexOf('-'))), at, text }
 }

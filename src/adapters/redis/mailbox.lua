@@ -44,6 +44,11 @@ local function serverTime()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- The answer of a shard that a move has closed; see seal.lua.
+local function sealedReply(sealed)
+  return redis.error_reply('SEALED ' .. string.match(sealed, '^%S+ (.*)$'))
+end
+
 local tail, length
 local counts, moved, remembered = {}, {}, {}
 

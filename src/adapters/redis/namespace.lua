@@ -5,13 +5,14 @@
 -- KEYS
 --   1  namespace   hash
 --   2  probe       written to and removed
+--   3  state       hash, see beat.lua
 -- ARGV
 --   1  number of shards, should it be new; '' where it must not be new
 --   2  incarnation, should it be new
 --   3  format of the data, should it be new
 --   4  a channel to publish on
 -- Returns
---   {number of shards, incarnation, format}, or three times nothing if there is no such namespace
+--   {number of shards, incarnation, format}, or three times nothing if there is no such namespace; then its mark, or false
 
 local PROBE = KEYS[2]
 redis.call('UNLINK', PROBE)
@@ -48,4 +49,6 @@ redis.call('PUBLISH', ARGV[4], '')
 if ARGV[1] ~= '' and redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('HSET', KEYS[1], 'shards', ARGV[1], 'incarnation', ARGV[2], 'format', ARGV[3])
 end
-return redis.call('HMGET', KEYS[1], 'shards', 'incarnation', 'format')
+local settings = redis.call('HMGET', KEYS[1], 'shards', 'incarnation', 'format')
+settings[4] = redis.call('HGET', KEYS[3], 'mark')
+return settings

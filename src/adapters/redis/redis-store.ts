@@ -4,8 +4,8 @@
  */
 import type { RedisOptions } from 'ioredis'
 import { ConfigError, StoreError } from '../../errors.js'
+import { beginning, clearing, notSealedError, whyClosed, type Cursor, type ItemPage, type MovableStore, type MoveMark, type NamespaceChanges, type Sealed, type SealOver } from '../../runtime/ports/moving.js'
 import {
-  overflowLetter,
   type Appended,
   type Claim,
   type Commit,
@@ -26,7 +26,6 @@ import {
   type Recovery,
   type Redrive,
   type Redriven,
-  type Store,
   type StoredRecord,
   type StoredTimer,
   type StoreInfo,
@@ -35,8 +34,10 @@ import { decodeInOrder, decodeOutboxEntry, encodeCommit, faultOfCommit, mailboxA
 import type { Place } from './cluster.js'
 import { parseTarget, type Command, type Target } from './connection.js'
 import { checkPrefix, dataFormat, fromKeyMember, type ShardKeys } from './keys.js'
+import { decodeStreamItem, type StreamItem } from './log-items.js'
 import { scripts, type Script } from './scripts.js'
 import { Session } from './session.js'
+import { commandsOf, readPage, removalOf, type Filling } from './shard-items.js'
 
 export interface RedisStoreOptions {
   /** What all keys begin with, 1 to 64 of `A-Z a-z 0-9 . _ : -`. Default `hf`. */
@@ -57,7 +58,7 @@ const idsMax = 1_000
  * Every method rejects with {@link StoreError} when the server cannot be reached or refuses: `failed` if it did nothing,
  * `unknown` if it may have done what was asked.
  */
-export class RedisStore implements Store {
+export class RedisStore implements MovableStore {
   private readonly target: Target
   private readonly prefix: string
   private readonly deadlineMs: number
@@ -122,12 +123,22 @@ export class RedisStore implements Store {
   async beat(node: NodeIdentity, as: NodePresence, silent: readonly NodeSeen[]): Promise<Presence> {
     const { nodes, state, channel } = this.opened().keys
     const args = [node.id, as, channel, ...silent.flatMap(({ id, beat, presence }) => [id, String(beat), presence])]
-    return toPresence((await this.run('namespace', scripts.beat, [nodes, state], args)) as StoredPresence)
+    return this.toPresence((await this.run('namespace', scripts.beat, [nodes, state], args)) as StoredPresence)
   }
 
   async presence(): Promise<Presence> {
     const { nodes, state } = this.opened().keys
-    return toPresence((await this.all('namespace', [['HMGET', state, 'beats', 'accepted', 'halted'], ['HGETALL', nodes]])) as unknown as StoredPresence)
+    return this.toPresence((await this.all('namespace', [['HMGET', state, 'beats', 'accepted', 'halted', 'mark'], ['HGETALL', nodes]])) as unknown as StoredPresence)
+  }
+
+  private toPresence([[beats, accepted, halted, text], flat]: StoredPresence): Presence {
+    const nodes = [...toMap(flat)].map(([id, kept]) => {
+      const [beat, presence] = kept.split(' ') as [string, NodeSeen['presence']]
+      return { id, beat: Number(beat), presence }
+    })
+    const mark = text === null ? undefined : (JSON.parse(text) as MoveMark)
+    const why = mark ? whyClosed(this.opened().namespace, mark) : (halted ?? undefined)
+    return { nodes, beats: Number(beats), accepted: Number(accepted), ...(why === undefined ? {} : { halted: why }), ...(mark ? { mark } : {}) }
   }
 
   halt(why: string, accepted: number): Promise<void> {
@@ -262,12 +273,12 @@ export class RedisStore implements Store {
   async log(shard: number, stream: string, after: number, max: number): Promise<readonly LogEntry[]> {
     const key = this.keysOf(shard).stream(stream)
     if (max < 1) return []
-    const items = (await this.call(shard, 'XRANGE', key, `(0-${after}`, '+', 'COUNT', Math.min(max, Number.MAX_SAFE_INTEGER))) as [id: string, fields: string[]][]
-    return items.map(([id, fields]) => ({ seq: Number(id.slice(id.indexOf('-') + 1)), text: toLogText(toMap(fields)) }))
+    return ((await this.call(shard, 'XRANGE', key, `(0-${after}`, '+', 'COUNT', Math.min(max, Number.MAX_SAFE_INTEGER))) as StreamItem[]).map(decodeStreamItem)
   }
 
   async trim(shard: number, stream: string, through: number): Promise<void> {
-    await this.run(shard, scripts.trim, [this.keysOf(shard).stream(stream)], [String(through)])
+    const keys = this.keysOf(shard)
+    await this.run(shard, scripts.trim, [keys.meta, keys.stream(stream)], [String(through)])
   }
 
   async reply(shard: number, id: string): Promise<string | undefined> {
@@ -311,6 +322,50 @@ export class RedisStore implements Store {
     return this.opened().watcher.watch(what, onChange)
   }
 
+  // ── Moving ──
+
+  async mark(expected: MoveMark | undefined, next: MoveMark | undefined, { incarnation = '', accepted = 0 }: NamespaceChanges = {}): Promise<boolean> {
+    const session = this.opened()
+    const { state, settings, channel } = session.keys
+    const args = [nameOf(expected), nameOf(next), next ? JSON.stringify(next) : '', String(accepted), incarnation, channel]
+    if ((await this.run('namespace', scripts.mark, [state, settings], args)) !== 1) return false
+    // A connection that is made anew must find the namespace that it knows.
+    if (incarnation !== '') session.incarnation = incarnation
+    return true
+  }
+
+  async seal(shard: number, move: string, why: string, { seen, replaces }: SealOver = {}): Promise<Sealed> {
+    const reply = (await this.run(shard, scripts.seal, [this.keysOf(shard).meta], [move, why, seen?.node ?? '', seen === undefined ? '' : String(seen.beat), replaces ?? ''])) as string[]
+    if (reply[0] === 'over') throw notSealedError(shard, move, reply[1] || undefined)
+    if (reply[0] === 'held') return { heldBy: { node: reply[1]!, beat: Number(reply[2]) } }
+    const [, number, position, tail, clock, clean] = reply
+    return { state: { number: Number(number), position: Number(position), tail: Number(tail), clock: Number(clock), clean: clean === '1' } }
+  }
+
+  async unseal(shard: number, move: string): Promise<void> {
+    await this.run(shard, scripts.unseal, [this.keysOf(shard).meta], [move])
+  }
+
+  export(shard: number, from: Cursor): Promise<ItemPage> {
+    return readPage((commands) => this.all(shard, commands), this.keysOf(shard), from)
+  }
+
+  import(shard: number, move: string, page: ItemPage): Promise<Cursor> {
+    return this.fill(shard, move, page.from, page.next, commandsOf(page.items, this.keysOf(shard)))
+  }
+
+  async clear(shard: number, move: string): Promise<boolean> {
+    const { filling, isAll } = await removalOf((commands) => this.all(shard, commands), this.keysOf(shard))
+    await this.fill(shard, move, '*', isAll ? beginning : clearing, filling)
+    return isAll
+  }
+
+  private async fill(shard: number, move: string, from: Cursor, next: Cursor, { keys, args }: Filling): Promise<Cursor> {
+    const [what, where] = (await this.run(shard, scripts.fill, keys, [move, from, next, ...args])) as [string, string]
+    if (what === 'over') throw notSealedError(shard, move, where || undefined)
+    return where
+  }
+
   // ── The parts below ──
 
   private opened(): Session {
@@ -346,14 +401,11 @@ function checkedTerm(entry: NewEntry): string {
   return termArg(entry)
 }
 
-type StoredPresence = [state: [beats: string | null, accepted: string | null, halted: string | null], nodes: string[]]
+type StoredPresence = [state: [beats: string | null, accepted: string | null, halted: string | null, mark: string | null], nodes: string[]]
 
-function toPresence([[beats, accepted, halted], flat]: StoredPresence): Presence {
-  const nodes = [...toMap(flat)].map(([id, kept]) => {
-    const [beat, presence] = kept.split(' ') as [string, NodeSeen['presence']]
-    return { id, beat: Number(beat), presence }
-  })
-  return { nodes, beats: Number(beats), accepted: Number(accepted), ...(halted === null ? {} : { halted }) }
+/** As mark.lua keeps it to compare it. */
+function nameOf(mark: MoveMark | undefined): string {
+  return mark ? `${mark.state} ${mark.id}` : ''
 }
 
 /** Names and values by turns, as HGETALL answers. */
@@ -365,10 +417,4 @@ function toMap(flat: readonly string[]): Map<string, string> {
 
 function toTimers(flat: unknown): StoredTimer[] {
   return [...toMap(flat as string[])].map(([member, dueAt]) => ({ member, dueAt: Number(dueAt) }))
-}
-
-function toLogText(fields: ReadonlyMap<string, string>): string {
-  const text = fields.get('t') ?? ''
-  const to = fields.get('o')
-  return to === undefined ? text : overflowLetter({ id: '', to, text }, Number(fields.get('a')))
 }

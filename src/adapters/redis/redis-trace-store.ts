@@ -67,6 +67,23 @@ export class RedisTraceStore implements TraceStore {
     }
   }
 
+  /** Ids of the runs of which there are traces. Looks at all keys of the server, a thousand at a time. */
+  async runs(): Promise<readonly string[]> {
+    const found = new Set<string>()
+    for (let cursor = '0', isFirst = true; isFirst || cursor !== '0'; isFirst = false) {
+      const from = cursor
+      const [next, keys] = (await this.on(async (connection) => {
+        // SCAN names no key, so that nobody is sent on by it: this is.
+        await connection.call('EXISTS', [this.base])
+        return connection.call('SCAN', [from, 'MATCH', `${this.base}*`, 'COUNT', pageMax])
+      })) as [string, string[]]
+      cursor = next
+      for (const key of keys) found.add(key.slice(this.base.length))
+    }
+    found.delete('')
+    return [...found].sort()
+  }
+
   /** Where the traces are: a server of a cluster sends on to the one that has their slot. */
   private async on<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
     for (let redirects = 0; ; redirects++) {

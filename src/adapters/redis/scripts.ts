@@ -22,12 +22,16 @@ export const scripts = {
   claim: read('claim'),
   commit: read('commit'),
   deliver: read('deliver'),
+  fill: read('fill'),
   halt: read('halt'),
+  mark: read('mark'),
   namespace: read('namespace'),
   redrive: read('redrive'),
   release: read('release'),
   renew: read('renew'),
+  seal: read('seal'),
   trim: read('trim'),
+  unseal: read('unseal'),
 } as const
 
 function read(name: string): Script {

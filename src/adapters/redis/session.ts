@@ -4,7 +4,8 @@
  * the same one, may be at its end. It takes no command before that.
  */
 import { randomUUID } from 'node:crypto'
-import { ConfigError, StoreError } from '../../errors.js'
+import { ConfigError, MoveError, StoreError } from '../../errors.js'
+import { closedError, type MoveMark } from '../../runtime/ports/moving.js'
 import type { Entry, OpenOptions } from '../../runtime/ports/store.js'
 import { ChangeWatcher } from './change-watcher.js'
 import { judge, readFacts, type Verdict } from './checks.js'
@@ -29,6 +30,7 @@ export class Session {
   shards = 0
   incarnation = ''
   closed = false
+  readonly namespace: string
   private readonly options: OpenOptions
   private readonly deadlineMs: number
   /** The only server, or the one by which a cluster is found. */
@@ -44,6 +46,7 @@ export class Session {
     if (shards !== undefined && !(Number.isSafeInteger(shards) && shards >= 1 && shards <= shardsMax)) {
       throw new ConfigError(`shards: expected a whole number from 1 to ${shardsMax}, got ${shards}.`)
     }
+    this.namespace = options.namespace
     this.options = options
     this.deadlineMs = deadlineMs
     this.bounds = { backlogMax: options.backlogMax ?? 1_000, logMax: options.logMax ?? 100_000 }
@@ -178,10 +181,12 @@ export class Session {
   }
 
   private async enter(connection: Connection, endpoint: string): Promise<void> {
-    const { namespace, shards: wanted } = this.options
+    const { namespace, shards: wanted, moving } = this.options
     const known = this.incarnation !== ''
-    const args = [scripts.namespace.hash, '2', this.keys.settings, this.keys.probe, String(known ? this.shards : (wanted ?? shardsDefault)), known ? this.incarnation : randomUUID(), dataFormat, this.keys.shard(0).channel]
-    const [shards, incarnation, format] = (await connection.send('EVALSHA', args)) as [string, string, string] | [null, null, null]
+    const shardsIfNew = known ? this.shards : moving === 'from' ? '' : (wanted ?? shardsDefault)
+    const args = [scripts.namespace.hash, '3', this.keys.settings, this.keys.probe, this.keys.state, String(shardsIfNew), known ? this.incarnation : randomUUID(), dataFormat, this.keys.shard(0).channel]
+    const [shards, incarnation, format, mark] = (await connection.send('EVALSHA', args)) as [string, string, string, string | null] | [null, null, null, null]
+    if (shards === null && moving === 'from') throw new MoveError('missing', `There is no namespace "${namespace}" at ${endpoint}. Look at how it is spelled.`)
     // What was lost altogether is made again as it was: whoever shows signs of life there notices (I11).
     if (shards === null || (known && this.incarnation !== incarnation)) {
       throw new ConfigError(`Namespace "${namespace}" at ${endpoint} is not the one it was (incarnation ${incarnation ?? 'none'} instead of ${this.incarnation}): its data were lost or replaced. Restore them, or restart this process to go on with what is there.`)
@@ -190,6 +195,7 @@ export class Session {
     if (wanted !== undefined && wanted !== Number(shards)) {
       throw new ConfigError(`shards: namespace "${namespace}" has ${shards} shards, not ${wanted}. The number is fixed when a namespace is created.`)
     }
+    if (mark !== null && moving === undefined) throw closedError(namespace, JSON.parse(mark) as MoveMark)
     this.shards = Number(shards)
     this.incarnation = incarnation
   }

@@ -16,6 +16,10 @@
  * Not promised: fairness between shards, a clock that never jumps, notice of every append (readers must also look).
  */
 
+import type { MoveMark } from './moving.js'
+
+export type { Cursor, ItemPage, MovableStore, MoveMark, NamespaceChanges, Sealed, SealOver, StoredItem } from './moving.js'
+
 /** How much an acknowledged write survives. See docs/reliability.md for what each really loses. */
 export type Durability =
   /** Memory: gone with the process. */
@@ -38,6 +42,11 @@ export interface OpenOptions {
   readonly logMax?: number
   /** Run on a store that is known to lose data, with a warning every minute instead of a refusal. */
   readonly unsafe?: boolean
+  /**
+   * It is opened to be moved from here, or to here, though a mark closes it to all others. From where it is moved it must
+   * be there already. Default: it is opened to be used.
+   */
+  readonly moving?: 'from' | 'to'
 }
 
 export interface StoreInfo {
@@ -91,6 +100,8 @@ export interface Presence {
   readonly halted?: string
   /** How often it was accepted. */
   readonly accepted: number
+  /** It is one side of a move; then it is halted, too. */
+  readonly mark?: MoveMark
 }
 
 /** What a node tells of itself with a sign of life: `gone` takes it off the list. */
@@ -324,7 +335,7 @@ function isCount(value: number): boolean {
 export interface Store {
   /**
    * Connects, creates the namespace if it is new, and checks that the database keeps what it is given.
-   * @throws ConfigError when the stored settings differ or the database would lose data
+   * @throws ConfigError when the stored settings differ or the database would lose data; MoveError if it was moved elsewhere
    */
   open(options: OpenOptions): Promise<StoreInfo>
   /** The store's time, ms since the epoch. */
