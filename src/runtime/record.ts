@@ -401,6 +401,7 @@ export class DurableRecord implements TreeHost {
       for (const key in context) if (context[key] !== undefined) put(`c${cell.number}:${key}`, `${place++} ${encode(context[key])}`)
     }
     for (const timer of this.tree.timers.values()) put(`t${timer.key}`, encode(storedTimerOf(timer)))
+    for (const open of this.tree.asks ?? []) put(fieldOfAsk(open[0]), JSON.stringify(open))
     if (this.entries) put('n', JSON.stringify(this.entries))
     if (this.asked) put('k', JSON.stringify(this.asked))
     if (this.failure) put('f', JSON.stringify(this.failure))
