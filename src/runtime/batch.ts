@@ -24,7 +24,7 @@ const none: readonly never[] = []
 
 export class PartBuilder implements Part {
   readonly address: Address
-  fields: Map<string, string | undefined> = nothing
+  fields: ReadonlyMap<string, string | undefined> = nothing
   life?: 'created' | 'erased'
   terms?: readonly string[]
   handled = 0
@@ -45,7 +45,7 @@ export class PartBuilder implements Part {
   /** What a turn wrote, kept as it is if it is the first: the turn changes it no more. */
   write(changes: Map<string, string | undefined>): void {
     if (this.fields.size === 0) this.fields = changes
-    else for (const [name, value] of changes) this.fields.set(name, value)
+    else for (const [name, value] of changes) (this.fields as Map<string, string | undefined>).set(name, value)
   }
   setTimer(member: string, dueAt: number): void {
     this.timers = withEntry(this.timers, member, dueAt)

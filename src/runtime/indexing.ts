@@ -51,7 +51,7 @@ async function walk(shard: Shard, { store, logger }: RuntimeContext, isPast: () 
         const found = resident?.record?.index()
         if (!found) return !resident
         const part = batch.part(address)
-        part.fields.set('z', found.fields.get('z'))
+        part.write(found.fields)
         part.terms = found.terms
         count++
         return false
