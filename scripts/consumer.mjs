@@ -38,7 +38,7 @@ try {
   check('test/types compiles but for what it refuses, which is refused for the reason it gives: nodenext', () => refusalsOf(whole))
   const testing = project('testing', tarball, [...required, 'fast-check', '@xstate/graph', 'vitest'], plain)
   for (const runner of ['node:test', 'vitest']) check(`what is there for tests works under ${runner}`, () => testsUnder(testing, runner))
-  const bare = project('bare', tarball, ['xstate', 'zod', '@types/node'])
+  const bare = project('bare', tarball, ['xstate', 'zod', '@types/node', 'msgpackr'])
   check('each entry point needs its own packages only, and names the one that is missing', () => needsOf(bare))
   check('so do its types', () => typeNeedsOf(bare))
   const usual = project('usual', tarball, required)

@@ -192,7 +192,7 @@ export async function events(actor: ActorHandle<typeof order>): Promise<void> {
   const answer = await actor.ask({ type: 'order.price' }, { deadlineMs: 1_000 })
   is<typeof answer, unknown>(true)
   await actor.ask({ type: 'order.price' }, { signal: new AbortController().signal })
-  // @ts-expect-error TS2353 nobody waits for ever for an answer
+  // @ts-expect-error TS2561 nobody waits for ever for an answer
   await actor.ask({ type: 'order.price' }, { deadline: Infinity })
   // @ts-expect-error TS2322 the machine knows no such event
   await actor.ask({ type: 'order.guess' }, { deadlineMs: 1_000 })
