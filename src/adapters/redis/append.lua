@@ -10,28 +10,11 @@
 --   for each message its sequence number, or 'duplicate', or 'full'; error SEALED if a move has closed the shard
 --@include mailbox
 
-local stored = redis.call('HMGET', META, 'seq', 'clock', 'sealed')
-if stored[3] then return sealedReply(stored[3]) end
-local now = serverTime()
-local at = plain(now)
-if stored[2] and tonumber(stored[2]) > now then
-  now, at = tonumber(stored[2]), stored[2]
-end
+local now, at = openForMessages(4, 4)
+if not now then return at end
 
-local addresses, ids, listed = {}, {}, {}
-for i = 4, #ARGV, 4 do
-  local to = ARGV[i + 1]
-  if not isTerm(ARGV[i + 2]) then
-    return redis.error_reply('ERR message ' .. ARGV[i] .. ' is to be remembered until ' .. ARGV[i + 2])
-  end
-  ids[#ids + 1] = ARGV[i]
-  if not listed[to] then
-    listed[to] = true
-    addresses[#addresses + 1] = to
-  end
-end
-openMailbox(tonumber(stored[1]) or 0, addresses)
-
+local ids = {}
+for i = 4, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
 local knownUntil = {}
 for from = 1, #ids, CHUNK do
   local last = math.min(from + CHUNK - 1, #ids)

@@ -15,25 +15,9 @@
 
 local DELIVERED = KEYS[6]
 local from = ARGV[4]
-local stored = redis.call('HMGET', META, 'seq', 'clock', 'sealed')
-if stored[3] then return sealedReply(stored[3]) end
+local now, at = openForMessages(5, 5)
+if not now then return at end
 local highest = tonumber(redis.call('HGET', DELIVERED, from)) or 0
-local at = plain(serverTime())
-if stored[2] and tonumber(stored[2]) > tonumber(at) then at = stored[2] end
-
-local addresses, listed = {}, {}
-for i = 5, #ARGV, 5 do
-  if not finite(ARGV[i]) or not isTerm(ARGV[i + 3]) then
-    return redis.error_reply('ERR delivery ' .. ARGV[i] .. ' is to be remembered until ' .. ARGV[i + 3])
-  end
-  local to = ARGV[i + 2]
-  if not listed[to] then
-    listed[to] = true
-    addresses[#addresses + 1] = to
-  end
-end
-openMailbox(tonumber(stored[1]) or 0, addresses)
-redis.call('XLEN', DEAD)
 
 local before, taken = tail, 0
 for i = 5, #ARGV, 5 do
@@ -48,5 +32,5 @@ end
 if taken > 0 then redis.call('HSET', DELIVERED, from, plain(highest)) end
 if tail > before then redis.call('HSET', META, 'seq', plain(tail)) end
 closeMailbox()
-sweep(IDS, tonumber(at), #addresses + 64)
+sweep(IDS, now, taken + 64)
 return taken

@@ -76,6 +76,32 @@ local function isTerm(text)
   return until_ == '' or finite(until_) ~= nil
 end
 
+-- Opens the mailbox for messages that are not part of a commit: from place `first` on, `size` arguments each, of which id,
+-- address, term and text are the last four, behind a number if there are five. Returns namespace time, as number and text,
+-- or nil and what to answer instead.
+local function openForMessages(first, size)
+  local stored = redis.call('HMGET', META, 'seq', 'clock', 'sealed')
+  if stored[3] then return nil, sealedReply(stored[3]) end
+  local now = serverTime()
+  local at = plain(now)
+  if stored[2] and tonumber(stored[2]) > now then
+    now, at = tonumber(stored[2]), stored[2]
+  end
+  local addresses, listed = {}, {}
+  for i = first, #ARGV, size do
+    local id, to, term = ARGV[i + size - 4], ARGV[i + size - 3], ARGV[i + size - 2]
+    if size == 5 and not finite(ARGV[i]) then return nil, redis.error_reply('ERR message ' .. id .. ' has the number ' .. ARGV[i]) end
+    if not isTerm(term) then return nil, redis.error_reply('ERR message ' .. id .. ' is to be remembered until ' .. term) end
+    if not listed[to] then
+      listed[to] = true
+      addresses[#addresses + 1] = to
+    end
+  end
+  openMailbox(tonumber(stored[1]) or 0, addresses)
+  redis.call('XLEN', DEAD)
+  return now, at
+end
+
 local function hasRoom(to, always)
   return always or (counts[to] < backlogMax and length < logMax)
 end

@@ -10,25 +10,8 @@
 --   for each letter 'redriven', 'gone' or 'full'; error SEALED if a move has closed the shard
 --@include mailbox
 
-local stored = redis.call('HMGET', META, 'seq', 'clock', 'sealed')
-if stored[3] then return sealedReply(stored[3]) end
-local now = serverTime()
-local at = plain(now)
-if stored[2] and tonumber(stored[2]) > now then at = stored[2] end
-
-local addresses, listed = {}, {}
-for i = 4, #ARGV, 5 do
-  if not finite(ARGV[i]) or not isTerm(ARGV[i + 3]) then
-    return redis.error_reply('ERR dead letter ' .. ARGV[i] .. ' is to be remembered until ' .. ARGV[i + 3])
-  end
-  local to = ARGV[i + 2]
-  if not listed[to] then
-    listed[to] = true
-    addresses[#addresses + 1] = to
-  end
-end
-openMailbox(tonumber(stored[1]) or 0, addresses)
-redis.call('XLEN', DEAD)
+local now, at = openForMessages(4, 5)
+if not now then return at end
 
 local before = tail
 local redriven = {}
