@@ -259,16 +259,9 @@ export class DurableRecord implements TreeHost {
     record.asked = this.asked
     if (this.definition.history) record.history = this.history
     if (!isRestart) record.entries = this.entries
-    return { record, cleared: new Map(this.fieldNames().filter((name) => isRestart || name !== 'n').map((name) => [name, undefined])) }
-  }
-
-  private fieldNames(): string[] {
-    const names = ['m', 'z', 'n', 'f', 'h', ...[...(this.tree.asks?.keys() ?? [])].map(fieldOfAsk), ...this.tree.timers.keys().map((key) => `t${key}`)]
-    for (const cell of this.tree.cells.values()) {
-      names.push(`s${cell.number}`)
-      if (cell.kind === 'machine' && cell.saved) names.push(...Object.keys((cell.saved as XMachineSnapshot).context).map((key) => `c${cell.number}:${key}`))
-    }
-    return names
+    // What was asked for stays, and so does, but for a restart, how often.
+    const gone = [...this.storedFields().keys()].filter((name) => name !== 'k' && (isRestart || name !== 'n'))
+    return { record, cleared: new Map(gone.map((name) => [name, undefined])) }
   }
 
   // ── Writing ──
