@@ -80,6 +80,18 @@ export function limitOf({ strings: { limit = '100' } }: Given, command: string):
   throw new UsageError(`--limit: expected 1 to 1000000, got "${limit}".`, command)
 }
 
+/** What the pages of a query hold, so many at most, and whether there is more. */
+export async function upTo<T>(limit: number, next: (page: { readonly limit: number; readonly cursor?: string }) => Promise<{ readonly found: readonly T[]; readonly cursor: string | undefined }>): Promise<{ readonly found: T[]; readonly more: boolean }> {
+  const all: T[] = []
+  let cursor: string | undefined
+  do {
+    const page = await next({ limit: Math.min(1_000, limit - all.length), ...present({ cursor }) })
+    all.push(...page.found)
+    cursor = page.cursor
+  } while (cursor !== undefined && all.length < limit)
+  return { found: all, more: cursor !== undefined }
+}
+
 /** Node's message without its advice on `--`, and with the option that may have been meant. */
 function sentence(message: string, names: readonly string[]): string {
   const [first] = message.split('. ')

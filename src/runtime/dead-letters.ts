@@ -63,7 +63,7 @@ export interface RedriveResult {
 }
 
 const queryNames = ['actor', 'machine', 'key', 'reason', 'since', 'limit', 'cursor']
-const reasons: readonly DeadLetter['reason'][] = ['ended', 'failed', 'not-started', 'exists', 'expired', 'overflow']
+const reasons = Object.keys({ ended: true, failed: true, 'not-started': true, exists: true, expired: true, cancelled: true, overflow: true } satisfies Record<DeadLetter['reason'], true>)
 const pageDefault = 100
 /** Letters read at once: each may be as large as a message. */
 const readMax = 100

@@ -293,7 +293,7 @@ test('an ask that is cancelled or late before its turn has none, and says so', a
   await world.settled()
   expect(await Promise.all([one, other])).toEqual(['enough', 'CANCELLED'])
   expect(await actor.status()).toBeUndefined()
-  expect((await world.system.deadLetters({ key: 'w' })).letters.map(({ reason, detail }) => [reason, detail])).toEqual([['cancelled', expect.stringContaining('was cancelled before worker/w could handle it')]])
+  expect((await world.system.deadLetters({ key: 'w', reason: 'cancelled' })).letters.map(({ reason, detail }) => [reason, detail])).toEqual([['cancelled', expect.stringContaining('was cancelled before worker/w could handle it')]])
 })
 
 test('an ask that is parked when it is cancelled has no turn once its actor can take messages again', async () => {

@@ -1,7 +1,7 @@
 /** `holdfast actors`: which actors are in which state, of any program on the store. */
 import type { FoundActor } from '../../runtime/find.js'
 import type { RecordStatus } from '../../runtime/stored-record.js'
-import { limitOf, present, type Command } from '../command.js'
+import { limitOf, present, upTo, type Command } from '../command.js'
 import { exitCodes } from '../exit.js'
 import { openSession } from '../session.js'
 import { printable, styled, type Style, type Terminal } from '../terminal.js'
@@ -32,14 +32,10 @@ export const actors: Command = {
     try {
       const { machine, state, tag, run, status } = given.strings
       const query = present({ machine, state, tag, run, status: status as RecordStatus | undefined })
-      const found: FoundActor[] = []
-      let cursor: string | undefined
-      do {
-        const page = await session.mesh.system.find({ ...query, limit: Math.min(1_000, limit - found.length), ...present({ cursor }) })
-        found.push(...page.actors)
-        cursor = page.cursor
-      } while (cursor !== undefined && found.length < limit)
-      const more = cursor !== undefined
+      const { found, more } = await upTo(limit, async (page) => {
+        const { actors: found, cursor } = await session.mesh.system.find({ ...query, ...page })
+        return { found, cursor }
+      })
       if (given.flags['json']) terminal.line(JSON.stringify({ actors: found, more }))
       else if (found.length === 0) terminal.line('No such actor is kept here.')
       else for (const actor of found) terminal.line(lineOf(terminal, actor))

@@ -1,7 +1,7 @@
 /** `holdfast dead-letters`: what could not be handled, and trying it again. */
 import type { DeadLetter, DeadLetterQuery } from '../../runtime/dead-letters.js'
 import type { ActorSystem } from '../../runtime/system.js'
-import { limitOf, present, type Command, type Given } from '../command.js'
+import { limitOf, present, upTo, type Command, type Given } from '../command.js'
 import { UsageError, exitCodes, type ExitCode } from '../exit.js'
 import { openSession } from '../session.js'
 import { printable, styled, type Terminal } from '../terminal.js'
@@ -15,7 +15,7 @@ export const deadLetters: Command = {
   options: {
     actor: { type: 'string', value: '<address>', help: 'to that actor, by its address (machine/id)' },
     machine: { type: 'string', value: '<name>', help: 'to actors of that machine' },
-    reason: { type: 'string', value: '<reason>', help: 'ended, failed, not-started, exists, expired or overflow' },
+    reason: { type: 'string', value: '<reason>', help: 'ended, failed, not-started, exists, expired, cancelled or overflow' },
     since: { type: 'string', value: '<time>', help: 'given up then or later, such as 2026-05-01 or 2026-05-01T12:00:00Z' },
     limit: { type: 'string', value: '<n>', help: 'list so many at most. Default 100' },
     redrive: { type: 'string', value: '<id>', help: 'send that one again' },
@@ -28,7 +28,7 @@ export const deadLetters: Command = {
     ['holdfast dead-letters --reason overflow --redrive-all', 'once there is room'],
   ],
   notes:
-    'ended, failed, not-started: the actor could not take it. exists: a start with other input. expired: its deadline had passed, or its actor has gone. overflow: too many messages of the actor waited. What is sent again stands behind all that waits, has no deadline, and is handled by whichever process runs the actor; what still cannot be handled comes back under another id.',
+    'ended, failed, not-started: the actor could not take it. exists: a start with other input. expired: its deadline had passed, or its actor has gone. cancelled: whoever asked wanted no answer any more. overflow: too many messages of the actor waited. What is sent again stands behind all that waits, has no deadline, and is handled by whichever process runs the actor; what still cannot be handled comes back under another id.',
   async run(given, terminal) {
     const { redrive } = given.strings
     if (redrive !== undefined && (given.flags['redrive-all'] || ['actor', 'machine', 'reason', 'since', 'limit'].some((name) => given.strings[name] !== undefined))) throw new UsageError('holdfast dead-letters --redrive takes an id and nothing else; --redrive-all takes what is to fit.', deadLetters.name)
@@ -53,14 +53,10 @@ function queryOf(given: Given): DeadLetterQuery {
 }
 
 async function list(system: ActorSystem, query: DeadLetterQuery, limit: number, given: Given, terminal: Terminal): Promise<ExitCode> {
-  const letters: DeadLetter[] = []
-  let cursor: string | undefined
-  do {
-    const page = await system.deadLetters({ ...query, limit: Math.min(1_000, limit - letters.length), ...present({ cursor }) })
-    letters.push(...page.letters)
-    cursor = page.cursor
-  } while (cursor !== undefined && letters.length < limit)
-  const more = cursor !== undefined
+  const { found: letters, more } = await upTo(limit, async (page) => {
+    const { letters: found, cursor } = await system.deadLetters({ ...query, ...page })
+    return { found, cursor }
+  })
   if (given.flags['json']) terminal.line(JSON.stringify({ letters, more }))
   else if (letters.length === 0) terminal.line('No dead letter is kept here.')
   else for (const letter of letters.sort((a, b) => a.at - b.at)) for (const line of linesOf(terminal, letter)) terminal.line(line)
