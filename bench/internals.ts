@@ -1,7 +1,6 @@
 /** Parts of the build that are not exported, for figures of one step: the same modules that `holdfast` itself uses. */
 import type * as Json from '../src/runtime/json.js'
 import type * as Machines from '../src/runtime/machines.js'
-import type * as Placement from '../src/runtime/placement.js'
 import type * as Record from '../src/runtime/record.js'
 import type * as StoredRecord from '../src/runtime/stored-record.js'
 import type * as Tree from '../src/runtime/xstate/actor-tree.js'
@@ -10,7 +9,6 @@ import type * as Turns from '../src/runtime/xstate/turn.js'
 
 const built = (path: string): Promise<unknown> => import(new URL(`../dist/runtime/${path}`, import.meta.url).href)
 
-export const { placementOf } = (await built('placement.js')) as typeof Placement
 export const { DurableRecord } = (await built('record.js')) as typeof Record
 export const { readMeta } = (await built('stored-record.js')) as typeof StoredRecord
 export const { MachineRegistry } = (await built('machines.js')) as typeof Machines

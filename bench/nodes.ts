@@ -1,12 +1,15 @@
-/** Nodes as processes of their own on one Redis, asked by a client all the while: how long anybody waits when shards move. */
+/**
+ * Nodes as processes of their own on one Redis: how long anybody who asks waits when shards move, and whether two of them do
+ * as much as one.
+ */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { createActorSystem, createClient, reply, type Client } from 'holdfast'
+import { createActorSystem, createClient, refTo, reply, type Client } from 'holdfast'
 import { redisStore } from 'holdfast/redis'
-import { assign, setup } from 'xstate'
+import { assign, sendTo, setup } from 'xstate'
 import { RedisServer } from '../test/support/redis-server.js'
-import type { Figure } from './figure.js'
+import { rateOf, type Figure } from './figure.js'
 
 const leaseMs = 2_000
 const actors = 32
@@ -17,9 +20,24 @@ const tally = setup({
   actions: { count: assign({ n: ({ context }) => context.n + 1 }), answer: reply(({ context }) => context.n) },
 }).createMachine({ id: 'tally', context: { n: 0 }, on: { add: { actions: ['count', 'answer'] } } })
 
+/** Passes on what it gets so often, to an actor of any shard; the last one tells `tally/all`. */
+const relay = setup({
+  types: { context: {} as { next: string; note: string }, input: {} as { next: string }, events: {} as { type: 'go'; note: string; hops: number } },
+  actions: {
+    note: assign({ note: ({ event }) => event.note }),
+    pass: sendTo(({ context }) => refTo(context.next), ({ event }) => ({ type: 'go' as const, note: event.note, hops: event.hops - 1 })),
+    tell: sendTo(refTo('tally/all'), { type: 'add' }),
+  },
+  guards: { hasFarther: ({ event }) => event.hops > 0 },
+}).createMachine({
+  id: 'relay',
+  context: ({ input }) => ({ next: input.next, note: '' }),
+  on: { go: [{ guard: 'hasFarther', actions: ['note', 'pass'] }, { actions: ['note', 'tell'] }] },
+})
+
 /** In a process of its own: a node until SIGTERM, which says how many shards it has. */
 export async function node(url: string): Promise<never> {
-  const system = createActorSystem({ store: redisStore(url), machines: [tally], leaseMs, shards })
+  const system = createActorSystem({ store: redisStore(url), machines: [tally, relay], leaseMs, shards })
   process.on('SIGTERM', () => void system.stop().then(() => process.exit(0)))
   await system.start()
   let before = -1
@@ -41,23 +59,27 @@ class Scene {
   readonly nodes: Node[] = []
   readonly answers: { readonly at: number; readonly ms: number }[] = []
   readonly server: RedisServer
-  private readonly client: Client
+  readonly client: Client
   private isOver = false
-  private readonly asking: Promise<unknown>
+  private asking: Promise<unknown> = Promise.resolve()
 
   private constructor(server: RedisServer, client: Client) {
     this.server = server
     this.client = client
-    this.asking = Promise.all(Array.from({ length: actors }, (_, i) => this.ask(`t${i}`)))
   }
 
   static async open(): Promise<Scene> {
     const server = await RedisServer.start({ appendfsync: 'everysec' })
     const first = await started(server.url)
-    const scene = new Scene(server, await createClient({ store: redisStore(server.url), machines: [tally] }))
+    const scene = new Scene(server, await createClient({ store: redisStore(server.url), machines: [tally, relay] }))
     scene.nodes.push(first)
     await scene.even()
     return scene
+  }
+
+  /** From now on every actor is asked, again and again. */
+  askAll(): void {
+    this.asking = Promise.all(Array.from({ length: actors }, (_, i) => this.ask(`t${i}`)))
   }
 
   private async ask(id: string): Promise<void> {
@@ -120,6 +142,7 @@ async function started(url: string): Promise<Node> {
 
 async function figureOf(figure: string, what: string, allowedMs: number, run: (scene: Scene) => Promise<number>): Promise<Figure> {
   const scene = await Scene.open()
+  scene.askAll()
   return {
     figure,
     what,
@@ -153,4 +176,49 @@ export function takeOver(): Promise<Figure> {
     await scene.even()
     return scene.longestWait(() => scene.end(scene.nodes[0]!, 'SIGKILL'))
   })
+}
+
+const relays = 500
+const hops = 19
+
+/** Two nodes and one take turns on the same actors, whose every message goes to another shard. */
+export async function twoNodes(): Promise<Figure> {
+  const scene = await Scene.open()
+  const { client } = scene
+  const all = Array.from({ length: relays }, (_, i) => client.actor(relay, `r${i}`))
+  await Promise.all(all.map((actor, i) => actor.start({ input: { next: `relay/r${(i + 1) % relays}` } })))
+  const end = client.actor(tally, 'all')
+  const note = 'n'.repeat(160)
+  let told = 0
+  const rate = rateOf(async () => {
+    await Promise.all(all.map((actor) => actor.send({ type: 'go', note, hops })))
+    told += relays
+    await end.waitFor((snapshot) => snapshot.context.n >= told, { deadlineMs: 120_000 })
+    return relays * (hops + 1)
+  })
+  return {
+    figure: 'nodes.two',
+    what: `${relays} actors pass messages on to other shards, on two nodes and on one`,
+    unit: 'turns/s',
+    ours: {
+      name: 'two nodes',
+      run: async () => {
+        if (scene.nodes.length < 2) await scene.join()
+        await scene.even()
+        return rate()
+      },
+    },
+    against: [
+      {
+        name: 'one node',
+        target: '>= 1',
+        run: async () => {
+          if (scene.nodes.length > 1) await scene.end(scene.nodes[1]!, 'SIGTERM')
+          await scene.even()
+          return rate()
+        },
+      },
+    ],
+    end: () => scene.close(),
+  }
 }

@@ -12,17 +12,21 @@ import { durable, storeKinds } from './durable.js'
 import { jsonLines, measure, table, type Figure, type Result } from './figure.js'
 import { latencyStores, sendToTurn } from './latency.js'
 import { memoryIdle, passivated, restore } from './memory.js'
-import { handOverJoin, handOverLeave, node, takeOver } from './nodes.js'
-import { placementMoves } from './placement.js'
+import { host, millionActors } from './many.js'
+import { handOverJoin, handOverLeave, node, takeOver, twoNodes } from './nodes.js'
 import { fill, recovery } from './recovery.js'
+import { takeOverOfMany, takeOverReads, work } from './take-over.js'
+import { simulatedNodes, simulatedSizes } from './simulated-nodes.js'
 import { bareStep, sendMemory, turnsMemory, turnsMemoryPass } from './turns.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { reps: { type: 'string', default: '5' }, json: { type: 'boolean', default: false }, fill: { type: 'string' }, node: { type: 'string' } },
+  options: { reps: { type: 'string', default: '5' }, json: { type: 'boolean', default: false }, fill: { type: 'string' }, node: { type: 'string' }, work: { type: 'string' }, host: { type: 'string' }, how: { type: 'string' } },
 })
 if (values.fill !== undefined) await fill(values.fill)
 if (values.node !== undefined) await node(values.node)
+if (values.work !== undefined) await work(values.work)
+if (values.host !== undefined) await host(values.host, values.how!)
 
 /** By name, in the order in which they are told. */
 const figures: Readonly<Record<string, (scratch: string) => Promise<Figure>>> = {
@@ -50,19 +54,26 @@ const figures: Readonly<Record<string, (scratch: string) => Promise<Figure>>> = 
   'handover.join': handOverJoin,
   'handover.leave': handOverLeave,
   takeover: takeOver,
-  ...Object.fromEntries([2, 3, 8, 16, 64].map((nodes) => [`placement.moves.${nodes}`, placementMoves(nodes)] as const)),
+  'takeover.10000': takeOverOfMany,
+  'takeover.reads': takeOverReads,
+  'nodes.two': twoNodes,
+  ...Object.fromEntries(simulatedSizes.flatMap(simulatedNodes)),
   'bulkhead.p50': bulkhead(0.5),
   'bulkhead.p99': bulkhead(0.99),
+  'actors.1000000': millionActors,
 }
 
-const names = positionals.length === 0 ? Object.keys(figures) : Object.keys(figures).filter((name) => positionals.some((given) => name === given || name.startsWith(`${given}.`)))
+/** Takes minutes: measured only if it is named. */
+const longOnes = new Set(['actors.1000000'])
+
+const names = positionals.length === 0 ? Object.keys(figures).filter((name) => !longOnes.has(name)) : Object.keys(figures).filter((name) => positionals.some((given) => name === given || name.startsWith(`${given}.`)))
 const unknown = positionals.filter((given) => !Object.keys(figures).some((name) => name === given || name.startsWith(`${given}.`)))
 const reps = Number(values.reps)
 if (unknown.length > 0 || !(Number.isSafeInteger(reps) && reps >= 1)) {
   console.error(unknown.length > 0 ? `There is no figure ${unknown.join(', ')}. There are:\n  ${Object.keys(figures).join('\n  ')}` : `--reps: expected a whole number of at least 1, got ${values.reps}.`)
   process.exit(2)
 }
-if (names.some((name) => /redis|handover|takeover/.test(name)) && spawnSync('redis-server', ['--version']).status !== 0) {
+if (names.some((name) => /redis|handover|takeover|nodes|actors/.test(name)) && spawnSync('redis-server', ['--version']).status !== 0) {
   console.error('There is no redis-server on the PATH for the figures on Redis. `npm test` provides one; or name other figures.')
   process.exit(2)
 }
