@@ -534,6 +534,20 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.equal((await shard.fields('m/a'))?.['big'], value)
   })
 
+  add('many records are read at once, large ones among them, each in its place', async (database) => {
+    const shard = await start(database)
+    const valueOf = (i: number): string => (i % 10 === 0 ? '€' : 'e').repeat(i % 10 === 0 ? 200_000 : 20)
+    const addresses = Array.from({ length: 30 }, (_, i) => `m/a-${i}`)
+    await shard.commit(addresses.map((address, i) => ({ address, life: 'created' as const, fields: new Map([['value', valueOf(i)]]), park: i === 7 ? ['later'] : [] })))
+    const asked = addresses.flatMap((address, i) => (i === 11 ? ['m/nobody', address] : [address]))
+    const loaded = await shard.store.load(1, [...asked, ...asked])
+    assert.deepEqual(
+      loaded.map((record) => record && [record.fields.get('value')?.length, record.fields.size, record.parked]),
+      [...asked, ...asked].map((address) => (address === 'm/nobody' ? undefined : [valueOf(Number(address.slice(4))).length, 1, address === 'm/a-7' ? 1 : 0])),
+    )
+    assert.equal(loaded[10]?.fields.get('value'), valueOf(10))
+  })
+
   add('handled messages are trimmed, unhandled ones stay', async (database) => {
     const shard = await start(database)
     await shard.append(message('a'), message('b'), message('c'))

@@ -62,6 +62,13 @@ export function parseTarget(target: string | RedisOptions): Target {
   return { options, endpoint: place + database }
 }
 
+export interface CallOptions {
+  /** How long it may take, ms. Default: as all commands. */
+  readonly deadlineMs?: number
+  /** Texts of the answer are left as the bytes they are. */
+  readonly asBytes?: boolean
+}
+
 export class Connection {
   readonly endpoint: string
   private readonly options: ConnectionOptions
@@ -124,8 +131,8 @@ export class Connection {
   }
 
   /** Sends a command and resolves with its answer. Upper-case names: ioredis reshapes the replies of lower-case ones. */
-  call(name: string, args: readonly Argument[], deadlineMs?: number): Promise<unknown> {
-    return this.state === 'up' ? this.send(name, args, deadlineMs) : Promise.reject(this.refusal())
+  call(name: string, args: readonly Argument[], options?: CallOptions): Promise<unknown> {
+    return this.state === 'up' ? this.send(name, args, options) : Promise.reject(this.refusal())
   }
 
   /** Sends several commands in one write; rejects with the first error among their answers. */
@@ -142,8 +149,9 @@ export class Connection {
   }
 
   /** As {@link call}, also while the connection is being prepared. */
-  send(name: string, args: readonly Argument[], deadlineMs = this.options.deadlineMs): Promise<unknown> {
-    return this.within(this.redis.call(name, args as Argument[]), deadlineMs)
+  send(name: string, args: readonly Argument[], { deadlineMs = this.options.deadlineMs, asBytes = false }: CallOptions = {}): Promise<unknown> {
+    const { redis } = this
+    return this.within(asBytes ? redis.callBuffer(name, args as Argument[]) : redis.call(name, args as Argument[]), deadlineMs)
   }
 
   private within(answer: Promise<unknown>, deadlineMs: number): Promise<unknown> {

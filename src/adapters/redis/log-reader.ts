@@ -155,7 +155,7 @@ export class LogReader {
     this.armed = from
     try {
       const args = ['COUNT', count, 'BLOCK', blockMs, 'STREAMS', ...logs, ...[...from.values()].map(String)]
-      return (await connection.call('XREAD', args, blockMs + this.options.deadlineMs)) as [string, StreamItem[]][] | null
+      return (await connection.call('XREAD', args, { deadlineMs: blockMs + this.options.deadlineMs })) as [string, StreamItem[]][] | null
     } finally {
       this.armed = undefined
     }

@@ -3,6 +3,7 @@
  * data, commit.lua the commit; connection.ts says how a lost answer is told from a failure.
  */
 import type { RedisOptions } from 'ioredis'
+import { unpack } from 'msgpackr'
 import { ConfigError, StoreError } from '../../errors.js'
 import { beginning, clearing, notSealedError, whyClosed, type Cursor, type ItemPage, type MovableStore, type MoveMark, type NamespaceChanges, type Sealed, type SealOver } from '../../runtime/ports/moving.js'
 import {
@@ -52,6 +53,9 @@ export interface RedisStoreOptions {
 const findDefault = 1_000
 /** Ids asked for in one command. */
 const idsMax = 1_000
+/** Records read by one call, and bytes of them after which it ends: other commands wait for it. */
+const loadMax = 1_000
+const loadBytesMax = 1_048_576
 
 /**
  * A {@link Store} on Redis of version 7.0 or newer: a single primary, with or without replicas and Sentinel, or a cluster.
@@ -218,12 +222,17 @@ export class RedisStore implements MovableStore {
 
   async load(shard: number, addresses: readonly string[]): Promise<readonly (StoredRecord | undefined)[]> {
     const keys = this.keysOf(shard)
-    const answers = await this.all(shard, addresses.flatMap((address) => [['HGETALL', keys.record(address)], ['LLEN', keys.parked(address)]] as const))
-    return addresses.map((_, i) => {
-      const fields = toMap(answers[2 * i] as string[])
-      const parked = answers[2 * i + 1] as number
-      return fields.size > 0 || parked > 0 ? { fields, parked } : undefined
-    })
+    const loaded: (StoredRecord | undefined)[] = []
+    while (loaded.length < addresses.length) {
+      const page = addresses.slice(loaded.length, loaded.length + loadMax)
+      const bytes = (await this.run(shard, scripts.load, [...page.map((address) => keys.record(address)), ...page.map((address) => keys.parked(address))], [String(loadBytesMax)])) as Buffer
+      for (const flat of unpack(bytes) as (string | number)[][]) {
+        const parked = flat.pop() as number
+        const fields = toMap(flat as string[])
+        loaded.push(fields.size > 0 || parked > 0 ? { fields, parked } : undefined)
+      }
+    }
+    return loaded
   }
 
   async parked(shard: number, address: string, max: number): Promise<readonly string[]> {

@@ -14,6 +14,8 @@ export interface Script {
   readonly text: string
   /** SHA-1 of the text, as EVALSHA wants it. */
   readonly hash: string
+  /** Its answer is a Buffer instead of a string. */
+  readonly answersBytes?: true
 }
 
 export const scripts = {
@@ -24,6 +26,7 @@ export const scripts = {
   deliver: read('deliver'),
   fill: read('fill'),
   halt: read('halt'),
+  load: { ...read('load'), answersBytes: true },
   mark: read('mark'),
   namespace: read('namespace'),
   redrive: read('redrive'),
@@ -32,7 +35,7 @@ export const scripts = {
   seal: read('seal'),
   trim: read('trim'),
   unseal: read('unseal'),
-} as const
+} as const satisfies Record<string, Script>
 
 function read(name: string): Script {
   const text = source(name).replace(/^--@include (\S+)$/gm, (_, included: string) => source(included))
@@ -88,7 +91,7 @@ export class ScriptRunner {
   private send(call: Call): void {
     call.attempts++
     this.inFlight++
-    this.connection.call('EVALSHA', call.args).then(
+    this.connection.call('EVALSHA', call.args, { asBytes: call.script.answersBytes === true }).then(
       (reply) => {
         if (this.repairing && call.isBuiltOnEarlier(reply)) this.held.push(call)
         else call.resolve(reply)
