@@ -31,7 +31,7 @@ export class PartBuilder implements Part {
   timers: Map<string, number | undefined> = nothing
   effects: Map<string, string | undefined> = nothing
   actions: Map<string, string> = nothing
-  entries: readonly NewEntry[] = none
+  entries: readonly Outgoing[] = none
   outbox: readonly OutboxEntry[] = none
   replies: Map<string, Reply> = nothing
   logs: readonly LogAppend[] = none
@@ -69,7 +69,7 @@ export class PartBuilder implements Part {
   reply(id: string, reply: Reply): void {
     this.replies = withEntry(this.replies, id, reply)
   }
-  append(entry: NewEntry): void {
+  append(entry: Outgoing): void {
     this.entries = withOne(this.entries, entry)
   }
   post(entry: OutboxEntry): void {

@@ -37,6 +37,8 @@ export interface ActRunner {
 export interface DispatchHost {
   /** The actor is to be tried again. */
   redrive(address: Address): void
+  /** The stored list of an actor's parked messages is again as the commits left it. */
+  drain(address: Address): void
   /** Whether a message that stands in line cancels the ask. */
   isCancelled(ask: string): boolean
 }
@@ -306,13 +308,23 @@ export class Dispatcher {
     this.turn(batch, resident, fresh, { kind: 'start', input: meta.input, anew: isRestart ? 'restart' : 'again' }, message)
   }
 
-  /** Turns an expired actor's parked messages into dead letters; the last of them takes the record with it. */
-  discardParked(batch: Batch, resident: Resident, messages: readonly Message[]): void {
+  /** Takes a parked message off the front of its list. Until that stands the list still has it, and must not be read. */
+  unpark(batch: Batch, resident: Resident): PartBuilder {
     const part = batch.part(resident.address)
-    part.unpark += messages.length
-    resident.parked -= messages.length
+    part.unpark++
+    resident.parked--
+    resident.leaving++
+    batch.after.push(() => {
+      if (--resident.leaving === 0) this.host.drain(resident.address)
+    })
+    return part
+  }
+
+  /** Turns a parked message of an expired actor into a dead letter; the last of them takes the record with it. */
+  discardParked(batch: Batch, resident: Resident, message: Message): void {
+    const part = this.unpark(batch, resident)
     // One without a text was the evidence of a quarantine.
-    for (const message of messages) if (message.text !== '') this.refuse(batch, part, message, 'expired', new ActorEndedError(resident.address, 'was taken away'))
+    if (message.text !== '') this.refuse(batch, part, message, 'expired', new ActorEndedError(resident.address, 'was taken away'))
     if (resident.parked === 0) this.erase(batch, resident)
   }
 
@@ -327,11 +339,7 @@ export class Dispatcher {
    * parked before it; for a timer, action or effect, which stay where they are, only the reason is.
    */
   quarantine(batch: Batch, resident: Resident, what: string, attempts: number, message?: Message, wasParked = false): void {
-    const part = batch.part(resident.address)
-    if (wasParked) {
-      part.unpark++
-      resident.parked--
-    }
+    const part = wasParked ? this.unpark(batch, resident) : batch.part(resident.address)
     if (message?.seq !== undefined) part.handled++
     const detail = `the process died ${attempts} times while handling ${what}`
     resident.blocked = { reason: 'quarantined', detail }

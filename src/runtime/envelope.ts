@@ -153,9 +153,9 @@ export class Message {
   }
 
   /** Written by this process, and read as any other process would read it. */
-  static sent(outgoing: Outgoing, revive: (ref: StoredRef) => unknown): Message {
+  static sent(outgoing: Outgoing, revive: (ref: StoredRef) => unknown, seq?: number): Message {
     const { head, body } = outgoing
-    return new Message((body === undefined ? head : { ...head, body: decodeJson(body, revive) }) as Envelope, outgoing, undefined)
+    return new Message((body === undefined ? head : { ...head, body: decodeJson(body, revive) }) as Envelope, outgoing, seq)
   }
 
   static read(text: string, revive: (ref: StoredRef) => unknown, seq?: number): Message {

@@ -5,7 +5,7 @@
  */
 import type { Batch, Own } from './batch.js'
 import type { RuntimeContext } from './context.js'
-import type { Lease, ShardState } from './ports/store.js'
+import type { CommitResult, Lease, ShardState } from './ports/store.js'
 
 export interface Verdict {
   readonly why: 'fenced' | 'gap' | 'refused'
@@ -16,10 +16,7 @@ export interface Verdict {
   readonly batches: readonly Batch[]
 }
 
-export interface Acknowledged {
-  readonly at: number
-  readonly tail: number
-}
+export type Acknowledged = CommitResult & { readonly ok: true }
 
 const retryMs = 50
 
@@ -37,7 +34,7 @@ export class Lanes {
   /** Told where the log ends by a commit, before that commit counts as no longer on its way. */
   private readonly onTail: (tail: number) => void
   private inFlight: Batch[] = []
-  private last: Promise<Acknowledged | undefined> = Promise.resolve({ at: 0, tail: 0 })
+  private last: Promise<Acknowledged | undefined> = Promise.resolve({ ok: true, at: 0, tail: 0 })
   private idlers: (() => void)[] = []
 
   constructor(context: RuntimeContext, lease: Lease, state: ShardState, onFailed: (verdict: Verdict) => void, onTail: (tail: number) => void) {

@@ -20,6 +20,8 @@ export interface Resident {
   blocked: Block | undefined
   /** Messages set aside in the store, those of commits in flight included. */
   parked: number
+  /** Parked ones that commits in flight take off the stored list, which still has them until then. */
+  leaving: number
   /** Whether the parked messages are being read, or stand in line again: later ones wait behind them. */
   draining: false | 'reading' | 'inLine'
   /** Whether its record is to go once its parked messages have. */
@@ -71,7 +73,7 @@ export class Residents {
   }
 
   private read(address: Address, stored: StoredRecord | undefined): Resident {
-    const resident: Resident = { address, record: undefined, blocked: undefined, parked: stored?.parked ?? 0, draining: false, expiring: false, pins: 0 }
+    const resident: Resident = { address, record: undefined, blocked: undefined, parked: stored?.parked ?? 0, leaving: 0, draining: false, expiring: false, pins: 0 }
     const { registry } = this.context
     try {
       if (!stored || stored.fields.size === 0) {

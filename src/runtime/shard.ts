@@ -28,7 +28,7 @@ import type { Sight } from './gateway.js'
 import { shardOf, type Address } from './identity.js'
 import { indexShard, noteIndexed } from './indexing.js'
 import { InputQueue, type Input } from './input-queue.js'
-import { Lanes, type Verdict } from './lanes.js'
+import { Lanes, type Acknowledged, type Verdict } from './lanes.js'
 import { NamespaceClock } from './namespace-clock.js'
 import { NearTimer, NearTimers } from './near-timers.js'
 import { OutboxRelay } from './outbox-relay.js'
@@ -86,6 +86,8 @@ export class Shard {
   private cancelClearing: (() => void) | undefined
   private reading = new AbortController()
   private resumeReading: (() => void) | undefined
+  /** As much as may be is read ahead; until half of it has been handled. */
+  private isAhead = false
   /** Told when nothing skips the log any more. */
   private ownWaiters: (() => void)[] = []
   /** Counts how often it began: what belongs to an earlier round goes no further. */
@@ -112,6 +114,7 @@ export class Shard {
       redrive: (address) => {
         this.redrive(address).catch((error: unknown) => context.logger.error({ shard: this.number, actor: address, error: (error as Error).message }, 'an actor could not be taken up again'))
       },
+      drain: (address) => this.drain(address),
       isCancelled: (ask) => this.queue.isCancelled(ask),
     })
     this.relay = new OutboxRelay(context, this.number, () => this.flushSoon(), () => this.wake())
@@ -295,23 +298,46 @@ export class Shard {
   private async readLog(): Promise<void> {
     const { signal } = this.reading
     while (!signal.aborted) {
+      if (!this.mayRead) {
+        await new Promise<void>((resolve) => (this.resumeReading = resolve))
+        continue
+      }
       try {
         const entries = await this.context.store.read(this.number, this.readPosition, readAheadMax, signal)
         if (signal.aborted) return
-        for (const entry of entries) {
-          const message = Message.read(entry.text, this.context.revive, entry.seq)
-          this.queue.push({ address: message.envelope.to, at: entry.at, message })
-          this.readPosition = entry.seq
-          this.knows(entry.seq)
+        for (const { seq, at, text } of entries) {
+          // It has come by takeAppended meanwhile.
+          if (seq <= this.readPosition) continue
+          this.takeEntry(at, Message.read(text, this.context.revive, seq))
+          this.knows(seq)
         }
         if (entries.length > 0) this.wake()
-        if (this.queue.length >= readAheadMax) await new Promise<void>((resolve) => (this.resumeReading = resolve))
       } catch (error) {
         if (signal.aborted) return
         this.context.logger.error({ shard: this.number, error: (error as Error).message }, 'the log cannot be read; trying again')
         await new Promise<void>((resolve) => this.context.clock.after(100, resolve))
       }
     }
+  }
+
+  /** As long as there is something to do, the answers of commits tell what else has come; else the read that waits tells at once. */
+  private get mayRead(): boolean {
+    return !this.isAhead && (this.readPosition < this.knownTail || (this.queue.length === 0 && !this.lanes.appending))
+  }
+
+  /** What a commit has appended need not be read, if nothing else stands before it. */
+  private takeAppended({ parts }: Batch, { at, tail, appended }: Acknowledged): void {
+    if (!appended || this.state !== 'running' || this.isAhead) return
+    let seq = tail
+    for (const { entries } of parts.values()) seq -= entries.length
+    if (this.readPosition !== seq) return
+    for (const { entries } of parts.values()) for (const entry of entries) this.takeEntry(at, Message.sent(entry, this.context.revive, ++seq))
+  }
+
+  private takeEntry(at: number, message: Message): void {
+    this.queue.push({ address: message.envelope.to, at, message })
+    this.readPosition = message.seq!
+    if (this.queue.length >= readAheadMax) this.isAhead = true
   }
 
   /** The timers that fire next; what is due later than the last of them stays in the store. */
@@ -376,6 +402,7 @@ export class Shard {
       this.context.clock.after(100, () => this.wake())
     } finally {
       this.pumping = false
+      this.readOn()
       this.arm()
     }
   }
@@ -487,13 +514,12 @@ export class Shard {
       return
     }
     if (resident.expiring) {
-      this.dispatcher.discardParked(batch, resident, [input.message])
+      this.dispatcher.discardParked(batch, resident, input.message)
       return
     }
     // It failed again over an earlier one: the rest stay parked, in their order.
     if (resident.blocked || resident.record?.status === 'failed') return
-    batch.part(input.address).unpark++
-    resident.parked--
+    this.dispatcher.unpark(batch, resident)
     if (input.message.text !== '') this.dispatcher.message(batch, resident, input.message, true)
   }
 
@@ -507,7 +533,7 @@ export class Shard {
 
   /** A failed actor's messages wait for its restart or its end; one that has ended otherwise has dead letters. */
   private mayDrain(resident: Resident): boolean {
-    return !resident.draining && resident.parked > 0 && !resident.blocked && (resident.expiring || resident.record?.status !== 'failed')
+    return !resident.draining && resident.leaving === 0 && resident.parked > 0 && !resident.blocked && (resident.expiring || resident.record?.status !== 'failed')
   }
 
   private drain(address: Address): void {
@@ -522,7 +548,12 @@ export class Shard {
 
   private take(): void {
     this.queue.take()
-    if (!this.resumeReading || this.queue.length >= readAheadMax / 2) return
+    if (this.queue.length < readAheadMax / 2) this.isAhead = false
+  }
+
+  /** Goes on reading, if it may. */
+  private readOn(): void {
+    if (!this.resumeReading || !this.mayRead) return
     this.resumeReading()
     this.resumeReading = undefined
   }
@@ -533,6 +564,8 @@ export class Shard {
     const result = await this.lanes.submit(batch)
     this.tellOwnWaiters()
     if (result === undefined) return false
+    this.takeAppended(batch, result)
+    this.readOn()
     this.clock.committed(result.at)
     this.events.committed(batch.number)
     this.context.counters.commits++
@@ -620,6 +653,7 @@ export class Shard {
         this.lanes = this.newLanes(claim.state)
         this.knownTail = claim.state.tail
         this.readPosition = claim.state.position
+        this.isAhead = false
         this.reading = new AbortController()
         this.state = 'starting'
         await this.start({ ...claim.state, clean: true })

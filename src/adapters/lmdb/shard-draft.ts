@@ -164,11 +164,13 @@ export class ShardDraft {
     return Number(this.draft.get(this.keys.backlog(address)) ?? 0)
   }
 
-  /** Takes a message that cannot be refused here: into the log, there as one to be refused, or as a dead letter. */
-  private take(entry: NewEntry, at: number): void {
-    if (this.isFull(entry) && !this.isFull(entry, 2)) this.push(overflowOf(entry), at)
-    else if (this.isFull(entry)) this.streams.append('dead', overflowLetter(entry, at), deadOverflowMax)
-    else this.push(entry, at)
+  /** Takes a message that cannot be refused here: into the log, there as one to be refused, or as a dead letter. Whether it is there as it is. */
+  private take(entry: NewEntry, at: number): boolean {
+    const hasRoom = !this.isFull(entry)
+    if (hasRoom) this.push(entry, at)
+    else if (this.isFull(entry, 2)) this.streams.append('dead', overflowLetter(entry, at), deadOverflowMax)
+    else this.push(overflowOf(entry), at)
+    return hasRoom
   }
 
   private push(entry: NewEntry, at: number): number {
@@ -266,10 +268,11 @@ export class ShardDraft {
     head.beat++
     head.clock = Math.max(head.clock, commit.at, this.now)
     let address: string | undefined
+    let appended = true
     try {
       for (const part of commit.parts) {
         address = part.address
-        this.apply(part)
+        appended = this.apply(part) && appended
       }
       address = undefined
       this.close(commit)
@@ -282,10 +285,11 @@ export class ShardDraft {
     this.sweep()
     this.streams.sweep()
     this.save()
-    return { ok: true, at: head.clock, tail: head.tail }
+    return { ok: true, at: head.clock, tail: head.tail, ...(appended ? { appended } : {}) }
   }
 
-  private apply(part: Part): void {
+  /** Whether all its messages are in the log as they are. */
+  private apply(part: Part): boolean {
     const { draft, keys } = this
     const { address } = part
     if (part.life === 'created') {
@@ -316,7 +320,8 @@ export class ShardDraft {
       draft.put(keys.action(id), String(order))
       draft.put(keys.actionInOrder(order), join(id, text))
     }
-    for (const entry of part.entries) this.take(entry, this.head.clock)
+    let appended = true
+    for (const entry of part.entries) appended = this.take(entry, this.head.clock) && appended
     for (const { to, number, entry } of part.outbox) {
       // Refused here, because there is nobody to refuse it to when it is delivered.
       if (entry.rememberUntil !== undefined) draft.check(keys.expiry(entry.rememberUntil, 'i', entry.id))
@@ -330,6 +335,7 @@ export class ShardDraft {
     }
     for (const { stream, text, max } of part.logs) this.streams.append(stream, text, max)
     if (part.unpark > 0 || part.park.length > 0) this.repark(address, part.unpark, part.park)
+    return appended
   }
 
   private erase(address: string): void {

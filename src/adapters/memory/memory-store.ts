@@ -292,11 +292,13 @@ export class MemoryStore implements MovableStore {
     return (s.backlog.get(to) ?? 0) >= times * this.backlogMax || s.log.length >= times * this.logMax
   }
 
-  /** Takes a message that cannot be refused here: into the log, there as one to be refused, or as a dead letter. */
-  private take(s: Shard, entry: NewEntry, at: number): void {
-    if (this.isFull(s, entry) && !this.isFull(s, entry, 2)) this.push(s, overflowOf(entry), at)
-    else if (this.isFull(s, entry)) this.appendTo(s, 'dead', overflowLetter(entry, at), deadOverflowMax)
-    else this.push(s, entry, at)
+  /** Takes a message that cannot be refused here: into the log, there as one to be refused, or as a dead letter. Whether it is there as it is. */
+  private take(s: Shard, entry: NewEntry, at: number): boolean {
+    const hasRoom = !this.isFull(s, entry)
+    if (hasRoom) this.push(s, entry, at)
+    else if (this.isFull(s, entry, 2)) this.appendTo(s, 'dead', overflowLetter(entry, at), deadOverflowMax)
+    else this.push(s, overflowOf(entry), at)
+    return hasRoom
   }
 
   private push(s: Shard, entry: NewEntry, at: number): number {
@@ -338,7 +340,8 @@ export class MemoryStore implements MovableStore {
       s.position = commit.position
       s.beat++
       s.clock = Math.max(s.clock, commit.at, this.time())
-      for (const part of commit.parts) this.apply(s, part)
+      let appended = true
+      for (const part of commit.parts) appended = this.apply(s, part) && appended
       for (const { id, until } of commit.accepted) s.ids.set(id, until)
       for (const id of commit.confirmed) s.actions.delete(id)
       for (const { to, through } of commit.delivered) {
@@ -354,11 +357,12 @@ export class MemoryStore implements MovableStore {
       s.sweep(s.clock)
       wake(s.readers)
       wake(s.watchers)
-      return { ok: true, at: s.clock, tail: s.seq }
+      return { ok: true, at: s.clock, tail: s.seq, ...(appended ? { appended } : {}) }
     })
   }
 
-  private apply(s: Shard, part: Commit['parts'][number]): void {
+  /** Whether all its messages are in the log as they are. */
+  private apply(s: Shard, part: Commit['parts'][number]): boolean {
     const { address } = part
     if (part.life === 'erased') {
       s.records.delete(address)
@@ -382,7 +386,8 @@ export class MemoryStore implements MovableStore {
     writeAll(s.timers, part.timers)
     writeAll(s.effects, part.effects)
     for (const [id, text] of part.actions) s.actions.set(id, text)
-    for (const entry of part.entries) this.take(s, entry, s.clock)
+    let appended = true
+    for (const entry of part.entries) appended = this.take(s, entry, s.clock) && appended
     for (const entry of part.outbox) s.outbox.set(entry.number, entry)
     for (const [id, reply] of part.replies) s.replies.set(id, reply)
     for (const { stream, text, max } of part.logs) this.appendTo(s, stream, text, max)
@@ -391,6 +396,7 @@ export class MemoryStore implements MovableStore {
       if (parked.length > 0) s.parked.set(address, parked)
       else s.parked.delete(address)
     }
+    return appended
   }
 
   private appendTo(s: Shard, stream: string, text: string, max: number): void {

@@ -29,7 +29,8 @@
 --         First the folded ones, as many lists as FOLDED names, each after its length; then to the end those of single
 --         keys in their order, each a word of CHECK with its arguments
 -- Returns
---   {'ok', namespace time, tail}                 written now, or by an earlier call
+--   {'ok', namespace time, tail}                 written now, or by an earlier call; a fourth, 'appended', if now and all
+--                                                messages stand in the log as they are
 --   {'fenced', epoch} or {'gap', last number}    nothing was written
 --   {'refused', address or '', detail}           nothing was written
 --@include mailbox
@@ -343,4 +344,4 @@ each('HDEL', KEYS[10], forgotten, 1, #forgotten)
 
 redis.call('HSET', META,
   'number', ARGV[6], 'position', ARGV[7], 'seq', plain(tail), 'clock', nowText, 'beat', plain((tonumber(stored[6]) or 0) + 1))
-return { 'ok', nowText, plain(tail) }
+return { 'ok', nowText, plain(tail), not overflown and 'appended' or nil }

@@ -119,10 +119,12 @@ local function push(at, id, to, until_, text)
 end
 
 -- Takes a message that cannot be refused here: into the log, there as one to be refused (overflowOf in ports/store.ts),
--- or, beyond twice the bounds, as a dead letter.
+-- or, beyond twice the bounds, as a dead letter. overflown: whether any was not taken as it is.
+local overflown = false
 local function take(at, id, to, term, text)
   local until_, always = termOf(term)
   if hasRoom(to, always) then return push(at, id, to, until_, text) end
+  overflown = true
   if counts[to] < 2 * backlogMax and length < 2 * logMax then
     return push(at, id, to, until_, '{"id":"' .. id .. '","to":"' .. to .. '","kind":"overflow","body":' .. text .. '}')
   end

@@ -205,10 +205,10 @@ export class RedisStore implements MovableStore {
     const fault = faultOfCommit(commit)
     if (fault) return { ok: false, why: 'refused', ...fault }
     const encoded = encodeCommit(commit, keys, this.opened().bounds)
-    const [what, first, second] = (await this.run(commit.lease.shard, scripts.commit, encoded.keys, encoded.args, isGap)) as [string, string, string]
+    const [what, first, second, appended] = (await this.run(commit.lease.shard, scripts.commit, encoded.keys, encoded.args, isGap)) as [string, string, string, 'appended'?]
     switch (what) {
       case 'ok':
-        return { ok: true, at: Number(first), tail: Number(second) }
+        return { ok: true, at: Number(first), tail: Number(second), ...(appended ? { appended: true } : {}) }
       case 'fenced':
         return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${first}` }
       case 'gap':

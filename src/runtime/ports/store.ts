@@ -221,7 +221,8 @@ export interface Commit {
 }
 
 export type CommitResult =
-  | { readonly ok: true; readonly at: number; readonly tail: number }
+  /** appended: the messages of this very commit stand in the log as they are, the last of them at the tail. Absent: not so, or not known, as of a repeat. */
+  | { readonly ok: true; readonly at: number; readonly tail: number; readonly appended?: true }
   /** fenced: another node owns the shard. gap: the number does not follow. refused: the named part breaks a rule, nothing was written. */
   | { readonly ok: false; readonly why: 'fenced' | 'gap' | 'refused'; readonly address?: string; readonly detail: string }
 
