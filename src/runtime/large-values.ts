@@ -45,29 +45,38 @@ export class LargeValues {
    * @param charsMin how long a large value is at least, in UTF-16 units of its JSON
    */
   write(addressSum: number, fields: FieldChanges, charsMin: number): FieldChanges {
-    const written: FieldChanges = new Map()
     const texts = new Map<string, string>()
-    const before = new Set(this.uses.keys())
+    /** Those that a field began or ceased to refer to, and whether they are stored. */
+    const touched = new Map<string, boolean>()
+    let written = fields
     for (const [name, sealed] of fields) {
       const cut = sealed !== undefined && sealed.length >= charsMin && mayBeCut(name) ? cutOut(sealed.slice(sumLength), charsMin, texts) : undefined
-      this.refer(name, cut ? digestsOf(cut) : none)
-      written.set(name, cut ? sealed!.slice(0, sumLength) + encodeCut(cut) : sealed)
+      this.refer(name, cut ? digestsOf(cut) : none, touched)
+      if (!cut) continue
+      if (written === fields) written = new Map(fields)
+      written.set(name, sealed!.slice(0, sumLength) + encodeCut(cut))
     }
-    for (const [digest, count] of this.uses) {
-      if (count > 0 && before.has(digest)) continue
-      if (count > 0) written.set(largeValuePrefix + digest, seal(addressSum, largeValuePrefix + digest, texts.get(digest)!))
-      else this.uses.delete(digest)
-      if (count === 0 && before.has(digest)) written.set(largeValuePrefix + digest, undefined)
+    if (touched.size > 0 && written === fields) written = new Map(fields)
+    for (const [digest, isStored] of touched) {
+      const name = largeValuePrefix + digest
+      const isUsed = this.uses.get(digest)! > 0
+      if (!isUsed) this.uses.delete(digest)
+      if (isUsed && !isStored) written.set(name, seal(addressSum, name, texts.get(digest)!))
+      else if (isStored && !isUsed) written.set(name, undefined)
     }
     return written
   }
 
-  private refer(name: string, digests: readonly string[]): void {
+  private refer(name: string, digests: readonly string[], touched?: Map<string, boolean>): void {
     const before = this.byField.get(name) ?? none
     if (digests.length > 0) this.byField.set(name, digests)
     else if (before.length > 0) this.byField.delete(name)
-    for (const digest of digests) this.uses.set(digest, (this.uses.get(digest) ?? 0) + 1)
-    for (const digest of before) this.uses.set(digest, this.uses.get(digest)! - 1)
+    const count = (digest: string, by: number): void => {
+      if (touched && !touched.has(digest)) touched.set(digest, this.uses.has(digest))
+      this.uses.set(digest, (this.uses.get(digest) ?? 0) + by)
+    }
+    for (const digest of digests) count(digest, 1)
+    for (const digest of before) count(digest, -1)
   }
 }
 

@@ -397,6 +397,7 @@ export class DurableRecord implements TreeHost {
       this.introduce(head)
       for (const [name, value] of large.write(addressSum, head, host.largeValueCharsMin)) written.set(name, value)
     }
+    if (written === result.fields) return
     result.written = written
     result.chars = 0
     written.forEach((value, name) => (result.chars += name.length + (value?.length ?? 0)))
