@@ -11,7 +11,7 @@
  * L2  What a field stands for does not depend on where it is cut: its checksum is that of the whole.
  */
 import { createHash } from 'node:crypto'
-import { encodeCut, isCut, largeValuePrefix, readCut, seal, sumLength, type Cut, type FieldChanges, type StoredFields } from './stored-record.js'
+import { encodeCut, isCut, largeValuePrefix, readCut, sumLength, type Cut, type FieldChanges, type StoredFields } from './stored-record.js'
 
 export class LargeValues {
   /** Those that each field refers to. */
@@ -44,7 +44,7 @@ export class LargeValues {
    *
    * @param charsMin how long a large value is at least, in UTF-16 units of its JSON
    */
-  write(addressSum: number, fields: FieldChanges, charsMin: number): FieldChanges {
+  write(fields: FieldChanges, charsMin: number): FieldChanges {
     const texts = new Map<string, string>()
     /** Those that a field began or ceased to refer to, and whether they are stored. */
     const touched = new Map<string, boolean>()
@@ -61,7 +61,7 @@ export class LargeValues {
       const name = largeValuePrefix + digest
       const isUsed = this.uses.get(digest)! > 0
       if (!isUsed) this.uses.delete(digest)
-      if (isUsed && !isStored) written.set(name, seal(addressSum, name, texts.get(digest)!))
+      if (isUsed && !isStored) written.set(name, texts.get(digest)!)
       else if (isStored && !isUsed) written.set(name, undefined)
     }
     return written
@@ -140,11 +140,22 @@ function largeIn(json: string, charsMin: number): (readonly [start: number, end:
   return found
 }
 
+/** Most texts are short, or hold no quotes. */
+const nearMax = 64
+
 /** Behind the quote that ends it. */
 function endOfText(json: string, start: number): number {
-  for (let quote = json.indexOf('"', start + 1); ; quote = json.indexOf('"', quote + 1)) {
-    let backslashes = 0
-    while (json.charCodeAt(quote - 1 - backslashes) === 0x5c) backslashes++
-    if (backslashes % 2 === 0) return quote + 1
+  let i = start + 1
+  for (const near = i + nearMax; i < near; i++) {
+    const unit = json.charCodeAt(i)
+    if (unit === 0x22) return i + 1
+    if (unit === 0x5c) i++
+  }
+  const quote = json.indexOf('"', i)
+  if (json.charCodeAt(quote - 1) !== 0x5c) return quote + 1
+  for (; ; i++) {
+    const unit = json.charCodeAt(i)
+    if (unit === 0x22) return i + 1
+    if (unit === 0x5c) i++
   }
 }

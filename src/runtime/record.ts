@@ -19,7 +19,7 @@ import { LargeValues } from './large-values.js'
 import type { MachineDefinition } from './machines.js'
 import { behalfWhere, type OpenAsk, type OpenAsks } from './open-asks.js'
 import { withOne } from './small-collections.js'
-import { addressSumOf, cutFormatVersion, decodeMark, encodeMark, eraseCell, seal, sumLength, toStoredCell, unseal, wholeOf, type Failure, type FieldChanges, type HistoryMark, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
+import { addressSumOf, cutFormatVersion, decodeMark, encodeMark, eraseCell, largeValuePrefix, seal, sumLength, toStoredCell, unseal, wholeOf, type Failure, type FieldChanges, type HistoryMark, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
 import { termsOf } from './terms.js'
 import { Result, type RecordInput, type TurnResult } from './turn-result.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
@@ -386,16 +386,16 @@ export class DurableRecord implements TreeHost {
 
   /** Writes large values apart. Versions that know nothing of them see so by the format. */
   private cut(result: Result): void {
-    const { addressSum, host } = this
+    const { largeValueCharsMin } = this.host
     const large = (this.large ??= new LargeValues())
-    const written = large.write(addressSum, result.fields, host.largeValueCharsMin)
+    const written = large.write(result.fields, largeValueCharsMin)
     if (large.isEmpty) {
       this.large = undefined
     } else if (this.meta.format !== cutFormatVersion) {
       this.meta = { ...this.meta, format: cutFormatVersion }
       const head: FieldChanges = new Map()
       this.introduce(head)
-      for (const [name, value] of large.write(addressSum, head, host.largeValueCharsMin)) written.set(name, value)
+      for (const [name, value] of large.write(head, largeValueCharsMin)) written.set(name, value)
     }
     if (written === result.fields) return
     result.written = written
@@ -440,7 +440,7 @@ export class DurableRecord implements TreeHost {
   /** The same with each large value once, for a base of a history. */
   cutFields(): StoredFields {
     const fields = this.storedFields()
-    return this.large ? new LargeValues().write(this.addressSum, fields, this.host.largeValueCharsMin) as Map<string, string> : fields
+    return this.large ? new LargeValues().write(fields, this.host.largeValueCharsMin) as Map<string, string> : fields
   }
 
   private get standsAs(): NonNullable<DurableRecord['foundAs']> {
@@ -653,6 +653,11 @@ export class DurableRecord implements TreeHost {
     for (const [name, sealed] of stored) {
       // The caller has read it.
       if (name === 'm') continue
+      if (name[0] === largeValuePrefix) {
+        large++
+        this.large ??= LargeValues.in(stored)
+        continue
+      }
       const value = unseal(address, addressSum, name, wholeOf(address, stored, name, sealed))
       switch (name[0]) {
         case 'c': {
@@ -684,10 +689,6 @@ export class DurableRecord implements TreeHost {
           break
         case 'a':
           asks.push(JSON.parse(value) as [string, OpenAsk])
-          break
-        case 'v':
-          large++
-          this.large ??= LargeValues.in(stored)
           break
         default:
       }

@@ -15,8 +15,8 @@
  * | `h` | which turns of its history are kept: see {@link HistoryMark} |
  * | `v<digest>` | a large value of others (large-values.ts), in whose place these have its digest: see {@link Cut} |
  *
- * Every field carries a checksum over address, name and value, of one that was cut as it was before; the number of fields
- * stands in `z`, large values not counted.
+ * Every field but large values carries a checksum over address, name and value, of one that was cut as it was before; the
+ * number of those fields stands in `z`.
  */
 import { crc32 } from 'node:zlib'
 import { SnapshotError, toStoredError, type StoredError } from '../errors.js'
@@ -270,7 +270,7 @@ export function wholeOf(address: Address, stored: StoredFields, name: string, se
   for (const [at, digest] of places) {
     const value = stored.get(largeValuePrefix + digest)
     if (value === undefined) throw new SnapshotError(address, 'corrupted', `the large value ${digest} of field ${name} is missing`)
-    whole += rest.slice(from, at) + value.slice(sumLength)
+    whole += rest.slice(from, at) + value
     from = at
   }
   return whole + rest.slice(from)
