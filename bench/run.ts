@@ -13,6 +13,7 @@ import { jsonLines, measure, table, type Figure, type Result } from './figure.js
 import { latencyStores, sendToTurn } from './latency.js'
 import { memoryIdle, passivated, restore } from './memory.js'
 import { handOverJoin, handOverLeave, node, takeOver } from './nodes.js'
+import { payloadBytes, payloadCaseNames } from './payloads.js'
 import { placementMoves } from './placement.js'
 import { fill, recovery } from './recovery.js'
 import { bareStep, sendMemory, turnsMemory, turnsMemoryPass } from './turns.js'
@@ -43,6 +44,7 @@ const figures: Readonly<Record<string, (scratch: string) => Promise<Figure>>> = 
       (['owner', 'client'] as const).flatMap((from) => [0.5, 0.99].map((share) => [`send.to.turn.${kind}.${from}.p${share * 100}`, sendToTurn(kind, from, share)] as const)),
     ),
   ),
+  ...Object.fromEntries(payloadCaseNames.map((name) => [`payload.${name}`, payloadBytes(name)] as const)),
   'memory.idle': memoryIdle,
   restore,
   passivated,
