@@ -75,7 +75,7 @@ export async function restore(): Promise<Figure> {
   await system.settled()
   const stored = await store.load(0, addresses)
   const definition = new MachineRegistry([agent]).newest('agent')!
-  const host = { limits: defaultJsonLimits, freeze: false, sendLater: () => {}, remote: (address: string) => new RemoteRef(address) }
+  const host = { limits: defaultJsonLimits, freeze: false, largeValueCharsMin: 16_384, sendLater: () => {}, remote: (address: string) => new RemoteRef(address) }
   const texts = addresses.map((_, i) => {
     const actor = createActor(agent, { input: inputOf(i) }).start()
     const text = JSON.stringify(actor.getPersistedSnapshot())

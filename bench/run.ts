@@ -14,6 +14,7 @@ import { latencyStores, sendToTurn } from './latency.js'
 import { memoryIdle, passivated, restore } from './memory.js'
 import { host, millionActors } from './many.js'
 import { handOverJoin, handOverLeave, node, takeOver, twoNodes } from './nodes.js'
+import { payloadBytes, payloadCaseNames } from './payloads.js'
 import { fill, recovery } from './recovery.js'
 import { takeOverOfMany, takeOverReads, work } from './take-over.js'
 import { simulatedNodes, simulatedSizes } from './simulated-nodes.js'
@@ -47,6 +48,7 @@ const figures: Readonly<Record<string, (scratch: string) => Promise<Figure>>> = 
       (['owner', 'client'] as const).flatMap((from) => [0.5, 0.99].map((share) => [`send.to.turn.${kind}.${from}.p${share * 100}`, sendToTurn(kind, from, share)] as const)),
     ),
   ),
+  ...Object.fromEntries(payloadCaseNames.map((name) => [`payload.${name}`, payloadBytes(name)] as const)),
   'memory.idle': memoryIdle,
   restore,
   passivated,

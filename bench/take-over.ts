@@ -125,7 +125,7 @@ export async function takeOverReads(): Promise<Figure> {
   const records = (await bare.keys('*r:waiter/*')).toSorted()
   if (records.length !== count) throw new Error(`${records.length} records are there.`)
   const definition = new MachineRegistry([waiter]).newest('waiter')!
-  const host = { limits: defaultJsonLimits, freeze: false, sendLater: () => {}, remote: (address: string) => new RemoteRef(address) }
+  const host = { limits: defaultJsonLimits, freeze: false, largeValueCharsMin: 16_384, sendLater: () => {}, remote: (address: string) => new RemoteRef(address) }
   const pages = async <T>(all: readonly T[], read: (page: readonly T[]) => Promise<void>): Promise<number> => {
     for (let from = 0; from < all.length; from += pageMax) await read(all.slice(from, from + pageMax))
     return all.length

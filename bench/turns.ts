@@ -45,7 +45,7 @@ function trees(kind: Kind): Side {
 }
 
 function records(kind: Kind): Side {
-  const host = { limits: defaultJsonLimits, freeze: false, sendLater: () => {}, remote }
+  const host = { limits: defaultJsonLimits, freeze: false, largeValueCharsMin: 16_384, sendLater: () => {}, remote }
   const all = Array.from({ length: actors }, (_, i): Record => {
     const meta = { format: 1, machine: 'agent', version: '0', hash: definition.hash, incarnation: 1, generation: 1, startedAt: 1 }
     const record = new DurableRecord(host, `agent/a-${i}` as Address, definition, meta)

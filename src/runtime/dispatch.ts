@@ -383,7 +383,7 @@ export class Dispatcher {
     batch.turns++
     this.context.counters.turns++
     resident.pins++
-    part.write(result.fields)
+    part.write(result.written)
     batch.chars += result.chars
     // Of a record that is new the store knows nothing.
     if (result.terms && (result.terms.length > 0 || part.life === undefined || part.terms)) part.terms = result.terms

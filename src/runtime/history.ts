@@ -153,7 +153,7 @@ export function remember(record: DurableRecord, bounds: HistoryBounds, happened:
   }
   if (!follows || isHalf(mark!, at, bounds)) {
     record.history = { turn, base: turn, earlier: follows ? entriesSince(mark!) : 0, bytes: 0, at }
-    const base: HistoryBase = { turn, at, fields: Object.fromEntries(record.storedFields()) }
+    const base: HistoryBase = { turn, at, fields: Object.fromEntries(record.cutFields()) }
     appends.push({ stream, text: JSON.stringify({ base }), max: record.history.earlier + 1 })
   } else {
     record.history = mark

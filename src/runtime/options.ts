@@ -31,6 +31,11 @@ export interface RuntimeOptions {
   readonly leaseMs: number
   /** How long named actions that have run may wait for a commit to confirm them with, ms. Default 50. */
   readonly confirmDelayMs: number
+  /**
+   * What an actor keeps of at least this length (a text, a list, an object; UTF-16 units of its JSON) is stored once for all
+   * of its record that holds it. Below some 100 that takes more room than it saves; Infinity keeps all in place. Default 16,384.
+   */
+  readonly largeValueCharsMin: number
   /** Deep-freeze stored contexts, so that code that mutates them in place throws there. Default: unless NODE_ENV is production. */
   readonly freeze: boolean
 }
@@ -49,6 +54,7 @@ const defaults: Omit<RuntimeOptions, 'freeze'> = {
   streamMax: 100_000,
   leaseMs: 5_000,
   confirmDelayMs: 50,
+  largeValueCharsMin: 16_384,
 }
 
 const runtimeOptionNames: readonly string[] = [...Object.keys(defaults), 'freeze']
@@ -60,7 +66,7 @@ export function resolveOptions(given: object, production: boolean): RuntimeOptio
   for (const [name, value] of Object.entries(options)) {
     if (name === 'freeze') continue
     const whole = Number.isSafeInteger(value) && (value as number) >= 1
-    if (!whole && !(name === 'suspectMax' && value === Infinity)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
+    if (!whole && !((name === 'suspectMax' || name === 'largeValueCharsMin') && value === Infinity)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
   }
   return options
 }

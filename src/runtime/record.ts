@@ -15,10 +15,11 @@ import { checkEvent } from './envelope.js'
 import { canonicalJson, checkJson, decodeJson, decodeJsonOf, encodeJson, holdsReference, isForbiddenKey, type JsonLimits, noJsonLimits, type StoredRef } from './json.js'
 import { checkId, childAddress, parseAddress, type Address } from './identity.js'
 import { ofFailedTurn } from './inspection.js'
+import { LargeValues } from './large-values.js'
 import type { MachineDefinition } from './machines.js'
 import { behalfWhere, type OpenAsk, type OpenAsks } from './open-asks.js'
 import { withOne } from './small-collections.js'
-import { addressSumOf, decodeMark, encodeMark, eraseCell, seal, sumLength, toStoredCell, unseal, type Failure, type FieldChanges, type HistoryMark, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
+import { addressSumOf, cutFormatVersion, decodeMark, encodeMark, eraseCell, largeValuePrefix, seal, sumLength, toStoredCell, unseal, wholeOf, type Failure, type FieldChanges, type HistoryMark, type RecordMeta, type RecordStatus, type StoredCell, type StoredFields, type StoredTimer } from './stored-record.js'
 import { termsOf } from './terms.js'
 import { Result, type RecordInput, type TurnResult } from './turn-result.js'
 import { ActorTree, type TreeHost } from './xstate/actor-tree.js'
@@ -37,6 +38,8 @@ export interface RecordHost {
   readonly limits: JsonLimits
   /** Freeze what is stored, so that a mutation in place throws where it happens instead of being lost. */
   readonly freeze: boolean
+  /** See the option of this name. */
+  readonly largeValueCharsMin: number
   sendLater(record: DurableRecord, cell: Cell, event: XEvent): void
   remote(address: string, cell?: number): RemoteRef
 }
@@ -59,6 +62,8 @@ export class DurableRecord implements TreeHost {
   history: HistoryMark | undefined
   private readonly host: RecordHost
   private readonly addressSum: number
+  /** Undefined as long as it has none. */
+  private large: LargeValues | undefined
   /** Whether the store has `m`. */
   private introduced: boolean
   /** The active states, or the status of an actor that has ended, by which the store finds it; undefined if that is not known. */
@@ -77,6 +82,7 @@ export class DurableRecord implements TreeHost {
     this.entries = undefined
     this.asked = undefined
     this.history = undefined
+    this.large = undefined
     this.introduced = false
     this.foundAs = undefined
     this.tree = new ActorTree(this, definition.machine)
@@ -260,7 +266,7 @@ export class DurableRecord implements TreeHost {
     if (this.definition.history) record.history = this.history
     if (!isRestart) record.entries = this.entries
     // What was asked for stays, and so does, but for a restart, how often.
-    const gone = [...this.storedFields().keys()].filter((name) => name !== 'k' && (isRestart || name !== 'n'))
+    const gone = [...this.storedFields().keys(), ...(this.large?.names ?? [])].filter((name) => name !== 'k' && (isRestart || name !== 'n'))
     return { record, cleared: new Map(gone.map((name) => [name, undefined])) }
   }
 
@@ -357,15 +363,44 @@ export class DurableRecord implements TreeHost {
   /** Counts the turn and adds what every turn writes. */
   private finish(fields: FieldChanges): Result {
     this.turns++
-    if (!this.introduced) this.put(fields, 'm', encodeJson(this.meta, 'the input', noJsonLimits))
-    this.introduced = true
+    if (!this.introduced) this.introduce(fields)
     this.put(fields, 'z', this.encodeTail())
     const result = new Result(this.turns, this.snapshot)
     result.changed = true
-    result.fields = fields
     if (this.foundAs !== this.standsAs) result.terms = this.findable()
-    fields.forEach((value, name) => (result.chars += name.length + (value?.length ?? 0)))
+    let longest = 0
+    fields.forEach((value, name) => {
+      const length = value === undefined ? 0 : value.length
+      result.chars += name.length + length
+      if (length > longest) longest = length
+    })
+    result.fields = result.written = fields
+    if (this.large || longest >= this.host.largeValueCharsMin) this.cut(result)
     return result
+  }
+
+  private introduce(fields: FieldChanges): void {
+    this.put(fields, 'm', encodeJson(this.meta, 'the input', noJsonLimits))
+    this.introduced = true
+  }
+
+  /** Writes large values apart. Versions that know nothing of them see so by the format. */
+  private cut(result: Result): void {
+    const { largeValueCharsMin } = this.host
+    const large = (this.large ??= new LargeValues())
+    const written = large.write(result.fields, largeValueCharsMin)
+    if (large.isEmpty) {
+      this.large = undefined
+    } else if (this.meta.format !== cutFormatVersion) {
+      this.meta = { ...this.meta, format: cutFormatVersion }
+      const head: FieldChanges = new Map()
+      this.introduce(head)
+      for (const [name, value] of large.write(head, largeValueCharsMin)) written.set(name, value)
+    }
+    if (written === result.fields) return
+    result.written = written
+    result.chars = 0
+    written.forEach((value, name) => (result.chars += name.length + (value?.length ?? 0)))
   }
 
   private encodeTail(): string {
@@ -377,7 +412,7 @@ export class DurableRecord implements TreeHost {
     return seal(this.addressSum, 'h', encodeMark(mark))
   }
 
-  /** Every field, as the store has them once the last turn is committed. */
+  /** Every field, as the store has them once the last turn is committed, but whole. */
   storedFields(): Map<string, string> {
     const fields = new Map<string, string>()
     const put = (name: string, value: string): void => void fields.set(name, seal(this.addressSum, name, value))
@@ -400,6 +435,12 @@ export class DurableRecord implements TreeHost {
     if (this.failure) put('f', JSON.stringify(this.failure))
     if (this.history) put('h', encodeMark(this.history))
     return fields
+  }
+
+  /** The same with each large value once, for a base of a history. */
+  cutFields(): StoredFields {
+    const fields = this.storedFields()
+    return this.large ? new LargeValues().write(fields, this.host.largeValueCharsMin) as Map<string, string> : fields
   }
 
   private get standsAs(): NonNullable<DurableRecord['foundAs']> {
@@ -587,7 +628,7 @@ export class DurableRecord implements TreeHost {
    * @throws SnapshotError when a field is damaged or missing, or names what the machine does not have
    */
   static decode(host: RecordHost, address: Address, stored: StoredFields, meta: RecordMeta, definition: MachineDefinition): DurableRecord {
-    const text = stored.get('m')!
+    const text = wholeOf(address, stored, 'm', stored.get('m')!)
     const revived = holdsReference(text) ? (decodeJson(text.slice(sumLength), (ref) => host.remote(ref.address ?? ref.id, ref.n)) as RecordMeta) : meta
     const record = new DurableRecord(host, address, definition, revived)
     try {
@@ -608,10 +649,16 @@ export class DurableRecord implements TreeHost {
     const timers: [string, string][] = []
     const asks: [string, OpenAsk][] = []
     let tail = ''
+    let large = 0
     for (const [name, sealed] of stored) {
       // The caller has read it.
       if (name === 'm') continue
-      const value = unseal(address, addressSum, name, sealed)
+      if (name[0] === largeValuePrefix) {
+        large++
+        this.large ??= LargeValues.in(stored)
+        continue
+      }
+      const value = unseal(address, addressSum, name, wholeOf(address, stored, name, sealed))
       switch (name[0]) {
         case 'c': {
           const colon = name.indexOf(':')
@@ -647,7 +694,7 @@ export class DurableRecord implements TreeHost {
       }
     }
     const [turns, count, nextNumber, status, endedAt, found] = tail.split(' ')
-    if (Number(count) !== stored.size) throw new SnapshotError(address, 'corrupted', `it has ${stored.size} fields where it should have ${Number(count)}`)
+    if (Number(count) !== stored.size - large) throw new SnapshotError(address, 'corrupted', `it has ${stored.size - large} fields where it should have ${Number(count)}`)
     this.introduced = true
     if (asks.length > 0) tree.asks = new Map(asks)
     this.endedAt = Number(endedAt)

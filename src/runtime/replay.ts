@@ -12,7 +12,7 @@ import { machineOf, parseAddress, type Address } from './identity.js'
 import { decodeJson, defaultJsonLimits, type JsonLimits, type StoredRef } from './json.js'
 import { MachineRegistry, type MachineDefinition } from './machines.js'
 import { DurableRecord, type RecordHost } from './record.js'
-import { addressSumOf, readMeta, unseal, type Failure, type RecordMeta, type RecordStatus } from './stored-record.js'
+import { addressSumOf, readMeta, unseal, wholeFields, type Failure, type RecordMeta, type RecordStatus } from './stored-record.js'
 import type { TurnResult } from './turn-result.js'
 import type { XEvent } from './xstate/insides.js'
 import { RemoteRef } from './xstate/refs.js'
@@ -129,6 +129,8 @@ export class Replayer {
     this.host = {
       limits: { ...defaultJsonLimits, ...limits },
       freeze: false,
+      // Nothing is written.
+      largeValueCharsMin: Infinity,
       // A reference that user code has kept is used after a turn only by what runs after a commit.
       sendLater: () => {},
       remote: (address, cell) => new RemoteRef(address, cell),
@@ -153,7 +155,7 @@ export class Replayer {
   }
 
   private begin(base: HistoryBase): void {
-    const fields = new Map(Object.entries(base.fields))
+    const fields = wholeFields(this.address, new Map(Object.entries(base.fields)))
     // Damage is no divergence.
     const sum = addressSumOf(this.address)
     for (const [name, sealed] of fields) unseal(this.address, sum, name, sealed)

@@ -13,8 +13,10 @@
  * | `a<digest>` | an ask that it works for, with what was begun for it |
  * | `f` | why the record failed |
  * | `h` | which turns of its history are kept: see {@link HistoryMark} |
+ * | `v<digest>` | a large value of others (large-values.ts), in whose place these have its digest: see {@link Cut} |
  *
- * Every field carries a checksum over address, name and value; the number of fields stands in `z`.
+ * Every field but large values carries a checksum over address, name and value, of one that was cut as it was before; the
+ * number of those fields stands in `z`.
  */
 import { crc32 } from 'node:zlib'
 import { SnapshotError, toStoredError, type StoredError } from '../errors.js'
@@ -23,8 +25,10 @@ import type { Address } from './identity.js'
 import { hasParallel, type LogicKind, type XEvent, type XMachineSnapshot, type XSnapshot } from './xstate/insides.js'
 import { isCell, type Cell } from './xstate/refs.js'
 
-/** Number of the stored format. A higher one in the store is refused; a lower one is read by the reader kept for it. */
+/** Number of the stored format as a record begins: every field is whole. A higher one than the highest in the store is refused. */
 export const formatVersion = 1
+/** That of a record from its first large value on: the highest there is. */
+export const cutFormatVersion = 2
 
 /** Fields of a stored record, by name. */
 export type StoredFields = ReadonlyMap<string, string>
@@ -192,9 +196,9 @@ export function seal(addressSum: number, name: string, value: string): string {
 export function readMeta(address: Address, stored: StoredFields): RecordMeta {
   const meta = stored.get('m')
   if (meta === undefined) throw new SnapshotError(address, 'corrupted', 'field m is missing')
-  const parsed = JSON.parse(unseal(address, addressSumOf(address), 'm', meta)) as RecordMeta
-  if (parsed.format > formatVersion) {
-    throw new SnapshotError(address, 'newer-format', `it has format ${parsed.format}, this version of holdfast reads up to ${formatVersion}. Upgrade holdfast.`)
+  const parsed = JSON.parse(unseal(address, addressSumOf(address), 'm', wholeOf(address, stored, 'm', meta))) as RecordMeta
+  if (parsed.format > cutFormatVersion) {
+    throw new SnapshotError(address, 'newer-format', `it has format ${parsed.format}, this version of holdfast reads up to ${cutFormatVersion}. Upgrade holdfast.`)
   }
   return parsed
 }
@@ -209,7 +213,7 @@ export function readStatus(address: Address, stored: StoredFields): { readonly t
   return {
     turns: Number(turns),
     status: status as RecordStatus,
-    failure: failure === undefined ? undefined : (JSON.parse(unseal(address, sum, 'f', failure)) as Failure),
+    failure: failure === undefined ? undefined : (JSON.parse(unseal(address, sum, 'f', wholeOf(address, stored, 'f', failure))) as Failure),
   }
 }
 
@@ -220,6 +224,61 @@ export function unseal(address: Address, addressSum: number, name: string, seale
     throw new SnapshotError(address, 'corrupted', `the checksum of field ${name} is wrong`)
   }
   return value
+}
+
+// ── Large values ──
+
+/** What the name of a large value begins with; its digest follows. */
+export const largeValuePrefix = 'v'
+/** Stands where the value of a field that was cut had begun: none begins so. */
+const cutMark = '@'
+
+/** What a field keeps of itself, and the large values that belong into it. */
+export interface Cut {
+  readonly places: readonly (readonly [at: number, digest: string])[]
+  readonly rest: string
+}
+
+/** As `@<place>:<digest>,… <rest>`. */
+export function encodeCut({ places, rest }: Cut): string {
+  return `${cutMark}${places.map(([at, digest]) => `${at}:${digest}`).join(',')} ${rest}`
+}
+
+export function isCut(sealed: string): boolean {
+  return sealed.startsWith(cutMark, sumLength)
+}
+
+export function readCut(sealed: string): Cut {
+  const space = sealed.indexOf(' ', sumLength)
+  const places = sealed.slice(sumLength + cutMark.length, space).split(',').map((place) => {
+    const colon = place.indexOf(':')
+    return [Number(place.slice(0, colon)), place.slice(colon + 1)] as const
+  })
+  return { places, rest: sealed.slice(space + 1) }
+}
+
+/**
+ * A field as it was before it was cut, with the checksum it had.
+ *
+ * @throws SnapshotError if what belongs into it is missing
+ */
+export function wholeOf(address: Address, stored: StoredFields, name: string, sealed: string): string {
+  if (!isCut(sealed)) return sealed
+  const { places, rest } = readCut(sealed)
+  let whole = sealed.slice(0, sumLength)
+  let from = 0
+  for (const [at, digest] of places) {
+    const value = stored.get(largeValuePrefix + digest)
+    if (value === undefined) throw new SnapshotError(address, 'corrupted', `the large value ${digest} of field ${name} is missing`)
+    whole += rest.slice(from, at) + value
+    from = at
+  }
+  return whole + rest.slice(from)
+}
+
+/** All fields as they were before they were cut. */
+export function wholeFields(address: Address, stored: StoredFields): StoredFields {
+  return new Map([...stored].filter(([name]) => !name.startsWith(largeValuePrefix)).map(([name, sealed]) => [name, wholeOf(address, stored, name, sealed)]))
 }
 
 // ── Cells ──

@@ -29,7 +29,9 @@ export interface TurnResult {
   /** False when the input found nothing to do, like a stale timer or outcome: then nothing else is set. */
   readonly changed: boolean
   readonly fields: FieldChanges
-  /** About how long they are, names included, in UTF-16 units. */
+  /** The same as they are written: where there are large values, without these. */
+  readonly written: FieldChanges
+  /** About how long that is, names included, in UTF-16 units. */
   readonly chars: number
   /** What the actor is found by from now on, if it may be something else than before. */
   readonly terms: readonly string[] | undefined
@@ -61,6 +63,7 @@ export interface TurnResult {
 export class Result implements TurnResult {
   changed = false
   fields: FieldChanges = noFields
+  written: FieldChanges = noFields
   chars = 0
   terms: readonly string[] | undefined = undefined
   timersSet: readonly Timer[] = none

@@ -332,6 +332,7 @@ const optionsFit = exactly<CrashTestOptions>({
   streamMax: anything,
   leaseMs: anything,
   confirmDelayMs: anything,
+  largeValueCharsMin: anything,
   freeze: optional(aBoolean),
 })
 

@@ -20,6 +20,7 @@ import { hash32, shardOf, type Address } from '../../src/runtime/identity.js'
 import { crashTest, type CrashReport, type World, type WriteKind } from '../../src/testing/index.js'
 import { extent, firstSeed, isChosen, tier } from '../support/extent.js'
 import { expectFound } from '../support/found.js'
+import { expectLargeValuesOf } from '../support/large.js'
 import { Side, eventTypes, generateMachine, now, type Logics } from '../support/machine-generator.js'
 import { Random } from '../support/random.js'
 import { openDatabases, type Databases, type StoreKind } from '../support/stores.js'
@@ -311,6 +312,7 @@ export interface Beside {
 /** @param store as in CrashTestOptions */
 export async function crash({ seed, machine, machines, input, steps, suspectMax }: Drawn, runs: number | undefined, store?: (run: number) => Store, beside?: Beside): Promise<CrashReport> {
   let undisturbed: ReadonlyMap<string, number> | undefined
+  const hasLarge = seed % 3 === 0
   return crashTest(
     machine,
     { input: input as never, steps: steps as never, restMs: 80 * hourMs },
@@ -321,6 +323,8 @@ export async function crash({ seed, machine, machines, input, steps, suspectMax 
       seed,
       shrinkRunsMax: 0,
       suspectMax,
+      // In a third of them so low that much of what these machines keep is a large value.
+      largeValueCharsMin: hasLarge ? 24 : 16_384,
       // A heartbeat every 20 hours; ids and records outlive the run.
       leaseMs: 60 * hourMs,
       idRetentionMs: 1_000 * hourMs,
@@ -339,6 +343,7 @@ export async function crash({ seed, machine, machines, input, steps, suspectMax 
         await beside?.check(world)
         const { observed, inline } = outside.seen()
         await expectFound(system, store)
+        if (hasLarge) await expectLargeValuesOf(system, store, shards)
         undisturbed ??= inline
         for (const [key, times] of inline) if (times > (undisturbed.get(key) ?? 0)) throw new Error(`The inline action ${key} ran ${times} times, undisturbed ${undisturbed.get(key) ?? 0} times.`)
         return { observed, notes: [await system.stream('root/actor-1', 'notes'), await system.stream(`peer/${peerId}`, 'notes')] }

@@ -23,6 +23,8 @@ const address = 'root/a-1' as Address
 export class RecordDriver implements RecordHost {
   readonly limits = defaultJsonLimits
   readonly freeze = true
+  /** So low that some of what the generated machines keep is a large value. */
+  readonly largeValueCharsMin = 40
   readonly side = new Side()
   readonly emitted: unknown[] = []
   readonly inspected: string[] = []
@@ -62,7 +64,7 @@ export class RecordDriver implements RecordHost {
     const result = this.record.run(input, this.at, () => order, true)
     this.inspected.push(...(result.inspection?.events ?? []).map((event) => inspectionLine(event as never)))
     if (result.inspection) this.onInspection?.(this.record.tree.root, result.inspection)
-    for (const [name, value] of result.fields) {
+    for (const [name, value] of result.written) {
       if (value === undefined) this.fields.delete(name)
       else this.fields.set(name, value)
     }
