@@ -182,6 +182,16 @@ test('what nothing can be sought by is refused by name', async () => {
 })
 
 describe('pages', () => {
+  test('let others run, also where the store answers at once', async () => {
+    const world = await made({ machines: [agent] })
+    for (const list of [() => world.system.find(), () => world.system.deadLetters()]) {
+      let others = false
+      setImmediate(() => (others = true))
+      for (let pages = 0; pages < 100 && !others; pages++) await list()
+      expect(others).toBe(true)
+    }
+  })
+
   test('go over all shards in the order of addresses, each actor once, while all of them move', async () => {
     const world = await made({ machines: [agent], shards: 7 })
     const ids = Array.from({ length: 60 }, (_, i) => `a${String(i).padStart(2, '0')}`)
