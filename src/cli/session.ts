@@ -36,15 +36,18 @@ const levels = new Set(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
 const defaultStore = '.holdfast'
 
 /** @param as owner: run what is there, unless another process does. client: only look, decide and send */
-/** @throws ConfigError for a store that is not there, unless it may begin */
-export async function openSession(given: Given, terminal: Terminal, as: 'owner' | 'client', begins = false): Promise<Session> {
+/**
+ * @param begins it may be new: the store, or only the namespace in it
+ * @throws ConfigError for a store or namespace that is not there, unless it may begin
+ */
+export async function openSession(given: Given, terminal: Terminal, as: 'owner' | 'client', begins: boolean | 'namespace' = false): Promise<Session> {
   const level = given.strings['log-level'] ?? terminal.env['HOLDFAST_LOG'] ?? 'error'
   if (!levels.has(level)) throw new UsageError(`--log-level: expected ${[...levels].join(', ')}, got "${level}".`)
   const [{ pino }, { createMesh }, { researchRun }, { inspectionMachine }] = await Promise.all([import('pino'), import('../mesh/mesh.js'), import('./research/crew.js'), import('./inspection.js')])
   const logger = pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }))
   const where = given.strings['store'] ?? terminal.env['HOLDFAST_STORE'] ?? defaultStore
   const namespace = given.strings['namespace'] ?? 'research'
-  if (!begins) await mustExist(where, terminal.cwd)
+  if (begins !== true) await mustExist(where, terminal.cwd)
   const { store, traces, place } = await storesAt(where, namespace, terminal.cwd)
   const unsafe = given.flags['unsafe'] ? { unsafe: true } : {}
   if (!begins) await mustHold(store, place, namespace, unsafe)
