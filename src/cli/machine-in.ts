@@ -40,7 +40,8 @@ export async function machineIn(place: string, { command, cwd, instead, id }: So
     if (!found) throw wrong(`${printable(path)} exports no machine "${printable(name)}"${names.length > 0 ? `; it exports ${names.join(', ')}` : ''}.`)
     return found[1]
   }
-  if (machines.length === 1) return machines[0]![1]
+  // `export default` of what has a name, too, is one machine.
+  if (new Set(machines.map(([, machine]) => machine)).size === 1) return machines[0]![1]
   const meant = machines.filter(([, machine]) => machine.id === id)
   if (meant.length === 1) return meant[0]![1]
   throw wrong(machines.length === 0 ? `${printable(path)} exports no machine.` : `${printable(path)} exports ${names.join(', ')}. Say which: ${printable(path)}#${names[0]!}`)

@@ -4,7 +4,7 @@
  */
 import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { ConfigError } from '../errors.js'
+import { ConfigError, MoveError } from '../errors.js'
 import type { Mesh } from '../mesh/mesh.js'
 import type { ModelRef } from '../mesh/model-call.js'
 import type { RunDefinition } from '../mesh/define-run.js'
@@ -36,20 +36,25 @@ const levels = new Set(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
 const defaultStore = '.holdfast'
 
 /** @param as owner: run what is there, unless another process does. client: only look, decide and send */
-/** @throws ConfigError for a store that is not there, unless it may begin */
-export async function openSession(given: Given, terminal: Terminal, as: 'owner' | 'client', begins = false): Promise<Session> {
+/**
+ * @param begins it may be new: the store, or only the namespace in it
+ * @throws ConfigError for a store or namespace that is not there, unless it may begin
+ */
+export async function openSession(given: Given, terminal: Terminal, as: 'owner' | 'client', begins: boolean | 'namespace' = false): Promise<Session> {
   const level = given.strings['log-level'] ?? terminal.env['HOLDFAST_LOG'] ?? 'error'
   if (!levels.has(level)) throw new UsageError(`--log-level: expected ${[...levels].join(', ')}, got "${level}".`)
   const [{ pino }, { createMesh }, { researchRun }, { inspectionMachine }] = await Promise.all([import('pino'), import('../mesh/mesh.js'), import('./research/crew.js'), import('./inspection.js')])
   const logger = pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 2, sync: true }))
   const where = given.strings['store'] ?? terminal.env['HOLDFAST_STORE'] ?? defaultStore
   const namespace = given.strings['namespace'] ?? 'research'
-  if (!begins) await mustExist(where, terminal.cwd)
-  const { store, traces } = await storesAt(where, namespace, terminal.cwd)
+  if (begins !== true) await mustExist(where, terminal.cwd)
+  const { store, traces, place } = await storesAt(where, namespace, terminal.cwd)
+  const unsafe = given.flags['unsafe'] ? { unsafe: true } : {}
+  if (!begins) await mustHold(store, place, namespace, unsafe)
   const leaseMs = leaseOf(given)
   const research = researchRun(await models(terminal.env))
   const inspection = inspectionMachine(() => mesh.system, logger)
-  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...(given.flags['unsafe'] ? { unsafe: true } : {}), ...(leaseMs === undefined ? {} : { leaseMs }) })
+  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...unsafe, ...(leaseMs === undefined ? {} : { leaseMs }) })
   try {
     await (as === 'owner' ? mesh.start() : mesh.startAsClient())
   } catch (error) {
@@ -90,6 +95,18 @@ export async function mustExist(where: string, cwd: string): Promise<void> {
     (thrown: unknown) => thrown as NodeJS.ErrnoException,
   )
   if (error?.code === 'ENOENT') throw new ConfigError(`There is no store at ${where}, so no run is kept there. Begin one with holdfast research, or name another --store.`)
+}
+
+/** A namespace that is made because somebody looks has shards in a number that its service may not want, and hides that its name was mistyped. */
+async function mustHold(store: MovableStore, place: string, namespace: string, unsafe: { readonly unsafe?: boolean }): Promise<void> {
+  try {
+    await store.open({ namespace, moving: 'from', ...unsafe })
+  } catch (error) {
+    if (!(error instanceof MoveError && error.reason === 'missing')) throw error
+    throw new ConfigError(`There is no namespace "${namespace}" at ${place}, so nothing is kept there. Name another with --namespace: a service has "default" unless it names one, holdfast research has "research".`)
+  } finally {
+    await store.close()
+  }
 }
 
 export interface Stores {

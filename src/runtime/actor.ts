@@ -2,13 +2,13 @@
 import type { AnyStateMachine, EmittedFrom, EventFromLogic, InputFrom, OutputFrom, SnapshotFrom } from 'xstate'
 import { ActorEndedError, ActorExistsError, ActorFailedError, ActorNotStartedError, CancelledError, ConfigError, DeadlineError, HoldfastError } from '../errors.js'
 import { checkEvent, type ReplyTo } from './envelope.js'
-import { messageId, post, type Gateway, type SendOptions, type Sight } from './gateway.js'
+import { messageId, post, postAnyway, type Gateway, type SendOptions, type Sight } from './gateway.js'
 import type { ActorHistory } from './history.js'
 import type { Address, MessageId } from './identity.js'
 import { decodeJson, isJsonEqual } from './json.js'
 import { askDeadlineMs, askDeadlineMsMax, isAskDeadline } from './open-asks.js'
 import type { Failure } from './stored-record.js'
-import type { Ticket } from './waiting-line.js'
+import { withdraw, type Ticket } from './waiting-line.js'
 import type { XMachineSnapshot } from './xstate/insides.js'
 
 export interface WaitOptions {
@@ -103,8 +103,8 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     const answered = new Promise<string>((resolve) => (stop = this.gateway.onReply(this.address, id, resolve)))
     let known: DeadlineError['known'] = 'unknown'
     const late = (): DeadlineError => new DeadlineError(`An answer of ${this.address} to "${event.type}"`, deadlineMs, known)
+    const ticket: Ticket = {}
     try {
-      const ticket: Ticket = {}
       const asked = this.posted(event, { id, replyTo: { client: true }, deadlineAt: this.gateway.now(this.address) + deadlineMs }, options, ticket).then(() => (known = 'accepted'))
       const text = await this.within(asked.then(() => answered), deadlineMs, late, signal, ticket)
       const answer = decodeJson(text) as { value: T } | { error: { code?: string; message: string } }
@@ -112,7 +112,8 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
       known = 'unhandled'
       throw answer.error.code === 'DEADLINE' ? late() : this.errorOf(answer.error)
     } catch (error) {
-      if (signal?.aborted) this.cancel(id)
+      // What still waits for room is not sent at all.
+      if (signal?.aborted && !withdraw(ticket)) this.cancel(id)
       throw error
     } finally {
       stop()
@@ -123,7 +124,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
   private cancel(ask: MessageId): void {
     const { gateway, address } = this
     const message = `The ask was cancelled by the client that asked ${address}.`
-    const cancel = (): Promise<void> => post(gateway, { kind: 'over', to: address }, { ask, error: { name: 'CancelledError', code: 'CANCELLED', message } })
+    const cancel = (): Promise<void> => postAnyway(gateway, { kind: 'over', to: address }, { ask, error: { name: 'CancelledError', code: 'CANCELLED', message } })
     const posted = gateway.beginnings.isOpen(address, false) ? cancel() : gateway.beginnings.inLine(address, () => Promise.resolve({ sent: cancel() }))
     posted.catch(() => {})
   }
@@ -284,7 +285,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
       signal?.addEventListener('abort', abort)
       const cancel = deadlineMs === undefined || deadlineMs === Infinity ? () => {} : this.gateway.clock.after(deadlineMs, () => {
         // What still waited for room was not accepted, and says so itself.
-        if (ticket?.withdraw?.() !== true) reject(typeof what === 'string' ? new DeadlineError(what, deadlineMs) : what())
+        if (!withdraw(ticket)) reject(typeof what === 'string' ? new DeadlineError(what, deadlineMs) : what())
       })
       stop = () => {
         cancel()

@@ -5,7 +5,7 @@
  */
 import { ConfigError } from '../errors.js'
 import type { Envelope, StoredLetter } from './envelope.js'
-import { checkLimit, checkNames, placeOf, toCursor } from './find.js'
+import { checkLimit, checkNames, placeOf, shown, toCursor } from './find.js'
 import { checkId, keyOf, machineOf, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import type { NewEntry, Redrive, Redriven, Store } from './ports/store.js'
 import { deadStream } from './streams.js'
@@ -122,7 +122,7 @@ function checkLetterQuery(query: DeadLetterQuery): void {
   if (machine !== undefined) checkId('machine', machine)
   if (key !== undefined) checkId('key', key)
   if (actor !== undefined && key !== undefined) throw new ConfigError('actor, key: an actor has one key; give one of the two.')
-  if (reason !== undefined && !reasons.includes(reason)) throw new ConfigError(`reason: expected one of ${reasons.join(', ')}, got ${JSON.stringify(reason)}.`)
+  if (reason !== undefined && !reasons.includes(reason)) throw new ConfigError(`reason: expected one of ${reasons.join(', ')}, got ${shown(reason)}.`)
   if (since !== undefined && !(typeof since === 'number' && since >= 0)) throw new ConfigError(`since: expected milliseconds since the epoch, got ${String(since)}.`)
   checkLimit(limit)
 }
@@ -146,7 +146,7 @@ function idOf({ shard, seq }: Place): string {
 function placeIn(id: unknown, shards: number): Place {
   const [, shard, seq] = (typeof id === 'string' ? /^(\d{1,4})-(\d{1,15})$/.exec(id) : null) ?? []
   if (shard !== undefined && Number(shard) < shards) return { shard: Number(shard), seq: Number(seq) }
-  throw new ConfigError(`${JSON.stringify(id) ?? String(id)} is no id of a dead letter here. Take it from deadLetters(), such as "3-17".`)
+  throw new ConfigError(`${shown(id)} is no id of a dead letter here. Take it from deadLetters(), such as "3-17".`)
 }
 
 function toLetter({ stored, ...place }: Kept): DeadLetter {
@@ -175,6 +175,8 @@ export async function redriveDeadLetters(store: Store, shards: number, which: st
     return redriver.result
   }
   const query = which as DeadLetterQuery
+  // Whatever else is spread into a query seeks nothing, and would redrive all there is.
+  checkLetterQuery(query)
   if (query.limit !== undefined || query.cursor !== undefined) throw new ConfigError('limit, cursor: all that fit the query are redriven. Give ids to redrive some of them.')
   for (let cursor: string | undefined; ; ) {
     const page = await readPage(store, shards, { ...query, limit: readMax, ...(cursor === undefined ? {} : { cursor }) })

@@ -69,6 +69,7 @@ export function checkQuery(query: ActorQuery): void {
 
 export function checkNames(query: object, names: readonly string[]): void {
   if (typeof query !== 'object' || query === null) throw new ConfigError(`A query is an object, got ${shown(query)}.`)
+  if (Symbol.iterator in query) throw new ConfigError(`A query is an object such as { machine: 'order' }, got one of class ${query.constructor.name}.`)
   const unknown = Object.keys(query).find((name) => !names.includes(name))
   if (unknown !== undefined) throw new ConfigError(`${unknown}: nothing is sought by it (there are: ${names.join(', ')}).`)
 }
@@ -77,8 +78,8 @@ export function checkLimit(limit: number | undefined): void {
   if (limit !== undefined && !(Number.isSafeInteger(limit) && limit >= 1 && limit <= pageMax)) throw new ConfigError(`limit: expected 1 to ${pageMax}, got ${shown(limit)}.`)
 }
 
-function shown(value: unknown): string {
-  return (JSON.stringify(value) ?? String(value)).slice(0, 80)
+export function shown(value: unknown): string {
+  return (typeof value === 'bigint' ? `${value}n` : (JSON.stringify(value) ?? String(value))).slice(0, 80)
 }
 
 // ── Cursors ──

@@ -116,6 +116,12 @@ export function post(gateway: Gateway, head: Omit<EnvelopeHead, 'id'> & { readon
   })
 }
 
+/** Sends a word of the runtime itself, which is taken however full the mailbox is, and before what waits for room. */
+export async function postAnyway(gateway: Gateway, head: Omit<EnvelopeHead, 'id'>, body: unknown): Promise<void> {
+  const retentionMs = Math.min(gateway.idRetentionMs, ownIdRetentionMs)
+  await gateway.accept(new Outgoing({ ...head, id: gateway.ids.next() } as EnvelopeHead, encodeJson(body, `${head.kind} of ${head.to}`, gateway.limits), gateway.now(head.to) + retentionMs, true), false)
+}
+
 const knownMax = 10_000
 /** So long an actor is taken to be there still, ms. */
 const knownMs = 10_000

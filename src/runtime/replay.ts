@@ -337,10 +337,20 @@ function checkHistory(history: unknown): asserts history is ActorHistory {
   const { format, address, base, turns } = (history ?? {}) as Partial<ActorHistory>
   if (typeof address !== 'string' || !Array.isArray(turns) || typeof format !== 'number') throw new ConfigError(`history: expected what actor.history() gives, got ${history === null ? 'null' : typeof history === 'object' ? `an object with ${Object.keys(history as object).slice(0, 5).join(', ') || 'nothing in it'}` : typeof history}.`)
   if ((format as number) !== historyFormat) throw new ConfigError(`history: that of ${address} has format ${String(format)}, this version of holdfast reads ${historyFormat}.`)
+  if (base !== undefined && (typeof base?.turn !== 'number' || !isObject(base.fields))) throw new ConfigError(`history: that of ${address} has a base without a turn and fields.`)
   let last = base?.turn ?? 0
-  for (const { turn } of turns as readonly HistoryTurn[]) {
+  for (const entry of turns as readonly (Partial<HistoryTurn> | null)[]) {
+    const { turn, at, input, sums, acts } = entry ?? {}
     if (turn !== last + 1) throw new ConfigError(`history: in that of ${address}, turn ${String(turn)} follows ${last}.`)
+    if (typeof at !== 'number' || !isObject(sums) || !Array.isArray(acts)) throw new ConfigError(`history: in that of ${address}, turn ${turn} lacks its time, sums or acts.`)
+    if (!isObject(input) || !(input.kind in kinds)) throw new ConfigError(`history: in that of ${address}, turn ${turn} was about ${JSON.stringify(input?.kind) ?? 'nothing'}, which this version of holdfast does not know.`)
     last = turn
   }
   if (last === 0) throw new SnapshotError(address, 'corrupted', 'its history is empty')
+}
+
+const kinds: Readonly<Record<HistoryTurn['input']['kind'], true>> = { start: true, event: true, outcome: true, emission: true, fault: true, timer: true, stop: true, resume: true, refused: true, over: true, 'give-up': true, 'end-again': true }
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
 }

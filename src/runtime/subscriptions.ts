@@ -108,8 +108,9 @@ export class Subscriptions implements Listeners {
     this.replies.tell(id, text)
   }
   refused(id: MessageId, error: HoldfastError): void {
-    if (this.refusals.size >= 1_000) this.refusals.clear()
     this.refusals.set(id, error)
+    // Of what another process has sent nobody asks. More than one commit refuses, so that whoever asks after it still hears.
+    if (this.refusals.size > 1_000) for (const oldest of this.refusals.keys()) return void this.refusals.delete(oldest)
   }
   takeRefusal(id: MessageId): HoldfastError | undefined {
     const error = this.refusals.get(id)

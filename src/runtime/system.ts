@@ -297,6 +297,7 @@ export class ActorSystem {
    */
   async find(query: ActorQuery = {}): Promise<ActorPage> {
     this.started()
+    await this.letOthersRun()
     return findActors(this.options.store, this.info!.shards, query)
   }
 
@@ -331,6 +332,7 @@ export class ActorSystem {
    */
   async deadLetters(query: DeadLetterQuery = {}): Promise<DeadLetterPage> {
     this.started()
+    await this.letOthersRun()
     return listDeadLetters(this.options.store, this.info!.shards, query)
   }
 
@@ -364,6 +366,11 @@ export class ActorSystem {
     this.started()
     const at = parseAddress(address)
     return (await this.options.store.parked(shardOf(at, this.info!.shards), at, max)).map((text) => JSON.parse(text) as Parked)
+  }
+
+  /** A store in this process answers at once: without this, one who goes through all pages would hold up all timers and I/O. */
+  private letOthersRun(): Promise<void> {
+    return new Promise((resolve) => this.clockPort.soon(resolve))
   }
 
   private shardOfKey(key: string): number {

@@ -11,6 +11,14 @@ import type { Appended } from './ports/store.js'
 export interface Ticket {
   /** Takes the message out of the line. False if it does not stand there: it may be accepted. */
   withdraw?: () => boolean
+  /** Its sender has gone: if it does not stand in a line yet, it never will. */
+  isLeft?: true
+}
+
+/** Whether the message is taken back for sure. Else it may be accepted, but waits for no room any more. */
+export function withdraw(ticket: Ticket | undefined): boolean {
+  if (ticket) ticket.isLeft = true
+  return ticket?.withdraw?.() === true
 }
 
 interface Waiting {
@@ -46,7 +54,7 @@ export class WaitingLines {
 
   private join(to: Address, send: () => Promise<Appended>, ticket: Ticket | undefined): Promise<Appended> {
     const line = this.lines.get(to) ?? []
-    if (line.length >= this.max) return Promise.resolve('full')
+    if (line.length >= this.max || ticket?.isLeft) return Promise.resolve('full')
     return new Promise((resolve, reject) => {
       const waiting: Waiting = { send, isLeft: false, resolve, reject }
       line.push(waiting)

@@ -615,6 +615,8 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     ['a timer that is due at Infinity', { timers: new Map([['t', Number.POSITIVE_INFINITY]]) }],
     ['a field without a name', { fields: new Map([['', 'x']]) }],
     ['a field with an endless name', { fields: new Map([['f'.repeat(3_000), 'x']]) }],
+    ['a field whose name is half a surrogate pair', { fields: new Map([['c0:a\ud800', 'x']]) }],
+    ['a timer whose name is half a surrogate pair', { timers: new Map([['t\udc00', 5]]) }],
     ['a count that is no number', { handled: Number.NaN }],
   ]
   for (const [what, part] of faulty) {

@@ -319,6 +319,7 @@ describe('the layout', () => {
     for (const keyPrefix of ['', '{a}', 'a b', 'x'.repeat(65)]) expect(() => new RedisStore(server.url, { keyPrefix })).toThrow(/keyPrefix/)
     expect(() => new RedisStore({ port: server.port, keyPrefix: 'x' })).toThrow(/keyPrefix/)
     expect(() => new RedisStore('redis://user:secret@[broken')).toThrow(/^(?!.*secret).*cannot be read/)
+    for (const target of ['redis://user:secret@host:6379/shop', { db: -1 }, { db: 1.5 }]) expect(() => new RedisStore(target)).toThrow(/^(?!.*secret).*The database of the Redis server is a number/)
     expect(() => new RedisStore(server.url, { commandDeadlineMs: 0 })).toThrow(/commandDeadlineMs/)
     for (const shards of [0, 1.5, 1_025]) await expect(new RedisStore(server.url).open({ namespace: 'n', shards })).rejects.toThrow(/shards/)
   })

@@ -70,6 +70,16 @@ test('dead letters are listed with their reason and sent again, one by one and a
   await system.settled()
   expect((await system.deadLetters()).letters.map(({ reason }) => reason)).toEqual(['ended', 'ended'])
   await system.stop()
-  for (const args of [['--redrive', '1-1', '--redrive-all'], ['--redrive', '1-1', '--actor', 'order/c'], ['--since', 'yesterday']]) expect((await cli('dead-letters', ...args)).code).toBe(2)
+  for (const args of [['--redrive', '1-1', '--redrive-all'], ['--redrive', '1-1', '--actor', 'order/c'], ['--redrive-all', '--limit', '1'], ['--since', 'yesterday']]) expect((await cli('dead-letters', ...args)).code).toBe(2)
   expect((await cli('dead-letters', '--redrive', 'x')).stderr).toContain('"x" is no id of a dead letter here')
+}, 60_000)
+
+test('looking begins no namespace: a service that starts there next has the shards that it wants', async () => {
+  for (const args of [['actors'], ['dead-letters'], ['runs'], ['replay', 'order/a']]) {
+    const { code, stderr } = await holdfast([...args, '--namespace', 'typo'], { cwd })
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/^There is no namespace "typo" at .*\.holdfast, so nothing is kept there\. Name another with --namespace/)])
+  }
+  const system = await createActorSystem({ store: lmdbStore(store()), namespace: 'typo', machines: [order], shards: 3 }).start()
+  expect(system.owned.of).toBe(3)
+  await system.stop()
 }, 60_000)

@@ -10,7 +10,7 @@ let cwd: string
 const xstate = JSON.stringify(resolve('node_modules/xstate/dist/xstate.esm.js'))
 beforeAll(async () => {
   cwd = await mkdtemp(join(tmpdir(), 'holdfast-graph-'))
-  await writeFile(join(cwd, 'one.mjs'), `import { setup } from ${xstate}\nexport const light = setup({}).createMachine({ id: 'light', initial: 'red', states: { red: { after: { 500: 'green' } }, green: {} } })\nexport const other = 5\n`)
+  await writeFile(join(cwd, 'one.mjs'), `import { setup } from ${xstate}\nexport const light = setup({}).createMachine({ id: 'light', initial: 'red', states: { red: { after: { 500: 'green' } }, green: {} } })\nexport default light\nexport const other = 5\n`)
   await writeFile(join(cwd, 'two.mjs'), `export { light } from './one.mjs'\nimport { createMachine } from ${xstate}\nexport const inline = createMachine({ id: 'inline', on: { go: { actions: () => {} } } })\n`)
   await writeFile(join(cwd, 'none.mjs'), 'export const x = 1\n')
   await writeFile(join(cwd, 'broken.mjs'), 'throw new Error("not today")\n')

@@ -133,6 +133,26 @@ describe.each<[StoreKind]>([['memory'], ['lmdb'], ['redis']])('on %s', (kind) =>
     await world.stop()
   })
 
+  test('an ask that is cancelled is never handled, whether it waits for room or stands in the mailbox that is full', async () => {
+    const name = `backlog-${used++}`
+    const client = await createClient({ store: databases.connect(name), shards, backlogMax: 4 })
+    const actor = client.actorAt('keeper/a')
+    for (const n of ones(3)) await actor.send({ type: 'see', n } as never)
+    const controller = new AbortController()
+    const asked = [50, 51].map((n) => actor.ask({ type: 'see', n } as never, { whenFull: 'wait', signal: controller.signal }).catch(String))
+    await pause(50)
+    controller.abort('gone')
+    expect(await Promise.all(asked)).toEqual(['gone', 'gone'])
+    const sent = actor.send({ type: 'see', n: 3 } as never, { whenFull: 'wait' })
+    const system = await createActorSystem({ store: databases.connect(name), machines: [keeper], shards, backlogMax: 4 }).start()
+    await sent
+    const { context } = await system.actor(keeper, 'a').waitFor((snapshot) => snapshot.context.seen.includes(3))
+    expect(context.seen).toEqual(ones(4))
+    expect((await system.deadLetters()).letters.map(({ reason }) => reason)).toEqual(['cancelled'])
+    await client.stop()
+    await system.stop()
+  })
+
   test.each([['of the same shard', near], ['of another shard', far]])('an actor is told of what it sent to another %s for which there was no room, once, wherever the process dies', async (_, id) => {
     for (let kill = 0; ; kill++) {
       let writes = 0

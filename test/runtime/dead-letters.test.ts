@@ -178,6 +178,8 @@ test('what none can be sought or redriven by is refused by name', async () => {
   for (const id of ['', 'x', '1', '5-1', '-1-1', '1-1-1', '1-1e3', 7]) await expect(system.redriveDeadLetters([id as string])).rejects.toThrow(/is no id of a dead letter here/)
   await expect(system.redriveDeadLetters([])).rejects.toThrow(/1 to 1000 ids/)
   await expect(system.redriveDeadLetters(Array.from({ length: 1_001 }, () => '1-1'))).rejects.toThrow(/1 to 1000 ids/)
+  // What is none of the three must not be taken for a query that all letters fit.
+  for (const which of [17, 7n, null, undefined, true, new Set(['1-1'])]) await expect(system.redriveDeadLetters(which as never), String(which)).rejects.toMatchObject({ code: 'CONFIG' })
   expect(await system.redriveDeadLetters('1-999')).toEqual({ redriven: 0, full: 0, gone: 1 })
   await world.stop()
 })

@@ -157,6 +157,7 @@ test('what nothing can be sought by is refused by name', async () => {
     [{ machin: 'agent' }, 'CONFIG', /^machin: nothing is sought by it \(there are: machine, key,/],
     [null, 'CONFIG', /A query is an object, got null/],
     ['agent', 'CONFIG', /A query is an object/],
+    [['agent'], 'CONFIG', /A query is an object .* got one of class Array/],
     [{ machine: 'a/b' }, 'INVALID_ID', /machine "a\/b"/],
     [{ key: '' }, 'INVALID_ID', /key ""/],
     [{ run: 7 }, 'INVALID_ID', /run 7/],
@@ -166,11 +167,12 @@ test('what nothing can be sought by is refused by name', async () => {
     [{ status: 'error' }, 'CONFIG', /status: expected one of active, done, stopped, failed, got "error"/],
     [{ limit: 0 }, 'CONFIG', /limit: expected 1 to 1000, got 0/],
     [{ limit: 1_001 }, 'CONFIG', /limit: expected 1 to 1000, got 1001/],
+    [{ limit: 5n }, 'CONFIG', /limit: expected 1 to 1000, got 5n/],
     [{ cursor: 'x' }, 'CONFIG', /cursor: "x" is not of a page of this query/],
     [{ cursor: 7 }, 'CONFIG', /cursor: 7 is not/],
   ]
   for (const [query, code, message] of bad) {
-    await expect(world.system.find(query as never), JSON.stringify(query)).rejects.toMatchObject({ code, message: expect.stringMatching(message) as string })
+    await expect(world.system.find(query as never), String(message)).rejects.toMatchObject({ code, message: expect.stringMatching(message) as string })
   }
   expect(await world.system.find({ machine: 'nobody-runs-it', state: 'nowhere' })).toEqual({ actors: [] })
   for (const id of ['x', 'y']) await world.system.actor(agent, id).send({ type: 'work' })
@@ -180,6 +182,16 @@ test('what nothing can be sought by is refused by name', async () => {
 })
 
 describe('pages', () => {
+  test('let others run, also where the store answers at once', async () => {
+    const world = await made({ machines: [agent] })
+    for (const list of [() => world.system.find(), () => world.system.deadLetters()]) {
+      let others = false
+      setImmediate(() => (others = true))
+      for (let pages = 0; pages < 100 && !others; pages++) await list()
+      expect(others).toBe(true)
+    }
+  })
+
   test('go over all shards in the order of addresses, each actor once, while all of them move', async () => {
     const world = await made({ machines: [agent], shards: 7 })
     const ids = Array.from({ length: 60 }, (_, i) => `a${String(i).padStart(2, '0')}`)

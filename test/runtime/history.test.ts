@@ -349,5 +349,10 @@ test('what is no history, or a damaged one, is refused, and not taken for anothe
   const { base } = history
   const damaged = { ...base!, fields: { ...base!.fields, 'c0:n': base!.fields['c0:n']!.replace(/\d$/, '7') } }
   expect(() => replay(tally(), { ...history, base: damaged })).toThrow(/the checksum of field c0:n is wrong/)
+  const [turn] = history.turns
+  for (const bad of [null, { turn: turn!.turn }, { ...turn, sums: null }, { ...turn, acts: undefined }, { ...turn, input: undefined }, { ...turn, input: { kind: 'dreamt' } }]) {
+    expect(() => replay(tally(), { ...history, turns: [bad as never] }), JSON.stringify(bad)).toThrow(ConfigError)
+  }
+  for (const bad of [null, { turn: base!.turn }, { fields: base!.fields }]) expect(() => replay(tally(), { ...history, base: bad as never })).toThrow(/has a base without a turn and fields/)
   expect(() => replay({} as never, history)).toThrow(ConfigError)
 })

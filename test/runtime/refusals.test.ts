@@ -3,7 +3,10 @@ import { crc32 } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { assign, createMachine, fromPromise, raise, setup, type AnyStateMachine } from 'xstate'
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
+import { ActorExistsError } from '../../src/errors.js'
 import { createActorSystem, type ActorSystemOptions } from '../../src/index.js'
+import type { MessageId } from '../../src/runtime/identity.js'
+import { Subscriptions } from '../../src/runtime/subscriptions.js'
 import { RecordingLogger, aWorld, counter } from '../support/worlds.js'
 
 const keeper = setup({ types: { context: {} as Record<string, unknown>, events: {} as { type: 'keep'; what: string } | { type: 'ok' } } })
@@ -261,4 +264,15 @@ test('old and new versions of a machine run side by side', async () => {
   await second.actorAt('thing/old').send({ type: 'go' } as never)
   expect((await second.actorAt('thing/new').snapshot())?.value).toBe('c')
   expect((await second.actorAt('thing/old').snapshot())?.value).toBe('b')
+})
+
+test('what others have sent in vain does not make a sender miss that it was refused', () => {
+  const subscriptions = new Subscriptions(new RecordingLogger())
+  const refused = (id: string): void => subscriptions.refused(id as MessageId, new ActorExistsError('keeper/a'))
+  for (let i = 0; i < 999; i++) refused(`theirs-${i}`)
+  refused('ours')
+  // Of the same commit.
+  for (let i = 0; i < 511; i++) refused(`later-${i}`)
+  expect(subscriptions.takeRefusal('ours' as MessageId)).toBeInstanceOf(ActorExistsError)
+  expect(subscriptions.takeRefusal('theirs-0' as MessageId)).toBeUndefined()
 })

@@ -55,6 +55,8 @@ export function parseTarget(target: string | RedisOptions): Target {
   } catch {
     throw new ConfigError(badAddress)
   }
+  // ioredis asks the server for it, and lets the refusal end the process.
+  if (options.db !== undefined && !/^\d+$/.test(String(options.db))) throw new ConfigError(`The database of the Redis server is a number from 0 on, got ${String(options.db)}. Write redis://host:port/0, or give the option db.`)
   if (options.keyPrefix) throw new ConfigError(`The ioredis option keyPrefix (${JSON.stringify(options.keyPrefix)}) would tear keys of one commit apart. Use the store's option keyPrefix.`)
   const database = options.db ? `/${options.db}` : ''
   const sentinels = options.sentinels?.map((sentinel) => `${sentinel.host ?? 'localhost'}:${sentinel.port ?? 26_379}`).join(', ')

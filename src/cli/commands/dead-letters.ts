@@ -32,6 +32,7 @@ export const deadLetters: Command = {
   async run(given, terminal) {
     const { redrive } = given.strings
     if (redrive !== undefined && (given.flags['redrive-all'] || ['actor', 'machine', 'reason', 'since', 'limit'].some((name) => given.strings[name] !== undefined))) throw new UsageError('holdfast dead-letters --redrive takes an id and nothing else; --redrive-all takes what is to fit.', deadLetters.name)
+    if (given.flags['redrive-all'] && given.strings['limit'] !== undefined) throw new UsageError('holdfast dead-letters --redrive-all takes no --limit: all that fit are sent again. --redrive <id> sends one.', deadLetters.name)
     const limit = limitOf(given, deadLetters.name)
     const query = queryOf(given)
     const session = await openSession(given, terminal, 'client')

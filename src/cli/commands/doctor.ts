@@ -22,7 +22,8 @@ export const doctor: Command = {
   notes:
     'A store goes back in time if it is put back from an older backup, flushed, or replaced by a replica that lacked something. Every process that saw a later state notices it, and from then on nobody runs an actor: what was acknowledged since is lost, and what was done for it (mails sent, reports published) may have happened and would be done again. holdfast show and holdfast trace tell what is there. Exits with 1 if the store is halted.',
   async run(given, terminal) {
-    const session = await openSession(given, terminal, 'client')
+    // Of a namespace that was flushed nothing is left, and its processes wait to be accepted all the same.
+    const session = await openSession(given, terminal, 'client', 'namespace')
     try {
       const { system } = session.mesh
       const before = await system.halted()

@@ -310,11 +310,13 @@ export function faultOf(commit: Commit): { readonly address?: string; readonly d
     if (!isCount(part.handled) || !isCount(part.unpark)) return { address, detail: 'a count is not a whole number' }
     for (const [name, value] of part.fields) {
       if (name === '' || name.length > nameCharsMax) return { address, detail: `the field name ${JSON.stringify(name.slice(0, 40))}… has ${name.length} characters, allowed are 1 to ${nameCharsMax}` }
+      if (!isText(name)) return { address, detail: `the field name ${JSON.stringify(name)} holds half a surrogate pair, which is no text` }
       if (value !== undefined && value.length > valueCharsMax) return { address, detail: `field ${name} has ${value.length} characters, allowed are ${valueCharsMax}` }
     }
     for (const [member, due] of part.timers) {
       if (due !== undefined && !Number.isFinite(due)) return { address, detail: `timer ${member} is due at ${due}` }
       if (member.length > nameCharsMax) return { address, detail: `the timer name ${member.slice(0, 40)}… has ${member.length} characters, allowed are ${nameCharsMax}` }
+      if (!isText(member)) return { address, detail: `the timer name ${JSON.stringify(member)} holds half a surrogate pair, which is no text` }
     }
     const term = part.terms?.find((text) => text === '' || text.length > termCharsMax || text.includes('\n'))
     if (term !== undefined) return { address, detail: `it is to be found by ${JSON.stringify(term.slice(0, 40))}, of ${term.length} characters; allowed are 1 to ${termCharsMax} without a line break` }
@@ -328,6 +330,12 @@ export function faultOf(commit: Commit): { readonly address?: string; readonly d
 const nameCharsMax = 800
 /** Twice the largest payload, in UTF-16 units; larger strings are a mistake of the runtime. */
 const valueCharsMax = 64 * 1_048_576
+
+/** What UTF-8 keeps: half a surrogate pair is read back as something else, and its record is damaged for good. */
+function isText(name: string): boolean {
+  // Of es2024, and of every Node.js that is supported.
+  return (name as string & { isWellFormed(): boolean }).isWellFormed()
+}
 
 function isCount(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0
