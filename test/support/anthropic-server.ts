@@ -50,7 +50,8 @@ export interface Reply {
 /** A reply that depends on its request. */
 export type Replier = Reply | ((request: RecordedRequest) => Reply)
 
-const VERSION = '2026-10-21'
+/** Our adapter's, and that of the AI SDK. */
+const VERSIONS: readonly unknown[] = ['2026-10-21', '2023-06-01']
 const KNOWN_FIELDS = new Set(['model', 'max_tokens', 'stream', 'system', 'messages', 'output_config', 'metadata', 'stop_sequences', 'thinking', 'tools', 'tool_choice', 'service_tier', 'cache_control'])
 
 export class AnthropicServer {
@@ -165,7 +166,7 @@ export class AnthropicServer {
     if (method !== 'POST' || url !== '/v1/messages') return this.violation(`${method} ${url}`, failure(404, 'not_found_error', 'Not Found'))
     const key = headers['x-api-key'] ?? headers.authorization?.replace(/^Bearer /, '')
     if (key !== this.apiKey) return this.violation('another key', failure(401, 'authentication_error', 'invalid x-api-key'))
-    if (headers['anthropic-version'] !== VERSION) return invalid(`anthropic-version: ${String(headers['anthropic-version'])} is not a valid version`)
+    if (!VERSIONS.includes(headers['anthropic-version'])) return invalid(`anthropic-version: ${String(headers['anthropic-version'])} is not a valid version`)
     const body = parseJson(text) as (MessagesBody & Record<string, unknown>) | undefined
     if (typeof body !== 'object' || body === null) return invalid('The request body is not valid JSON')
     // The provider's reader takes no escape of half a surrogate pair.
@@ -302,7 +303,7 @@ function usageOf({ usage: { input = 25, output = 7, cacheRead = 0, cacheWrite = 
 
 // ── the wire ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-async function write(response: ServerResponse, reply: Reply, number: number): Promise<void> {
+export async function write(response: ServerResponse, reply: Reply, number: number): Promise<void> {
   const { status = 200, headers = {}, chunks = [], ending = 'end', hasHeaders = true } = reply
   response.on('error', () => {
     // The client hung up; what the test wants to know of it stands in `hungUp`.
