@@ -49,6 +49,7 @@ describe('the layering check', () => {
     ['src/adapters/redis/a.ts', '../lmdb/keys.js'],
     ['src/adapters/redis/a.ts', '../inspect/message.js'],
     ['src/adapters/anthropic/a.ts', '../ai-sdk/failures.js'],
+    ['src/adapters/redis/a.ts', '../http/key.js'],
     ['src/adapters/inspect/a.ts', '../../runtime/inspection.js'],
     ['src/adapters/anthropic/a.ts', '../../machines/agent.machine.js'],
     ['src/viz/a.ts', '../runtime/shard.js'],

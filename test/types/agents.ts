@@ -2,6 +2,7 @@
 import { createMesh, defineAgent, defineRun, free, modelOf, ModelError, type AgentDefinition, type FindingRecord, type ModelClient, type RunHandle, type RunState, type TraceRecord, type Verdict } from 'holdfast'
 import { aiSdk } from 'holdfast/ai-sdk'
 import { anthropic } from 'holdfast/anthropic'
+import { httpAction } from 'holdfast/http'
 import { jsonlTraces } from 'holdfast/jsonl'
 import { lmdbStore } from 'holdfast/lmdb'
 import { offlineModel } from 'holdfast/offline'
@@ -71,6 +72,7 @@ const researcher = defineAgent({
     return output.findings.map((text) => ({ name: 'post', input: { text } }))
   },
   externalActions: {
+    charge: { input: z.object({ cents: z.number() }), ...httpAction<{ cents: number }>({ honoursKey: true, request: ({ input }) => new Request('https://bank.example/charges', { method: 'POST', body: String(input.cents) }) }) },
     post: {
       input: z.object({ text: z.string() }),
       run: async ({ idempotencyKey }) => idempotencyKey,
