@@ -12,7 +12,7 @@ server.setRequestHandler(ListToolsRequestSchema, () => ({
 }))
 server.setRequestHandler(CallToolRequestSchema, ({ params }) => {
   if (params.arguments.text === 'die') process.exit(1)
-  appendFileSync(file, `${params._meta['holdfast/idempotency-key']} ${params.arguments.text}\n`)
+  appendFileSync(file, `${String(params._meta['holdfast/idempotency-key'])} ${String(params.arguments.text)}\n`)
   return { content: [{ type: 'text', text: `note ${written().trimEnd().split('\n').length}` }] }
 })
 await server.connect(new StdioServerTransport())
