@@ -88,7 +88,7 @@ describe('a request', () => {
 })
 
 /** Replies, what comes of them, and how many requests it takes: if the receiver honours the key, and if it does not. */
-const cases: readonly { readonly name: string; readonly replies: () => readonly Reply[]; readonly honoured: readonly [string, number]; readonly not: readonly [string, number] }[] = [
+const cases: readonly { readonly name: string; readonly replies: () => readonly Reply[]; readonly honoured: readonly [string, number]; readonly not: readonly [string, number]; readonly timeoutMs?: number }[] = [
   { name: '200', replies: () => [json(200, 'ok')], honoured: ['ok', 1], not: ['ok', 1] },
   { name: '400', replies: () => [json(400, { message: 'no cents' })], honoured: ['HTTP_REFUSED', 1], not: ['HTTP_REFUSED', 1] },
   { name: '404', replies: () => [json(404, {})], honoured: ['HTTP_REFUSED', 1], not: ['HTTP_REFUSED', 1] },
@@ -103,7 +103,7 @@ const cases: readonly { readonly name: string; readonly replies: () => readonly 
   { name: '500 for ever', replies: () => Array.from({ length: 9 }, () => json(500, {})), honoured: ['OUTCOME_UNKNOWN', 4], not: ['OUTCOME_UNKNOWN', 1] },
   { name: 'a connection that is cut, and then an answer', replies: () => [cut, json(200, 'ok')], honoured: ['ok', 2], not: ['OUTCOME_UNKNOWN', 1] },
   { name: 'an answer that is cut, and then a whole one', replies: () => [cutInTheMiddle, json(200, 'ok')], honoured: ['ok', 2], not: ['OUTCOME_UNKNOWN', 1] },
-  { name: 'silence, and then an answer', replies: () => [hang, json(200, 'ok')], honoured: ['ok', 2], not: ['OUTCOME_UNKNOWN', 1] },
+  { name: 'silence, and then an answer', timeoutMs: 1_000, replies: () => [hang, json(200, 'ok')], honoured: ['ok', 2], not: ['OUTCOME_UNKNOWN', 1] },
   { name: 'an answer that cannot be read', replies: () => [(response) => void response.writeHead(200).end('<html>')], honoured: ['OUTCOME_UNKNOWN', 1], not: ['OUTCOME_UNKNOWN', 1] },
   // What came first may have happened, whatever comes later.
   { name: '500, and then only 503', replies: () => [json(500, {}), ...Array.from({ length: 9 }, () => json(503, {}))], honoured: ['OUTCOME_UNKNOWN', 4], not: ['OUTCOME_UNKNOWN', 1] },
@@ -112,10 +112,10 @@ const cases: readonly { readonly name: string; readonly replies: () => readonly 
 ]
 
 describe.each([true, false])('what is known of an action, if the receiver honours the key: %s', (honoursKey) => {
-  test.each(cases)('$name', async ({ replies, honoured, not }) => {
+  test.each(cases)('$name', async ({ replies, honoured, not, timeoutMs = 30_000 }) => {
     queue.push(...replies())
     const [expected, count] = honoursKey ? honoured : not
-    const ended = await action({ honoursKey, timeoutMs: 200 }).run(args()).then((output) => output, (error: { code: string }) => error)
+    const ended = await action({ honoursKey, timeoutMs }).run(args()).then((output) => output, (error: { code: string }) => error)
     if (expected === 'ok') expect(ended).toBe('ok')
     else expect(ended).toMatchObject({ code: expected })
     expect(isOutcomeUnknown(ended)).toBe(expected === 'OUTCOME_UNKNOWN')
