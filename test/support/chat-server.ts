@@ -48,6 +48,11 @@ export class ChatServer {
     return this
   }
 
+  /** Forgets requests and replies, for the next test. */
+  reset(): void {
+    this.requests.length = this.queue.length = 0
+  }
+
   async stop(): Promise<void> {
     const closed = once(this.server, 'close')
     this.server.close()
