@@ -49,6 +49,8 @@ export { defineRun, type Ceiling, type RunDefinition, type RunOptions, type RunR
 export { RunHandle, type DecisionOptions, type FindingRecord, type PendingApproval, type ResolutionOptions, type RunState, type RunStatus } from './mesh/run-handle.js'
 export { modelOf, type Completion, type ModelRef } from './mesh/model-call.js'
 export { ModelError, type ModelClient, type ModelFailureKind, type ModelMessage, type ModelRequest, type ModelResponse, type ModelUsage } from './mesh/ports/model-client.js'
+export { pinsOf, Toolbox, ToolError, type ToolboxOptions, type ToolPins, type ToolReport } from './mesh/toolbox.js'
+export type { ToolDescription, ToolResult, ToolSource } from './mesh/ports/tool-source.js'
 export { defaultPrices, free, type ModelPrice, type Price, type PriceTable } from './mesh/prices.js'
 export type { TraceRecord } from './mesh/trace.js'
 export type { TraceEntry, TraceStore } from './mesh/ports/trace-store.js'

@@ -5,10 +5,11 @@ import { inspect } from 'node:util'
 import Anthropic from '@anthropic-ai/sdk'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
-import { anthropic, type AnthropicOptions } from '../../src/adapters/anthropic/index.js'
+import { anthropic, type AnthropicModel, type AnthropicOptions } from '../../src/adapters/anthropic/index.js'
 import { ConfigError } from '../../src/errors.js'
-import type { ModelClient, ModelRequest, ModelResponse } from '../../src/mesh/ports/model-client.js'
-import { answer, AnthropicServer, drip, events, eventsOf, sse, stopAfter, type Answer, type RecordedRequest } from '../support/anthropic-server.js'
+import { costOf, defaultPrices } from '../../src/mesh/prices.js'
+import type { ModelRequest, ModelResponse } from '../../src/mesh/ports/model-client.js'
+import { answer, AnthropicServer, counted, drip, failure, events, eventsOf, json, PromptCache, silence, sse, stopAfter, type Answer, type RecordedRequest } from '../support/anthropic-server.js'
 
 let server: AnthropicServer
 
@@ -19,8 +20,11 @@ beforeAll(async () => {
 afterEach(() => {
   vi.unstubAllEnvs()
   vi.restoreAllMocks()
-  server.verify()
-  server.reset()
+  try {
+    server.verify()
+  } finally {
+    server.reset()
+  }
 })
 
 afterAll(() => server.stop())
@@ -33,7 +37,7 @@ const request: ModelRequest = {
   task: { agent: 'critic', input: null },
 }
 
-const client = (options: AnthropicOptions = {}): ModelClient => anthropic({ apiKey: server.apiKey, baseURL: server.baseURL, ...options })
+const client = (options: AnthropicOptions = {}): AnthropicModel => anthropic({ apiKey: server.apiKey, baseURL: server.baseURL, ...options })
 
 function complete(change: Partial<ModelRequest> = {}, options: AnthropicOptions = {}): Promise<ModelResponse> {
   return client(options).complete({ ...request, ...change }, { signal: new AbortController().signal, idempotencyKey: 'run/step/call' })
@@ -93,7 +97,7 @@ describe('a request', () => {
     ['what looks like an escape', String.raw`\ud800 \u0000 \n`],
     ['1 MB', 'sound paper. '.repeat(80_660).slice(0, 1_048_576)],
   ])('carries %s as it is, and so does its answer', async ([, text]) => {
-    server.next(({ body }) => answer({ text: body.messages[0]!.content })({ body } as RecordedRequest))
+    server.next(({ body }) => answer({ text: body.messages[0]!.content as string })({ body } as RecordedRequest))
     const response = await complete({ system: text!, messages: [{ role: 'user', content: text! }] })
     expect(server.requests[0]!.body.messages[0]!.content === text).toBe(true)
     expect(server.requests[0]!.body.system).toMatchObject([{ text }])
@@ -324,6 +328,76 @@ describe('structured output', () => {
   })
 })
 
+describe('the prompt cache', () => {
+  const price = defaultPrices.models['anthropic/claude-opus-4-6']!
+  const dollars = ({ usage }: ModelResponse): number => costOf(price, usage).nanoDollars / 1e9
+  const system = 'You judge papers by these rules. '.repeat(200)
+  const paper = 'The otter eats urchins, and the kelp grows. '.repeat(400)
+
+  test('of a system prompt is written once and read by the calls after it, for a tenth', async () => {
+    const cache = new PromptCache()
+    server.next(cache.answer(), cache.answer(), cache.answer())
+    const [first, second, other] = [await complete({ system }), await complete({ system, messages: [{ role: 'user', content: 'And this one?' }] }), await complete({ system, model: 'claude-sonnet-4-6' })]
+    expect(first.usage).toMatchObject({ cacheWriteTokens: 1_650, cacheReadTokens: 0 })
+    expect(second.usage).toMatchObject({ cacheWriteTokens: 0, cacheReadTokens: 1_650, inputTokens: 4 })
+    // Another model has a cache of its own.
+    expect(other.usage).toMatchObject({ cacheWriteTokens: 1_650, cacheReadTokens: 0 })
+    expect(dollars(second) / dollars(first)).toBeLessThan(0.11)
+  })
+
+  test('of messages is read by a retry and by a prompt that goes on, if it was asked for', async () => {
+    const cache = new PromptCache()
+    server.next(cache.answer(), cache.answer(), cache.answer(), cache.answer(), cache.answer())
+    const messages = [{ role: 'user', content: paper }] as const
+    const goesOn = [...messages, { role: 'assistant', content: 'It is.' }, { role: 'user', content: 'Why?' }] as const
+    const marked = { cacheMessages: true }
+    const [first, retry, next] = [await complete({ messages }, marked), await complete({ messages }, marked), await complete({ messages: goesOn }, marked)]
+    expect([first, retry, next].map(({ usage: { inputTokens, cacheReadTokens, cacheWriteTokens } }) => [inputTokens, cacheReadTokens, cacheWriteTokens])).toEqual([[0, 0, 4_405], [0, 4_405, 0], [0, 4_405, 3]])
+    expect(server.requests[2]!.body.messages).toEqual([...goesOn.slice(0, 2), { role: 'user', content: [{ type: 'text', text: 'Why?', cache_control: { type: 'ephemeral' } }] }])
+    // Unmarked, it is paid again each time.
+    expect((await complete({ messages })).usage).toMatchObject({ cacheReadTokens: 0, inputTokens: 4_405 })
+    // A blank block can carry no mark.
+    await complete({ messages: [{ role: 'user', content: ' ' }] }, marked)
+    expect(server.requests[4]!.body.messages).toEqual([{ role: 'user', content: ' ' }])
+  })
+})
+
+describe('counting tokens', () => {
+  const { signal } = new AbortController()
+  const prompt = { model: request.model, system: request.system!, messages: request.messages }
+
+  test('asks the provider about the whole prompt, its schema too, and begins no answer', async () => {
+    server.next(counted, counted)
+    expect(await client().countTokens(prompt, { signal })).toBe(Math.ceil('You judge papers.'.length / 4) + Math.ceil('Is this one sound?'.length / 4))
+    await client().countTokens({ ...request, schema: z.toJSONSchema(z.object({ sound: z.boolean() })) }, { signal })
+    expect(server.requests.map(({ path }) => path)).toEqual(['/v1/messages/count_tokens', '/v1/messages/count_tokens'])
+    expect(server.requests[0]!.body).toEqual({ model: 'claude-opus-4-6', system: [{ type: 'text', text: 'You judge papers.' }], messages: [{ role: 'user', content: 'Is this one sound?' }] })
+    expect(server.requests[1]!.body.output_config?.format).toMatchObject({ type: 'json_schema' })
+  })
+
+  test('fails as a call does', async () => {
+    server.next(failure(429, 'rate_limit_error', 'slow down', { headers: { 'retry-after': '2' } }), json(200, { tokens: 3 }), { headers: { 'content-type': 'application/json' }, chunks: ['<'] }, silence('cut'))
+    const count = (): Promise<number> => client().countTokens(prompt, { signal })
+    await expect(count()).rejects.toMatchObject({ kind: 'rate-limit', retryable: true, retryAfterMs: 2_000 })
+    await expect(count()).rejects.toMatchObject({ kind: 'malformed', message: expect.stringContaining('no count of tokens') })
+    await expect(count()).rejects.toMatchObject({ kind: 'malformed' })
+    await expect(count()).rejects.toMatchObject({ kind: 'connection', retryable: true })
+    await expect(client().countTokens({ ...prompt, system: '\ud83d' }, { signal })).rejects.toMatchObject({ kind: 'invalid-request' })
+    expect(server.requests).toHaveLength(4)
+  })
+
+  test('ends with its signal, and the provider sees it go', async () => {
+    server.next(silence('hang'))
+    const controller = new AbortController()
+    const counting = expect(client().countTokens(prompt, { signal: controller.signal })).rejects.toMatchObject({ kind: 'aborted' })
+    await server.received(1)
+    controller.abort()
+    await counting
+    await server.requests[0]!.hungUp
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([])
+  })
+})
+
 describe('one client', () => {
   test('makes no spans of its own, since the mesh makes them', async () => {
     const { trace } = createRequire(import.meta.resolve('@anthropic-ai/sdk'))('@opentelemetry/api') as { trace: { setGlobalTracerProvider(provider: object): boolean; disable(): void } }
@@ -343,7 +417,7 @@ describe('one client', () => {
     process.on('warning', onWarning)
     const { signal } = new AbortController()
     const model = client()
-    server.otherwise((call) => answer({ text: `answer to ${call.body.messages[0]!.content}` })(call))
+    server.otherwise((call) => answer({ text: `answer to ${call.body.messages[0]!.content as string}` })(call))
     const numbers = Array.from({ length: 50 }, (_, number) => number)
     const responses = await Promise.all(
       numbers.map((number) => model.complete({ ...request, messages: [{ role: 'user', content: `question ${number}` }] }, { signal, idempotencyKey: `k${number}` })),
@@ -425,7 +499,7 @@ describe('the server of these tests', () => {
 
   test.for<[string, unknown, Record<string, string>, number]>([
     ['another key', good, { 'x-api-key': 'no' }, 401],
-    ['another version', good, { 'anthropic-version': '2023-06-01' }, 400],
+    ['another version', good, { 'anthropic-version': '2023-01-01' }, 400],
     ['a temperature', { ...good, temperature: 0 }, {}, 400],
     ['no messages', { ...good, messages: [] }, {}, 400],
     ['half a character', { ...good, system: '\ud83d' }, {}, 400],

@@ -18,6 +18,8 @@ import { setImmediate as turn } from 'node:timers/promises'
 
 /** A request as it came. */
 export interface RecordedRequest {
+  /** `/v1/messages`, or `/v1/messages/count_tokens`. */
+  readonly path: string
   readonly headers: IncomingHttpHeaders
   readonly body: MessagesBody
   /** Settles when the client has closed the connection before the reply was at its end. */
@@ -30,7 +32,7 @@ export interface MessagesBody {
   readonly max_tokens: number
   readonly stream?: boolean
   readonly system?: string | readonly { readonly type: 'text'; readonly text: string; readonly cache_control?: unknown }[]
-  readonly messages: readonly { readonly role: string; readonly content: string }[]
+  readonly messages: readonly { readonly role: string; readonly content: string | readonly { readonly type: 'text'; readonly text: string; readonly cache_control?: unknown }[] }[]
   readonly output_config?: { readonly format?: { readonly type: string; readonly schema: unknown } }
 }
 
@@ -50,7 +52,8 @@ export interface Reply {
 /** A reply that depends on its request. */
 export type Replier = Reply | ((request: RecordedRequest) => Reply)
 
-const VERSION = '2026-10-21'
+/** Our adapter's, and that of the AI SDK. */
+const VERSIONS: readonly unknown[] = ['2026-10-21', '2023-06-01']
 const KNOWN_FIELDS = new Set(['model', 'max_tokens', 'stream', 'system', 'messages', 'output_config', 'metadata', 'stop_sequences', 'thinking', 'tools', 'tool_choice', 'service_tier', 'cache_control'])
 
 export class AnthropicServer {
@@ -137,7 +140,7 @@ export class AnthropicServer {
     try {
       const text = await textOf(request)
       const refusal = this.refusalOf(request, text)
-      const recorded: RecordedRequest = { headers: request.headers, body: (parseJson(text) ?? {}) as MessagesBody, hungUp }
+      const recorded: RecordedRequest = { path: request.url ?? '', headers: request.headers, body: (parseJson(text) ?? {}) as MessagesBody, hungUp }
       this.requests.push(recorded)
       reply = refusal ?? this.replyTo(recorded)
       this.announce()
@@ -162,20 +165,24 @@ export class AnthropicServer {
   /** What the provider itself would refuse. */
   private refusalOf({ method, url, headers }: IncomingMessage, text: string): Reply | undefined {
     const invalid = (message: string): Reply => this.violation(message, failure(400, 'invalid_request_error', message))
-    if (method !== 'POST' || url !== '/v1/messages') return this.violation(`${method} ${url}`, failure(404, 'not_found_error', 'Not Found'))
+    if (method !== 'POST' || (url !== '/v1/messages' && url !== '/v1/messages/count_tokens')) return this.violation(`${method} ${url}`, failure(404, 'not_found_error', 'Not Found'))
     const key = headers['x-api-key'] ?? headers.authorization?.replace(/^Bearer /, '')
     if (key !== this.apiKey) return this.violation('another key', failure(401, 'authentication_error', 'invalid x-api-key'))
-    if (headers['anthropic-version'] !== VERSION) return invalid(`anthropic-version: ${String(headers['anthropic-version'])} is not a valid version`)
+    if (!VERSIONS.includes(headers['anthropic-version'])) return invalid(`anthropic-version: ${String(headers['anthropic-version'])} is not a valid version`)
     const body = parseJson(text) as (MessagesBody & Record<string, unknown>) | undefined
     if (typeof body !== 'object' || body === null) return invalid('The request body is not valid JSON')
     // The provider's reader takes no escape of half a surrogate pair.
     if (!isWellFormed(body)) return invalid('The request body is not valid JSON: no low surrogate in string')
-    const extra = Object.keys(body).find((field) => !KNOWN_FIELDS.has(field))
+    const isCount = url === '/v1/messages/count_tokens'
+    const extra = Object.keys(body).find((field) => !KNOWN_FIELDS.has(field) || (isCount && (field === 'max_tokens' || field === 'stream')))
     if (extra) return invalid(`${extra}: Extra inputs are not permitted`)
     if (typeof body.model !== 'string') return invalid('model: Field required')
-    if (!Number.isInteger(body.max_tokens) || body.max_tokens < 1) return invalid('max_tokens: Input should be greater than or equal to 1')
+    if (!isCount && (!Number.isInteger(body.max_tokens) || body.max_tokens < 1)) return invalid('max_tokens: Input should be greater than or equal to 1')
     if (!Array.isArray(body.messages) || body.messages.length === 0) return invalid('messages: at least one message is required')
     if (Array.isArray(body.system) && body.system.some(({ text: part }: { text: string }) => part.trim() === '')) return invalid('system: text content blocks must contain non-whitespace text')
+    const marked = blocksOf(body).filter(({ isMarked }) => isMarked)
+    if (marked.length > 4) return invalid(`A maximum of 4 blocks with cache_control may be provided. Found ${marked.length}.`)
+    if (marked.some(({ text: part }) => part === '')) return invalid('cache_control cannot be set for empty text blocks')
     const open = findOpenObject(body.output_config?.format?.schema)
     if (open) return invalid("output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false")
     return undefined
@@ -273,6 +280,37 @@ export function eventsOf(content: Answer, model: string): { readonly type: strin
   return list as { readonly type: string }[]
 }
 
+/** The count that the provider would give: here a token is four bytes. */
+export const counted = ({ body }: RecordedRequest): Reply => json(200, { input_tokens: blocksOf(body).reduce((sum, { tokens }) => sum + tokens, 0) })
+
+/**
+ * The provider's prompt cache: what stands before a mark is written, and read by later prompts that begin with it, from
+ * 1,024 tokens on. Answers count as the provider counts: read, written, and the rest.
+ */
+export class PromptCache {
+  private readonly written = new Set<string>()
+
+  answer(content: Answer = {}): (request: RecordedRequest) => Reply {
+    return (request) => {
+      const blocks = blocksOf(request.body)
+      const upTo = (end: number): { readonly key: string; readonly tokens: number } => ({ key: JSON.stringify([request.body.model, ...blocks.slice(0, end).map(({ text }) => text)]), tokens: blocks.slice(0, end).reduce((sum, { tokens }) => sum + tokens, 0) })
+      const lastMark = blocks.findLastIndex(({ isMarked }) => isMarked) + 1
+      let read = 0
+      for (let end = lastMark; end > 0 && read === 0; end--) if (this.written.has(upTo(end).key)) read = upTo(end).tokens
+      for (const [i, { isMarked }] of blocks.entries()) if (isMarked && upTo(i + 1).tokens >= 1_024) this.written.add(upTo(i + 1).key)
+      const marked = upTo(lastMark).tokens
+      const write = marked >= 1_024 ? marked - read : 0
+      return answer({ ...content, usage: { ...content.usage, input: upTo(blocks.length).tokens - read - write, cacheRead: read, cacheWrite: write } })(request)
+    }
+  }
+}
+
+function blocksOf({ system = [], messages }: MessagesBody): { readonly text: string; readonly isMarked: boolean; readonly tokens: number }[] {
+  type Block = { readonly text: string; readonly cache_control?: unknown }
+  const contents = [system, ...messages.map(({ content }) => content)]
+  return contents.flatMap((content): readonly Block[] => (typeof content === 'string' ? [{ text: content }] : content)).map(({ text, cache_control: mark }) => ({ text, isMarked: mark !== undefined, tokens: Math.ceil(Buffer.byteLength(text) / 4) }))
+}
+
 let messages = 0
 
 function messageOf(content: Answer, asked: string): object {
@@ -302,7 +340,7 @@ function usageOf({ usage: { input = 25, output = 7, cacheRead = 0, cacheWrite = 
 
 // ── the wire ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-async function write(response: ServerResponse, reply: Reply, number: number): Promise<void> {
+export async function write(response: ServerResponse, reply: Reply, number: number): Promise<void> {
   const { status = 200, headers = {}, chunks = [], ending = 'end', hasHeaders = true } = reply
   response.on('error', () => {
     // The client hung up; what the test wants to know of it stands in `hungUp`.

@@ -1,6 +1,8 @@
 /** What the types of agents, runs and the mesh promise to a user's program; see consumer.ts. */
 import { createMesh, defineAgent, defineRun, free, modelOf, ModelError, type AgentDefinition, type FindingRecord, type ModelClient, type RunHandle, type RunState, type TraceRecord, type Verdict } from 'holdfast'
+import { aiSdk } from 'holdfast/ai-sdk'
 import { anthropic } from 'holdfast/anthropic'
+import { httpAction } from 'holdfast/http'
 import { jsonlTraces } from 'holdfast/jsonl'
 import { lmdbStore } from 'holdfast/lmdb'
 import { offlineModel } from 'holdfast/offline'
@@ -11,7 +13,8 @@ import { is } from './is.js'
 // ── Models ──
 
 const model = modelOf(offlineModel({ skills: { researcher: ({ agent, input }) => ({ claim: `${agent} on ${JSON.stringify(input)}` }) } }), 'scripted', free)
-const models = [modelOf(anthropic({ apiKey: 'key' }), 'claude-sonnet-5-5', { input: 2, output: 10 }), model]
+const anySdk = aiSdk({ languageModel: () => ({ specificationVersion: 'v4', doGenerate: async () => ({}), doStream: async () => ({ stream: new ReadableStream<unknown>() }) }) }, { provider: 'local', schema: 'prompt' })
+const models = [modelOf(anthropic({ apiKey: 'key' }), 'claude-sonnet-5-5', { input: 2, output: 10 }), modelOf(anySdk, 'llama-4'), model]
 
 /** A client of the user's own. */
 export const parrot: ModelClient = {
@@ -69,6 +72,7 @@ const researcher = defineAgent({
     return output.findings.map((text) => ({ name: 'post', input: { text } }))
   },
   externalActions: {
+    charge: { input: z.object({ cents: z.number() }), ...httpAction<{ cents: number }>({ honoursKey: true, request: ({ input }) => new Request('https://bank.example/charges', { method: 'POST', body: String(input.cents) }) }) },
     post: {
       input: z.object({ text: z.string() }),
       run: async ({ idempotencyKey }) => idempotencyKey,

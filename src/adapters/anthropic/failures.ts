@@ -5,6 +5,7 @@
 import Anthropic from '@anthropic-ai/sdk'
 import { z } from 'zod'
 import { ModelError, type ModelFailureKind, type ModelRequest, type ModelUsage } from '../../mesh/ports/model-client.js'
+import { retryAfterMs } from '../../mesh/ports/retry-after.js'
 import { AnswerTooLongError } from './bounded-fetch.js'
 import { providerWords } from './provider-words.js'
 
@@ -154,22 +155,6 @@ function usedBy({ usage, isUsageFinal }: Pick<Attempt, 'usage' | 'isUsageFinal'>
 function kindOf({ status, type, code }: ProviderError): ModelFailureKind {
   return KIND_OF_CODE.get(code ?? '') ?? KIND_OF_STATUS.get(status ?? 0) ?? KIND_OF_TYPE.get(type ?? '') ?? (status !== undefined && status < 500 ? 'invalid-request' : 'server')
 }
-
-/**
- * When the provider says to try again, ms from its answer: `retry-after-ms`, else `retry-after` in seconds or as an HTTP
- * date. A date is read against the answer's own `date`, so that a clock of ours that is wrong does not matter.
- */
-export function retryAfterMs(headers: Headers): number | undefined {
-  const after = headers.get('retry-after') ?? ''
-  const candidates = [numberOf(headers.get('retry-after-ms') ?? ''), numberOf(after) * 1_000, dateOf(after) - dateOf(headers.get('date') ?? '')]
-  const ms = candidates.find((candidate) => !Number.isNaN(candidate))
-  return ms !== undefined && Number.isSafeInteger(Math.ceil(ms)) ? Math.max(0, Math.ceil(ms)) : undefined
-}
-
-const numberOf = (text: string): number => (/^\d+(\.\d+)?$/.test(text.trim()) ? Number(text) : Number.NaN)
-
-/** JavaScript itself reads much as a date that is none. */
-const dateOf = (text: string): number => (/^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(text.trim()) ? Date.parse(text) : Number.NaN)
 
 /** The provider's id of the call, unless it is no id. */
 export function requestIdOf(headers: Headers | undefined): string | undefined {

@@ -3,31 +3,48 @@
  * them.
  */
 import { jsonSchemaOutputFormat } from '@anthropic-ai/sdk/helpers/json-schema'
-import type { MessageCreateParamsStreaming } from '@anthropic-ai/sdk/resources/messages'
+import type { MessageCountTokensParams, MessageCreateParamsStreaming, MessageParam } from '@anthropic-ai/sdk/resources/messages'
 import type { ModelRequest } from '../../mesh/ports/model-client.js'
 import { invalidRequest } from './failures.js'
 
 // In every Node that we run on, but not yet in the library that TypeScript is told of.
 const { isWellFormed } = String.prototype as unknown as { isWellFormed(this: string): boolean }
 
+/** What of a prompt is marked for the provider's cache. */
+export interface Cached {
+  readonly system: boolean
+  readonly messages: boolean
+}
+
+/** What a model is asked, without how long it may answer. */
+export type PromptOfRequest = Pick<ModelRequest, 'model' | 'system' | 'messages' | 'schema'>
+
 /**
  * @throws ModelError of kind `invalid-request`, before anything is sent, for a text that the API's JSON cannot hold and a
  * schema that its structured output cannot keep
  */
-export function encodeRequest(request: ModelRequest, cacheSystem: boolean): MessageCreateParamsStreaming {
-  const { model, system = '', messages, maxTokens, schema } = request
+export function encodeRequest(request: ModelRequest, cached: Cached): MessageCreateParamsStreaming {
+  return { ...encodePrompt(request, cached), max_tokens: request.maxTokens, stream: true }
+}
+
+/** @throws ModelError as {@link encodeRequest} */
+export function encodePrompt({ model, system = '', messages, schema }: PromptOfRequest, cached: Cached): MessageCountTokensParams {
   refuseHalfCharacters(system, 'system')
   messages.forEach(({ content }, index) => refuseHalfCharacters(content, `messages[${index}].content`))
   return {
     model,
-    max_tokens: maxTokens,
-    stream: true,
     // The API refuses blocks that are blank.
-    ...(system.trim() === '' ? {} : { system: [{ type: 'text', text: system, ...(cacheSystem ? { cache_control: { type: 'ephemeral' } } : {}) }] }),
-    messages: messages.map(({ role, content }) => ({ role, content })),
+    ...(system.trim() === '' ? {} : { system: [{ type: 'text', text: system, ...(cached.system ? mark : {}) }] }),
+    messages: messages.map(({ role, content }, index): MessageParam => {
+      // A prompt is cached up to a mark: one at its end covers all of it, and the next prompt that begins with it.
+      const isMarked = cached.messages && index === messages.length - 1 && content.trim() !== ''
+      return { role, content: isMarked ? [{ type: 'text', text: content, ...mark }] : content }
+    }),
     ...(schema ? { output_config: { format: { type: 'json_schema', schema: encodeSchema(schema) } } } : {}),
   }
 }
+
+const mark = { cache_control: { type: 'ephemeral' as const } }
 
 /** Half of a surrogate pair is no character, has no UTF-8, and the API answers 400 to its JSON escape. */
 function refuseHalfCharacters(text: string, where: string): void {

@@ -15,3 +15,4 @@ export function redisStore(target: string | RedisOptions, options: RedisStoreOpt
   return new RedisStore(target, options)
 }
 export { RedisTraceStore, redisTraces, type RedisTraceOptions } from './redis-trace-store.js'
+export { redisIdempotency, type RedisIdempotencyOptions } from './redis-idempotency-store.js'

@@ -5,10 +5,9 @@
 import type { RedisOptions } from 'ioredis'
 import { ConfigError } from '../../errors.js'
 import type { TraceEntry, TraceStore } from '../../mesh/ports/trace-store.js'
-import { hostOf } from './cluster.js'
-import { Connection, parseTarget, type Command, type Target } from './connection.js'
-import { serverCodeOf } from './failures.js'
+import { parseTarget, type Command } from './connection.js'
 import { checkPrefix } from './keys.js'
+import { OneSlot } from './one-slot.js'
 
 export interface RedisTraceOptions {
   /** What all keys begin with, 1 to 64 of `A-Z a-z 0-9 . _ : -`. Default `hf`. */
@@ -23,24 +22,17 @@ export interface RedisTraceOptions {
 
 /** Entries read at once. */
 const pageMax = 1_000
-const redirectsMax = 5
 
 export class RedisTraceStore implements TraceStore {
-  private readonly target: Target
   private readonly base: string
   private readonly retentionMs: number
-  private readonly deadlineMs: number
-  /** Where the traces were last. */
-  private at: Target
-  private connection: Connection | undefined
+  private readonly slot: OneSlot
 
   /** @throws ConfigError for an address or option that cannot be used */
   constructor(target: string | RedisOptions, { keyPrefix = 'hf', namespace = 'default', retentionMs = 30 * 86_400_000, commandDeadlineMs = 5_000 }: RedisTraceOptions = {}) {
-    this.target = parseTarget(target)
-    this.at = this.target
+    this.slot = new OneSlot({ target: parseTarget(target), name: 'holdfast-traces', deadlineMs: commandDeadlineMs })
     this.base = `${checkPrefix(keyPrefix)}:trace:{${namespace}}:`
     this.retentionMs = retentionMs
-    this.deadlineMs = commandDeadlineMs
     for (const [name, value] of Object.entries({ retentionMs, commandDeadlineMs })) if (!(value >= 1)) throw new ConfigError(`${name}: expected at least 1 ms, got ${value}.`)
   }
 
@@ -55,13 +47,13 @@ export class RedisTraceStore implements TraceStore {
       ['RPUSH', this.base + run, ...texts],
       ['PEXPIRE', this.base + run, Math.ceil(this.retentionMs)],
     ])
-    await this.on((connection) => connection.callAll(commands))
+    await this.slot.on((connection) => connection.callAll(commands))
   }
 
   async read(run: string): Promise<readonly TraceEntry[]> {
     const entries: TraceEntry[] = []
     for (let from = 0; ; from += pageMax) {
-      const page = (await this.on((connection) => connection.call('LRANGE', [this.base + run, from, from + pageMax - 1]))) as string[]
+      const page = (await this.slot.on((connection) => connection.call('LRANGE', [this.base + run, from, from + pageMax - 1]))) as string[]
       entries.push(...page.map((text) => JSON.parse(text) as TraceEntry))
       if (page.length < pageMax) return entries
     }
@@ -72,7 +64,7 @@ export class RedisTraceStore implements TraceStore {
     const found = new Set<string>()
     for (let cursor = '0', isFirst = true; isFirst || cursor !== '0'; isFirst = false) {
       const from = cursor
-      const [next, keys] = (await this.on(async (connection) => {
+      const [next, keys] = (await this.slot.on(async (connection) => {
         // SCAN names no key, so that nobody is sent on by it: this is.
         await connection.call('EXISTS', [this.base])
         return connection.call('SCAN', [from, 'MATCH', `${this.base}*`, 'COUNT', pageMax])
@@ -84,40 +76,12 @@ export class RedisTraceStore implements TraceStore {
     return [...found].sort()
   }
 
-  /** Where the traces are: a server of a cluster sends on to the one that has their slot. */
-  private async on<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
-    for (let redirects = 0; ; redirects++) {
-      const connection = (this.connection ??= new Connection({ target: this.at, name: 'holdfast-traces', deadlineMs: this.deadlineMs }))
-      try {
-        await connection.opened()
-        return await work(connection)
-      } catch (error) {
-        const place = movedTo(error, this.at)
-        if (!place && connection.endpoint === this.target.endpoint) throw error
-        // Sent on, or where it was sent is not there any more: then whoever sent it is asked next time.
-        if (this.connection === connection) {
-          this.at = place ? { options: { ...this.target.options, ...place }, endpoint: `${place.host}:${place.port}` } : this.target
-          this.connection = undefined
-        }
-        void connection.close()
-        if (!place || redirects === redirectsMax) throw error
-      }
-    }
-  }
-
   async close(): Promise<void> {
-    await this.connection?.close()
+    await this.slot.close()
   }
 }
 
 /** The trace of the calls on Redis: `createMesh({ traces: redisTraces('redis://127.0.0.1:6379') })`. */
 export function redisTraces(target: string | RedisOptions, options?: RedisTraceOptions): TraceStore {
   return new RedisTraceStore(target, options)
-}
-
-/** `MOVED <slot> <host>:<port>`; a server may tell no host. */
-function movedTo(error: unknown, from: Target): { readonly host: string; readonly port: number } | undefined {
-  if (serverCodeOf(error) !== 'MOVED') return undefined
-  const [, host, port] = /^MOVED \d+ (.*):(\d+)$/.exec((((error as Error).cause ?? error) as Error).message) ?? []
-  return port === undefined ? undefined : { host: hostOf(host, from), port: Number(port) }
 }
