@@ -158,7 +158,8 @@ function toLetter({ stored, ...place }: Kept): DeadLetter {
 // ── Redriving ──
 
 /**
- * @param which ids of letters, 1 to 1,000, or a query: then all that fit it, and none that comes back meanwhile
+ * @param which ids of letters, 1 to 1,000, or a query: then all that fit it, and none that comes back meanwhile; what has expired
+ *   or was cancelled, for which nobody waits, only if that is the reason it names
  * @throws ConfigError, InvalidIdError
  */
 export async function redriveDeadLetters(store: Store, shards: number, which: string | readonly string[] | DeadLetterQuery): Promise<RedriveResult> {
@@ -180,10 +181,15 @@ export async function redriveDeadLetters(store: Store, shards: number, which: st
   if (query.limit !== undefined || query.cursor !== undefined) throw new ConfigError('limit, cursor: all that fit the query are redriven. Give ids to redrive some of them.')
   for (let cursor: string | undefined; ; ) {
     const page = await readPage(store, shards, { ...query, limit: readMax, ...(cursor === undefined ? {} : { cursor }) })
-    await redriver.redrive(page.kept)
+    await redriver.redrive(query.reason === undefined ? page.kept.filter(({ stored }) => !isOver(stored)) : page.kept)
     cursor = page.cursor
     if (cursor === undefined) return redriver.result
   }
+}
+
+/** Nobody waits for it any more. */
+function isOver({ reason }: StoredLetter): boolean {
+  return reason === 'expired' || reason === 'cancelled'
 }
 
 class Redriver {

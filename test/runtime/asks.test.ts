@@ -294,6 +294,11 @@ test('an ask that is cancelled or late before its turn has none, and says so', a
   expect(await Promise.all([one, other])).toEqual(['enough', 'CANCELLED'])
   expect(await actor.status()).toBeUndefined()
   expect((await world.system.deadLetters({ key: 'w', reason: 'cancelled' })).letters.map(({ reason, detail }) => [reason, detail])).toEqual([['cancelled', expect.stringContaining('was cancelled before worker/w could handle it')]])
+  // Nobody waits for it: only who says so has it done all the same.
+  expect(await world.system.redriveDeadLetters({ key: 'w' })).toEqual({ redriven: 0, full: 0, gone: 0 })
+  await world.settled()
+  expect(bench.log).toEqual([])
+  expect(await world.system.redriveDeadLetters({ key: 'w', reason: 'cancelled' })).toEqual({ redriven: 1, full: 0, gone: 0 })
 })
 
 test('an ask that is parked when it is cancelled has no turn once its actor can take messages again', async () => {

@@ -19,7 +19,7 @@ export const deadLetters: Command = {
     since: { type: 'string', value: '<time>', help: 'given up then or later, such as 2026-05-01 or 2026-05-01T12:00:00Z' },
     limit: { type: 'string', value: '<n>', help: 'list so many at most. Default 100' },
     redrive: { type: 'string', value: '<id>', help: 'send that one again' },
-    'redrive-all': { type: 'boolean', help: 'send all again that would be listed, however many' },
+    'redrive-all': { type: 'boolean', help: 'send all again that would be listed, however many; what expired or was cancelled only with that --reason' },
   },
   examples: [
     ['holdfast dead-letters', 'what there is in ./.holdfast'],
