@@ -35,7 +35,7 @@ const suspectMax = 20
 const levels = new Set(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
 const defaultStore = '.holdfast'
 
-/** @param as owner: run what is there, unless another process does. client: only look, decide and send */
+/** @param as owner: run what is there, unless another process does. client: only look, decide and send, whatever the store loses: `doctor` says so */
 /** @throws ConfigError for a store that is not there, unless it may begin */
 export async function openSession(given: Given, terminal: Terminal, as: 'owner' | 'client', begins = false): Promise<Session> {
   const level = given.strings['log-level'] ?? terminal.env['HOLDFAST_LOG'] ?? 'error'
@@ -49,7 +49,7 @@ export async function openSession(given: Given, terminal: Terminal, as: 'owner' 
   const leaseMs = leaseOf(given)
   const research = researchRun(await models(terminal.env))
   const inspection = inspectionMachine(() => mesh.system, logger)
-  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...(given.flags['unsafe'] ? { unsafe: true } : {}), ...(leaseMs === undefined ? {} : { leaseMs }) })
+  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...(given.flags['unsafe'] || as === 'client' ? { unsafe: true } : {}), ...(leaseMs === undefined ? {} : { leaseMs }) })
   try {
     await (as === 'owner' ? mesh.start() : mesh.startAsClient())
   } catch (error) {

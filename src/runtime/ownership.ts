@@ -9,6 +9,8 @@
  *     namespace: who notices it stops its effects and lets go of its shards, the others do with their next look, and nobody
  *     runs any until somebody has accepted what is there (I11). A node notices it by its own counter, which every look moves
  *     on, and by the numbers of commits that it knows of.
+ * O4  While the store cannot be trusted (lookout.ts), this node runs nothing, and takes its shards up again after that. Others
+ *     see for themselves, and take nothing over: it still shows that it lives.
  */
 import type { RuntimeContext } from './context.js'
 import { Members } from './members.js'
@@ -43,6 +45,7 @@ export class Ownership {
   private placement: readonly string[] = []
   private placedFor = ''
   private haltedFor: string | undefined
+  private isTrusted = true
   /** How often the store had been accepted when last heard of. */
   private accepted = 0
   /** The own counter as last seen, and numbers of commits that are known to have stood, by shard. */
@@ -221,15 +224,33 @@ export class Ownership {
     this.accepted = accepted
   }
 
+  /** O4. */
+  trust(isTrusted: boolean): void {
+    if (this.isOver || this.isTrusted === isTrusted) return
+    this.isTrusted = isTrusted
+    this.hold()
+    // Also those that it has again meanwhile: their effects were stopped.
+    for (const shard of this.shards.values()) void this.handOver(shard)
+    this.arrange()
+  }
+
+  private hold(): void {
+    this.context.effects.hold(!this.mayRun)
+  }
+
+  private get mayRun(): boolean {
+    return this.isTrusted && this.haltedFor === undefined
+  }
+
   private halt(why: string): void {
     this.haltedFor = why
-    this.context.effects.hold(true)
+    this.hold()
     this.context.logger.error({ node: this.node.id }, `the namespace is halted: ${why}`)
   }
 
   private goOn(): void {
     this.haltedFor = undefined
-    this.context.effects.hold(false)
+    this.hold()
     this.context.logger.warn({ node: this.node.id }, 'what the store holds was accepted; this node goes on')
     this.readAgain()
   }
@@ -283,7 +304,7 @@ export class Ownership {
   // ── Claiming and handing over ──
 
   private arrange(): void {
-    this.place(this.haltedFor === undefined ? this.members.sharing(this.presence !== 'here') : [])
+    this.place(this.mayRun ? this.members.sharing(this.presence !== 'here') : [])
     for (let number = 0; number < this.context.shards; number++) {
       const shard = this.shards.get(number)
       if (!this.isMine(number)) {
@@ -303,7 +324,7 @@ export class Ownership {
   }
 
   private isMine(number: number): boolean {
-    return this.presence === 'here' && this.haltedFor === undefined && this.placement[number] === this.node.id
+    return this.presence === 'here' && this.mayRun && this.placement[number] === this.node.id
   }
 
   private claimSoon(number: number): void {

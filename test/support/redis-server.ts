@@ -31,7 +31,7 @@ process.on('exit', () => {
 export class RedisServer {
   readonly port: number
   private readonly directory: string
-  private readonly options: RedisServerOptions
+  private options: RedisServerOptions
   private child: ChildProcess | undefined
   private output = ''
 
@@ -123,8 +123,9 @@ export class RedisServer {
     await this.end('SIGKILL')
   }
 
-  /** Starts it again with the same data on the same port; ends it in good order first if it runs. */
-  async restart(): Promise<void> {
+  /** Starts it again with the same data on the same port, with other options if they are given; ends it in good order first if it runs. */
+  async restart(options: RedisServerOptions = {}): Promise<void> {
+    this.options = { ...this.options, ...options }
     await this.end('SIGTERM')
     await this.spawn()
   }

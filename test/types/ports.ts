@@ -29,8 +29,10 @@ import {
   type Redriven,
   type Store,
   type StoredRecord,
+  type Standing,
   type StoredTimer,
   type StoreInfo,
+  type Watched,
 } from 'holdfast/store'
 import { crashTest, CrashTestError, FaultyStore, storeContract, traceStoreContract, VirtualClock, World, type Fault } from 'holdfast/testing'
 import { setup } from 'xstate'
@@ -45,6 +47,9 @@ export class RefusingStore implements Store {
 
   open(options: OpenOptions): Promise<StoreInfo> {
     return this.inner.open(options)
+  }
+  standing(): Promise<Standing> {
+    return this.inner.standing()
   }
   now(): Promise<number> {
     return this.inner.now()
@@ -113,8 +118,8 @@ export class RefusingStore implements Store {
   find(shard: number, query: FindQuery): Promise<Found> {
     return this.inner.find(shard, query)
   }
-  watch(shard: number | 'nodes', onChange: () => void): () => void {
-    return this.inner.watch(shard, onChange)
+  watch(what: Watched, onChange: () => void): () => void {
+    return this.inner.watch(what, onChange)
   }
   close(): Promise<void> {
     return this.inner.close()
