@@ -22,6 +22,7 @@ beforeEach(async () => {
 afterEach(async () => {
   replica.signal('SIGCONT')
   await Promise.all([...systems.splice(0).map((system) => system.stop({ withinMs: 500 })), ...stores.splice(0).map((store) => store.close())])
+  await Promise.all([primary.kill(), replica.kill()])
   await Promise.all([primary.stop(), replica.stop()])
 })
 
@@ -62,7 +63,7 @@ test('what is acknowledged is on the replica, and the store says D3', async () =
 
 test('while the replica stands still nothing is acknowledged, not even a repeat by a connection that wrote nothing, and it is once it goes on', async () => {
   const proxy = await RedisProxy.start(primary.port)
-  const store = await open(proxy.url)
+  const store = await open(proxy.url, { commandDeadlineMs: 600 })
   const lease = await claim(store)
   await store.commit(commitOf(lease, 1))
   replica.signal('SIGSTOP')
@@ -76,7 +77,7 @@ test('while the replica stands still nothing is acknowledged, not even a repeat 
   proxy.mode = 'forward'
   await expect.poll(() => outcomeOf(store.now()), { timeout: 10_000 }).toBe('acknowledged')
   expect([await outcomeOf(store.commit(second)), await outcomeOf(store.append(1, [entry('x')]))]).toEqual(['unknown', 'unknown'])
-  const other = await open()
+  const other = await open(primary.url, { commandDeadlineMs: 600 })
   expect(await outcomeOf(other.commit(second))).toBe('unknown')
   replica.signal('SIGCONT')
   await expect.poll(() => outcomeOf(store.commit(second)), { timeout: 10_000 }).toBe('acknowledged')
