@@ -72,11 +72,11 @@ export function resolveOptions(given: object, production: boolean): RuntimeOptio
 // ── A system as a whole ──
 
 /** Beside those of the runtime. */
-const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'logMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node', 'inspect', 'onRollback', 'durabilityMin']
+const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'logMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node', 'inspect', 'onRollback', 'durabilityMin', 'witness']
 
 /** @throws ConfigError for what no system can be made of */
 export function checkSystemOptions(options: ActorSystemOptions): void {
-  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, logMax = 1, limits = {}, logger = silentLogger, inspect, onRollback = 'halt', durabilityMin = 'D0' } = (options ?? {}) as Partial<ActorSystemOptions>
+  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, logMax = 1, limits = {}, logger = silentLogger, inspect, onRollback = 'halt', durabilityMin = 'D0', witness } = (options ?? {}) as Partial<ActorSystemOptions>
   const names = [...ownOptionNames, ...runtimeOptionNames]
   const unknown = Object.keys(options ?? {}).find((name) => !names.includes(name))
   if (unknown !== undefined) throw new ConfigError(`${unknown}: there is no such option (there are: ${names.join(', ')}).`)
@@ -90,5 +90,6 @@ export function checkSystemOptions(options: ActorSystemOptions): void {
   if (inspect !== undefined && typeof inspect !== 'function' && typeof inspect?.next !== 'function') throw new ConfigError(`inspect: expected a function or an object with the method next, such as createWebSocketInspector({ url }).inspect gives, got ${inspect === null ? 'null' : typeof inspect}.`)
   if (onRollback !== 'halt' && onRollback !== 'go-on') throw new ConfigError(`onRollback: expected "halt" or "go-on", got ${JSON.stringify(onRollback)}.`)
   if (!['D0', 'D1', 'D2', 'D3'].includes(durabilityMin)) throw new ConfigError(`durabilityMin: expected "D0", "D1", "D2" or "D3", got ${JSON.stringify(durabilityMin)}.`)
+  if (witness !== undefined && !['recall', 'tell', 'forget'].every((name) => typeof (witness as unknown as Record<string, unknown> | null)?.[name] === 'function')) throw new ConfigError(`witness: expected one with the methods recall, tell and forget, as fileWitness(folder) gives, got ${witness === null ? 'null' : typeof witness}.`)
   for (const level of ['error', 'warn', 'info', 'debug', 'trace'] as const) if (typeof logger[level] !== 'function') throw new ConfigError(`logger: expected one with the method ${level}, as pino has.`)
 }

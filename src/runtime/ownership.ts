@@ -17,6 +17,7 @@ import { Members } from './members.js'
 import { placementOf } from './placement.js'
 import type { Holder, Lease, NodeIdentity, NodePresence, Presence } from './ports/store.js'
 import { Shard } from './shard.js'
+import type { Testifier } from './testifier.js'
 
 /** A lease has so many signs of life, so that a dead node's shards are at work again soon after it. */
 const beatsPerLease = 20
@@ -41,6 +42,7 @@ export class Ownership {
   private readonly node: NodeIdentity
   private readonly onRollback: RollbackPolicy
   private readonly events: OwnershipEvents
+  private readonly testifier: Testifier | undefined
   private readonly members: Members
   private placement: readonly string[] = []
   private placedFor = ''
@@ -71,7 +73,8 @@ export class Ownership {
   private unwatchNodes = (): void => {}
   private onLooked: (() => void)[] = []
 
-  constructor(context: RuntimeContext, node: NodeIdentity, onRollback: RollbackPolicy, events: OwnershipEvents) {
+  constructor(context: RuntimeContext, node: NodeIdentity, onRollback: RollbackPolicy, events: OwnershipEvents, testifier?: Testifier) {
+    this.testifier = testifier
     this.onRollback = onRollback
     this.context = context
     this.node = node
@@ -84,8 +87,9 @@ export class Ownership {
 
   /** Resolves when every shard that falls to this node is its, or its owner has shown that it lives. */
   async start(): Promise<void> {
-    this.unwatchNodes = this.context.store.watch('nodes', () => this.lookSoon())
     try {
+      await this.recall()
+      this.unwatchNodes = this.context.store.watch('nodes', () => this.lookSoon())
       await this.look()
       this.beat()
       await Promise.all(this.claims.values())
@@ -94,6 +98,16 @@ export class Ownership {
       throw error
     }
     while (!this.isOver && !this.isSettled) await new Promise<void>((resolve) => this.onLooked.push(resolve))
+  }
+
+  /** Before anything is claimed: what the witness knows to have stood. */
+  private async recall(): Promise<void> {
+    if (!this.testifier) return
+    const presence = await this.context.store.presence()
+    this.hear(presence)
+    const { commits, wentBack } = await this.testifier.recall(presence.accepted)
+    for (const [number, commit] of commits) this.knows(number, commit)
+    if (wentBack !== undefined) this.wentBack(wentBack)
   }
 
   private get isSettled(): boolean {
@@ -131,18 +145,21 @@ export class Ownership {
 
   private async depart(): Promise<void> {
     this.end()
+    await this.testifier?.stop()
     await this.context.store.beat(this.node, 'gone', []).catch(() => {})
   }
 
   /** At once, and without a word to anybody. */
   abandon(): void {
     this.end()
+    this.testifier?.abandon()
     for (const shard of this.shards.values()) shard.abandon()
   }
 
   /** Without the store, which does not answer. */
   giveUp(why: Error): void {
     this.end()
+    void this.testifier?.stop()
     for (const shard of this.shards.values()) shard.giveUp(why)
   }
 
@@ -222,6 +239,7 @@ export class Ownership {
       return
     }
     this.accepted = accepted
+    this.testifier?.hear(accepted, halted !== undefined)
   }
 
   /** O4. */
@@ -281,7 +299,9 @@ export class Ownership {
 
   /** Of a commit that is known to stand. */
   private knows(number: number, commit: number): void {
-    if (commit > (this.known.get(number) ?? 0)) this.known.set(number, commit)
+    if (commit <= (this.known.get(number) ?? 0)) return
+    this.known.set(number, commit)
+    this.testifier?.commit(number, commit)
   }
 
   private wentBack(how: string): void {
@@ -289,12 +309,20 @@ export class Ownership {
     if (this.onRollback === 'go-on') {
       this.context.logger.error({ node: this.node.id }, `the store went back in time: ${how}. What was acknowledged since is lost, and effects of it may have happened`)
       this.readAgain()
+      this.forgetWhatWas()
       return
     }
     const why = `the store went back in time: ${how}. What was acknowledged since is lost, and effects of it may have happened. Look at what is there, and accept it: system.accept(), or holdfast doctor --accept.`
     this.halt(why)
     this.arrange()
     this.tell(why)
+  }
+
+  /** For the witness, who would say so again and again: what is there counts as accepted. */
+  private forgetWhatWas(): void {
+    if (!this.testifier) return
+    this.testifier.hear(this.accepted, true)
+    this.context.store.accept().catch((error: unknown) => this.warn(error, 'it could not be noted that what the store holds is gone on from'))
   }
 
   private looked(): void {

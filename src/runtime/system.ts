@@ -23,6 +23,8 @@ import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
 import { termsMax, type Durability, type NodeIdentity, type NodeSeen, type Store, type StoreInfo } from './ports/store.js'
+import type { Witness } from './ports/witness.js'
+import { Testifier } from './testifier.js'
 import { Ownership, type RollbackPolicy } from './ownership.js'
 import { RoutedGateway } from './routed-gateway.js'
 import type { Shard } from './shard.js'
@@ -52,6 +54,8 @@ export interface ActorSystemOptions extends Partial<RuntimeOptions> {
   readonly durabilityMin?: Durability
   /** What to do when the store went back in time: halt (default) stops all actors of the namespace until {@link ActorSystem.accept}; go-on logs an error. */
   readonly onRollback?: RollbackPolicy
+  /** Remembers outside the store how far that had come, so that a store that went back in time while no process was running is noticed by the next start: `fileWitness(folder)` of `holdfast/file`. Default: none. */
+  readonly witness?: Witness
   /** Default: silent. pino fits. */
   readonly logger?: Logger
   readonly limits?: Partial<JsonLimits>
@@ -131,7 +135,7 @@ export class ActorSystem {
         for (const drain of this.drains) drain.remove(number)
         this.gateway!.moved(number)
       },
-    })
+    }, this.testifierOf(context))
     this.lookout!.start((isTrusted) => this.ownership!.trust(isTrusted))
     try {
       await this.ownership.start()
@@ -142,6 +146,11 @@ export class ActorSystem {
     }
     this.logger.info({ namespace: context.namespace, node: this.node.id, durability: this.durability, shards: this.shards.size, of: context.shards }, 'actor system started')
     return this
+  }
+
+  private testifierOf({ namespace, incarnation }: RuntimeContext): Testifier | undefined {
+    const { witness } = this.options
+    return witness && new Testifier({ witness, namespace, incarnation, node: this.node.id, clock: this.clockPort, logger: this.logger })
   }
 
   /** Opens the store without claiming anything. See `createClient`. */
