@@ -1,15 +1,14 @@
 /** A witness in a folder, and what it is for: a store that lost something while no process was running. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { fileWitness } from '../../src/adapters/file/index.js'
 import { lmdbStore } from '../../src/adapters/lmdb/index.js'
 import { redisStore } from '../../src/adapters/redis/index.js'
-import { createActorSystem, type ActorSystem, type MovableStore, type Testimony } from '../../src/index.js'
-import { holdfast } from '../support/cli.js'
+import { createActorSystem, createClient, type ActorSystem, type MovableStore, type Testimony } from '../../src/index.js'
 import { redisCli } from '../support/redis-cli.js'
 import { RedisServer } from '../support/redis-server.js'
 import { tally } from '../support/tally.js'
@@ -104,9 +103,8 @@ describe('what was lost while no process was running', () => {
     return system
   }
 
-  test('of an LMDB folder that was put back is found out, accepted by doctor, and forgotten', async () => {
+  test('of an LMDB folder that was put back is found out, accepted by somebody who runs nothing, and forgotten', async () => {
     const at = join(folder, 'data')
-    const { cp } = await import('node:fs/promises')
     const first = await start(lmdbStore(at))
     await add(first, 1)
     await first.stop()
@@ -118,8 +116,10 @@ describe('what was lost while no process was running', () => {
     await cp(join(folder, 'older'), at, { recursive: true })
     const third = await isHalted(lmdbStore(at))
     await third.stop()
-    expect((await holdfast(['doctor', '--store', at])).code).toBe(1)
-    expect((await holdfast(['doctor', '--store', at, '--accept'])).code).toBe(0)
+    const client = await createClient({ store: lmdbStore(at), namespace: 'research' })
+    expect(await client.halted()).toContain('the store went back in time')
+    await client.accept()
+    await client.stop()
     const fourth = await start(lmdbStore(at))
     await owns(fourth).toBe(16)
     await add(fourth, 3)
