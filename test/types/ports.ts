@@ -1,5 +1,6 @@
 /** What the types of the ports promise to those who bring a store, a trace store, a clock or a logger of their own; see consumer.ts. */
-import { createActorSystem, type Clock, type Durability, type IdSource, type Logger, type TraceEntry, type TraceStore } from 'holdfast'
+import { createActorSystem, type Clock, type Durability, type IdSource, type Logger, type Testimony, type TraceEntry, type TraceStore, type Witness } from 'holdfast'
+import { fileWitness } from 'holdfast/file'
 import { lmdbStore } from 'holdfast/lmdb'
 import { MemoryDatabase, MemoryStore } from 'holdfast/memory'
 import {
@@ -150,6 +151,14 @@ export class ListTraceStore implements TraceStore {
 
 let id = 0
 const ids: IdSource = { next: () => `id-${++id}` }
+const told: Testimony[] = []
+export const witness: Witness = {
+  recall: () => Promise.resolve(told),
+  tell: async (_, testimony) => void told.push(testimony),
+  forget: async () => {},
+}
+export const witnesses: readonly Witness[] = [witness, fileWitness('./witness')]
+
 const clock: Clock = new VirtualClock()
 const lines: string[] = []
 const line = (fields: object, message: string): void => void lines.push(`${message} ${JSON.stringify(fields)}`)
