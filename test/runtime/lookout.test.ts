@@ -90,6 +90,30 @@ test('effects stop with it, and are begun again as a further attempt once it is 
   expect((await actor.snapshot())?.context.got).toBe(7)
 })
 
+test('effects stop at once, although the store takes no writes and no shard can be let go of', async () => {
+  const signals: AbortSignal[] = []
+  const caller = setup({ actors: { call: fromPromise<void>(({ signal }) => new Promise(() => signals.push(signal))) } }).createMachine({ id: 'caller', initial: 'calling', states: { calling: { invoke: { src: 'call', onDone: 'done' }, on: { poke: {} } }, done: {} } })
+  let takesNone = false
+  const { all, store } = fleet({ machines: [caller], shards: 1, checkMs: 100, onWrite: ({ kind }) => (takesNone && kind !== 'renew' ? 'fail' : undefined) })
+  const { system } = all.join()
+  await all.advance(1_000)
+  const started = system.actor(caller, 'c').start()
+  await all.advance(50)
+  await started
+  takesNone = true
+  system.actor(caller, 'c').send({ type: 'poke' }).catch(() => {})
+  await all.advance(50)
+  store.now = { ...well, refusals: [evicting] }
+  await all.advance(200)
+  expect(signals.map(({ aborted }) => aborted)).toEqual([true])
+  takesNone = false
+  await all.advance(5_000)
+  expect([all.loads(), signals.length]).toEqual([{ n0: 0 }, 1])
+  store.now = well
+  await all.advance(1_000)
+  expect([all.loads(), signals.map(({ aborted }) => aborted)]).toEqual([{ n0: 1 }, [true, false]])
+})
+
 test('refused and mended between two messages, again and again, it loses and doubles nothing', async () => {
   const { all, store } = fleet({ checkMs: 100 })
   const [one, two] = [all.join(), all.join()]
