@@ -179,8 +179,8 @@ export class Errands {
       }
       if (missing.some((n) => n >= first)) violations.push('what was acknowledged after it was accepted was not executed')
     } else if (missing.length === 0) {
-      const there = await Promise.all([...this.acknowledged].map((n) => this.system.actor(this.machine, `e${n}`).snapshot()))
-      const gone = there.filter((snapshot) => snapshot === undefined).length
+      const there = await Promise.all([...this.acknowledged].map((n) => this.isThere(n)))
+      const gone = there.filter((isThere) => !isThere).length
       if (gone > 0) violations.push(`${gone} errands were acknowledged and are not in the store, and nobody says so`)
     } else violations.push(`${missing.length} errands were acknowledged and not executed: ${missing.slice(0, 5).join(', ')}`)
     const log = await this.receiver.log(this.namespace)
@@ -192,6 +192,18 @@ export class Errands {
     }
     await this.system.stop({ withinMs: 1_000 })
     return { acknowledged: this.acknowledged.size, executed: executed.length, repeated: log.filter(([what]) => what === 'repeated').length, lost: announced ? missing.length : 0, announced, violations }
+  }
+
+  /** The store may be slow to answer still. */
+  private async isThere(n: number): Promise<boolean> {
+    for (let attempts = 0; ; attempts++) {
+      try {
+        return (await this.system.actor(this.machine, `e${n}`).snapshot()) !== undefined
+      } catch (error) {
+        if (!isHoldfastError(error) || attempts === 50) throw error
+        await sleep(200)
+      }
+    }
   }
 
   private async quiet(): Promise<void> {
