@@ -51,7 +51,7 @@ function stateOf(all: Fleet): State {
 /** As it is now, to be put back later. */
 function keep(all: Fleet): Kept {
   const { shards, nodes, nodeWatchers: _, ...rest } = namespaceOf(all)
-  const plain = structuredClone({ shards: shards.map((shard) => ({ ...shard, readers: new Set(), watchers: new Set() })), nodes, rest })
+  const plain = structuredClone({ shards: shards.map((shard) => Object.assign({}, shard, { readers: new Set(), watchers: new Set() })), nodes, rest })
   return {
     state: stateOf(all),
     restore(database) {
