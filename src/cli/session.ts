@@ -35,8 +35,8 @@ const suspectMax = 20
 const levels = new Set(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
 const defaultStore = '.holdfast'
 
-/** @param as owner: run what is there, unless another process does. client: only look, decide and send */
 /**
+ * @param as owner: run what is there, unless another process does. client: only look, decide and send, whatever the store loses: `doctor` says so
  * @param begins it may be new: the store, or only the namespace in it
  * @throws ConfigError for a store or namespace that is not there, unless it may begin
  */
@@ -49,12 +49,11 @@ export async function openSession(given: Given, terminal: Terminal, as: 'owner' 
   const namespace = given.strings['namespace'] ?? 'research'
   if (begins !== true) await mustExist(where, terminal.cwd)
   const { store, traces, place } = await storesAt(where, namespace, terminal.cwd)
-  const unsafe = given.flags['unsafe'] ? { unsafe: true } : {}
-  if (!begins) await mustHold(store, place, namespace, unsafe)
+  if (!begins) await mustHold(store, place, namespace)
   const leaseMs = leaseOf(given)
   const research = researchRun(await models(terminal.env))
   const inspection = inspectionMachine(() => mesh.system, logger)
-  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...unsafe, ...(leaseMs === undefined ? {} : { leaseMs }) })
+  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...(given.flags['unsafe'] || as === 'client' ? { unsafe: true } : {}), ...(leaseMs === undefined ? {} : { leaseMs }) })
   try {
     await (as === 'owner' ? mesh.start() : mesh.startAsClient())
   } catch (error) {
@@ -98,9 +97,9 @@ export async function mustExist(where: string, cwd: string): Promise<void> {
 }
 
 /** A namespace that is made because somebody looks has shards in a number that its service may not want, and hides that its name was mistyped. */
-async function mustHold(store: MovableStore, place: string, namespace: string, unsafe: { readonly unsafe?: boolean }): Promise<void> {
+async function mustHold(store: MovableStore, place: string, namespace: string): Promise<void> {
   try {
-    await store.open({ namespace, moving: 'from', ...unsafe })
+    await store.open({ namespace, moving: 'from' })
   } catch (error) {
     if (!(error instanceof MoveError && error.reason === 'missing')) throw error
     throw new ConfigError(`There is no namespace "${namespace}" at ${place}, so nothing is kept there. Name another with --namespace: a service has "default" unless it names one, holdfast research has "research".`)

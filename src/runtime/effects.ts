@@ -138,13 +138,13 @@ export class Effects {
     }
   }
 
-  /** This process gives the actors up. */
   /** Stops all and starts none, until they are let go again: then whoever runs their actors begins them anew. */
   hold(isHeld: boolean): void {
     this.isHeld = isHeld
     if (isHeld) this.stopWhere(() => true)
   }
 
+  /** This process gives the actors up. */
   stopWhere(isOurs: (address: Address) => boolean): void {
     for (const [id, running] of [...this.running]) if (isOurs(running.address)) this.abort(id, running, new StoppedError(`Effect ${id}`))
   }

@@ -11,6 +11,7 @@
 import { ConfigError, MoveError, StoppedError } from '../errors.js'
 import { addCounts, nothingCounted, type ItemDigest, type MoveCounts } from './item-digest.js'
 import { checkId } from './identity.js'
+import { mustBeTrusted } from './lookout.js'
 import { cancelPlanOf, planOf, type Side } from './move-plan.js'
 import { Transfer, type Tell } from './move-transfer.js'
 import { systemClock, type Clock } from './ports/clock.js'
@@ -106,10 +107,11 @@ export async function reopenMoved({ store, namespace = 'default', unsafe }: Reop
   checkId('namespace', namespace)
   if (!isMovable(store)) throw new MoveError('cannot', 'store: this store cannot be moved; it has not the methods of a MovableStore.')
   try {
-    const { shards } = await store.open({ namespace, moving: 'from', ...(unsafe === undefined ? {} : { unsafe }) })
+    const info = await store.open({ namespace, moving: 'from' })
+    mustBeTrusted(info, unsafe)
     const { mark } = await store.presence()
     if (!mark || mark.state === 'arriving') throw new MoveError('cannot', mark ? whyClosed(namespace, mark) : `Namespace "${namespace}" is open here: it was not moved.`)
-    await reopen(store, shards, mark)
+    await reopen(store, info.shards, mark)
   } finally {
     await store.close()
   }
@@ -157,10 +159,11 @@ class Mover {
 
   async withStores<T>(work: (mover: this) => Promise<T>): Promise<T> {
     const { from, to, unsafe } = this.options
-    const common = { namespace: this.namespace, ...(unsafe === undefined ? {} : { unsafe }) }
+    const { namespace } = this
     try {
-      const here = await from.open({ ...common, moving: 'from' })
-      this.infos = { from: here, to: await to.open({ ...common, moving: 'to', shards: here.shards }) }
+      const here = await from.open({ namespace, moving: 'from' })
+      this.infos = { from: here, to: await to.open({ namespace, moving: 'to', shards: here.shards }) }
+      for (const info of [here, this.infos.to]) mustBeTrusted(info, unsafe)
       return await work(this)
     } finally {
       await Promise.allSettled([from.close(), to.close()])

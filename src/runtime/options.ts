@@ -29,6 +29,8 @@ export interface RuntimeOptions {
   readonly streamMax: number
   /** Lease of a shard, ms: how long after its owner's last sign of life another may take it. Default 5,000. */
   readonly leaseMs: number
+  /** How often the store is asked what it can be trusted with, ms, 100 to 86,400,000; Infinity: only when it is opened or says that it has changed. Default 10,000. */
+  readonly checkMs: number
   /** How long named actions that have run may wait for a commit to confirm them with, ms. Default 50. */
   readonly confirmDelayMs: number
   /**
@@ -53,9 +55,12 @@ const defaults: Omit<RuntimeOptions, 'freeze'> = {
   deadLettersMax: 10_000,
   streamMax: 100_000,
   leaseMs: 5_000,
+  checkMs: 10_000,
   confirmDelayMs: 50,
   largeValueCharsMin: 16_384,
 }
+
+const orInfinite = new Set(['suspectMax', 'checkMs', 'largeValueCharsMin'])
 
 const runtimeOptionNames: readonly string[] = [...Object.keys(defaults), 'freeze']
 
@@ -65,8 +70,9 @@ export function resolveOptions(given: object, production: boolean): RuntimeOptio
   const options: RuntimeOptions = { ...defaults, freeze: !production, ...Object.fromEntries(own) }
   for (const [name, value] of Object.entries(options)) {
     if (name === 'freeze') continue
+    if (name === 'checkMs' && !(value === Infinity || (Number.isSafeInteger(value) && (value as number) >= 100 && (value as number) <= 86_400_000))) throw new ConfigError(`checkMs: expected a whole number from 100 to 86400000, or Infinity, got ${String(value)}.`)
     const whole = Number.isSafeInteger(value) && (value as number) >= 1
-    if (!whole && !((name === 'suspectMax' || name === 'largeValueCharsMin') && value === Infinity)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
+    if (!whole && !(orInfinite.has(name) && value === Infinity)) throw new ConfigError(`${name}: expected a whole number of at least 1, got ${String(value)}.`)
   }
   return options
 }
@@ -74,11 +80,11 @@ export function resolveOptions(given: object, production: boolean): RuntimeOptio
 // ── A system as a whole ──
 
 /** Beside those of the runtime. */
-const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'logMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node', 'inspect', 'onRollback']
+const ownOptionNames = ['store', 'machines', 'namespace', 'shards', 'backlogMax', 'logMax', 'unsafe', 'logger', 'limits', 'clock', 'ids', 'node', 'inspect', 'onRollback', 'durabilityMin', 'witness']
 
 /** @throws ConfigError for what no system can be made of */
 export function checkSystemOptions(options: ActorSystemOptions): void {
-  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, logMax = 1, limits = {}, logger = silentLogger, inspect, onRollback = 'halt' } = (options ?? {}) as Partial<ActorSystemOptions>
+  const { store, machines, namespace = 'default', shards = 1, backlogMax = 1, logMax = 1, limits = {}, logger = silentLogger, inspect, onRollback = 'halt', durabilityMin = 'D0', witness } = (options ?? {}) as Partial<ActorSystemOptions>
   const names = [...ownOptionNames, ...runtimeOptionNames]
   const unknown = Object.keys(options ?? {}).find((name) => !names.includes(name))
   if (unknown !== undefined) throw new ConfigError(`${unknown}: there is no such option (there are: ${names.join(', ')}).`)
@@ -91,5 +97,7 @@ export function checkSystemOptions(options: ActorSystemOptions): void {
   }
   if (inspect !== undefined && typeof inspect !== 'function' && typeof inspect?.next !== 'function') throw new ConfigError(`inspect: expected a function or an object with the method next, such as createWebSocketInspector({ url }).inspect gives, got ${inspect === null ? 'null' : typeof inspect}.`)
   if (onRollback !== 'halt' && onRollback !== 'go-on') throw new ConfigError(`onRollback: expected "halt" or "go-on", got ${JSON.stringify(onRollback)}.`)
+  if (!['D0', 'D1', 'D2', 'D3'].includes(durabilityMin)) throw new ConfigError(`durabilityMin: expected "D0", "D1", "D2" or "D3", got ${JSON.stringify(durabilityMin)}.`)
+  if (witness !== undefined && !['recall', 'tell', 'forget'].every((name) => typeof (witness as unknown as Record<string, unknown> | null)?.[name] === 'function')) throw new ConfigError(`witness: expected one with the methods recall, tell and forget, as fileWitness(folder) gives, got ${witness === null ? 'null' : typeof witness}.`)
   for (const level of ['error', 'warn', 'info', 'debug', 'trace'] as const) if (typeof logger[level] !== 'function') throw new ConfigError(`logger: expected one with the method ${level}, as pino has.`)
 }

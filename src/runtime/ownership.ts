@@ -9,12 +9,15 @@
  *     namespace: who notices it stops its effects and lets go of its shards, the others do with their next look, and nobody
  *     runs any until somebody has accepted what is there (I11). A node notices it by its own counter, which every look moves
  *     on, and by the numbers of commits that it knows of.
+ * O4  While the store cannot be trusted (lookout.ts), this node runs nothing, and takes its shards up again after that. Others
+ *     see for themselves, and take nothing over: it still shows that it lives.
  */
 import type { RuntimeContext } from './context.js'
 import { Members } from './members.js'
 import { placementOf } from './placement.js'
 import type { Holder, Lease, NodeIdentity, NodePresence, Presence } from './ports/store.js'
 import { Shard } from './shard.js'
+import type { Testifier } from './testifier.js'
 
 /** A lease has so many signs of life, so that a dead node's shards are at work again soon after it. */
 const beatsPerLease = 20
@@ -39,10 +42,12 @@ export class Ownership {
   private readonly node: NodeIdentity
   private readonly onRollback: RollbackPolicy
   private readonly events: OwnershipEvents
+  private readonly testifier: Testifier | undefined
   private readonly members: Members
   private placement: readonly string[] = []
   private placedFor = ''
   private haltedFor: string | undefined
+  private isTrusted = true
   /** How often the store had been accepted when last heard of. */
   private accepted = 0
   /** The own counter as last seen, and numbers of commits that are known to have stood, by shard. */
@@ -68,7 +73,8 @@ export class Ownership {
   private unwatchNodes = (): void => {}
   private onLooked: (() => void)[] = []
 
-  constructor(context: RuntimeContext, node: NodeIdentity, onRollback: RollbackPolicy, events: OwnershipEvents) {
+  constructor(context: RuntimeContext, node: NodeIdentity, onRollback: RollbackPolicy, events: OwnershipEvents, testifier?: Testifier) {
+    this.testifier = testifier
     this.onRollback = onRollback
     this.context = context
     this.node = node
@@ -81,8 +87,9 @@ export class Ownership {
 
   /** Resolves when every shard that falls to this node is its, or its owner has shown that it lives. */
   async start(): Promise<void> {
-    this.unwatchNodes = this.context.store.watch('nodes', () => this.lookSoon())
     try {
+      await this.recall()
+      this.unwatchNodes = this.context.store.watch('nodes', () => this.lookSoon())
       await this.look()
       this.beat()
       await Promise.all(this.claims.values())
@@ -91,6 +98,16 @@ export class Ownership {
       throw error
     }
     while (!this.isOver && !this.isSettled) await new Promise<void>((resolve) => this.onLooked.push(resolve))
+  }
+
+  /** Before anything is claimed: what the witness knows to have stood. */
+  private async recall(): Promise<void> {
+    if (!this.testifier) return
+    const presence = await this.context.store.presence()
+    this.hear(presence)
+    const { commits, wentBack } = await this.testifier.recall(presence.accepted)
+    for (const [number, commit] of commits) this.knows(number, commit)
+    if (wentBack !== undefined) this.wentBack(wentBack)
   }
 
   private get isSettled(): boolean {
@@ -128,18 +145,21 @@ export class Ownership {
 
   private async depart(): Promise<void> {
     this.end()
+    await this.testifier?.stop()
     await this.context.store.beat(this.node, 'gone', []).catch(() => {})
   }
 
   /** At once, and without a word to anybody. */
   abandon(): void {
     this.end()
+    this.testifier?.abandon()
     for (const shard of this.shards.values()) shard.abandon()
   }
 
   /** Without the store, which does not answer. */
   giveUp(why: Error): void {
     this.end()
+    void this.testifier?.stop()
     for (const shard of this.shards.values()) shard.giveUp(why)
   }
 
@@ -219,17 +239,36 @@ export class Ownership {
       return
     }
     this.accepted = accepted
+    this.testifier?.hear(accepted, halted !== undefined)
+  }
+
+  /** O4. */
+  trust(isTrusted: boolean): void {
+    if (this.isOver || this.isTrusted === isTrusted) return
+    this.isTrusted = isTrusted
+    this.hold()
+    // Also those that it has again meanwhile: their effects were stopped.
+    for (const shard of this.shards.values()) void this.handOver(shard)
+    this.arrange()
+  }
+
+  private hold(): void {
+    this.context.effects.hold(!this.mayRun)
+  }
+
+  private get mayRun(): boolean {
+    return this.isTrusted && this.haltedFor === undefined
   }
 
   private halt(why: string): void {
     this.haltedFor = why
-    this.context.effects.hold(true)
+    this.hold()
     this.context.logger.error({ node: this.node.id }, `the namespace is halted: ${why}`)
   }
 
   private goOn(): void {
     this.haltedFor = undefined
-    this.context.effects.hold(false)
+    this.hold()
     this.context.logger.warn({ node: this.node.id }, 'what the store holds was accepted; this node goes on')
     this.readAgain()
   }
@@ -260,7 +299,9 @@ export class Ownership {
 
   /** Of a commit that is known to stand. */
   private knows(number: number, commit: number): void {
-    if (commit > (this.known.get(number) ?? 0)) this.known.set(number, commit)
+    if (commit <= (this.known.get(number) ?? 0)) return
+    this.known.set(number, commit)
+    this.testifier?.commit(number, commit)
   }
 
   private wentBack(how: string): void {
@@ -268,12 +309,20 @@ export class Ownership {
     if (this.onRollback === 'go-on') {
       this.context.logger.error({ node: this.node.id }, `the store went back in time: ${how}. What was acknowledged since is lost, and effects of it may have happened`)
       this.readAgain()
+      this.forgetWhatWas()
       return
     }
     const why = `the store went back in time: ${how}. What was acknowledged since is lost, and effects of it may have happened. Look at what is there, and accept it: system.accept(), or holdfast doctor --accept.`
     this.halt(why)
     this.arrange()
     this.tell(why)
+  }
+
+  /** For the witness, who would say so again and again: what is there counts as accepted. */
+  private forgetWhatWas(): void {
+    if (!this.testifier) return
+    this.testifier.hear(this.accepted, true)
+    this.context.store.accept().catch((error: unknown) => this.warn(error, 'it could not be noted that what the store holds is gone on from'))
   }
 
   private looked(): void {
@@ -283,7 +332,7 @@ export class Ownership {
   // ── Claiming and handing over ──
 
   private arrange(): void {
-    this.place(this.haltedFor === undefined ? this.members.sharing(this.presence !== 'here') : [])
+    this.place(this.mayRun ? this.members.sharing(this.presence !== 'here') : [])
     for (let number = 0; number < this.context.shards; number++) {
       const shard = this.shards.get(number)
       if (!this.isMine(number)) {
@@ -303,7 +352,7 @@ export class Ownership {
   }
 
   private isMine(number: number): boolean {
-    return this.presence === 'here' && this.haltedFor === undefined && this.placement[number] === this.node.id
+    return this.presence === 'here' && this.mayRun && this.placement[number] === this.node.id
   }
 
   private claimSoon(number: number): void {

@@ -28,7 +28,8 @@ export interface StoreGatewayOptions extends RecordHost {
 }
 
 const retryMs = 100
-const retryMsMax = 5_000
+/** A store that is back is looked at within this, ms. */
+const retryMsMax = 1_000
 
 export class StoreGateway {
   readonly limits: JsonLimits

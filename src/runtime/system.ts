@@ -16,12 +16,15 @@ import { ownIdRetentionMs, post, type Gateway } from './gateway.js'
 import { checkId, parseAddress, shardOf, toAddress, type Address } from './identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from './json.js'
 import type { Inspect } from './inspection.js'
+import { Lookout } from './lookout.js'
 import { MachineRegistry, type MachineOptions } from './machines.js'
 import { checkSystemOptions, resolveOptions, type RuntimeOptions } from './options.js'
 import { systemClock, type Clock } from './ports/clock.js'
 import { randomIds, type IdSource } from './ports/ids.js'
 import { silentLogger, type Logger } from './ports/logger.js'
-import { termsMax, type NodeIdentity, type NodeSeen, type Store, type StoreInfo } from './ports/store.js'
+import { termsMax, type Durability, type NodeIdentity, type NodeSeen, type Store, type StoreInfo } from './ports/store.js'
+import type { Witness } from './ports/witness.js'
+import { Testifier } from './testifier.js'
 import { Ownership, type RollbackPolicy } from './ownership.js'
 import { RoutedGateway } from './routed-gateway.js'
 import type { Shard } from './shard.js'
@@ -45,10 +48,14 @@ export interface ActorSystemOptions extends Partial<RuntimeOptions> {
   readonly backlogMax?: number
   /** Unhandled messages one shard may have, inclusive; give all processes of a namespace the same. Default 100,000. */
   readonly logMax?: number
-  /** Run on a store that loses data. */
+  /** Run on a store although it is to be refused because it loses data; that is logged once a minute. */
   readonly unsafe?: boolean
+  /** How much an acknowledged write must survive: on a store that keeps less nothing is begun, and nothing is run. Default `D0`. */
+  readonly durabilityMin?: Durability
   /** What to do when the store went back in time: halt (default) stops all actors of the namespace until {@link ActorSystem.accept}; go-on logs an error. */
   readonly onRollback?: RollbackPolicy
+  /** Remembers outside the store how far that had come, so that a store that went back in time while no process was running is noticed by the next start: `fileWitness(folder)` of `holdfast/file`. Default: none. */
+  readonly witness?: Witness
   /** Default: silent. pino fits. */
   readonly logger?: Logger
   readonly limits?: Partial<JsonLimits>
@@ -87,6 +94,7 @@ export class ActorSystem {
   private ownership: Ownership | undefined
   private opening: Promise<RuntimeContext> | undefined
   private info: StoreInfo | undefined
+  private lookout: Lookout | undefined
   private effects: Effects | undefined
   private state: 'new' | 'started' | 'stopping' | 'stopped' = 'new'
   private stopping: Promise<void> | undefined
@@ -112,7 +120,8 @@ export class ActorSystem {
    * system once it owns them, or once their owners have shown that they live: those hand them over. A node that died is
    * waited for as long as its lease. On LMDB one process owns all shards while it lives; others stand by.
    *
-   * @throws ConfigError when the namespace's settings differ or the store would lose data; StoppedError if it is stopped meanwhile
+   * @throws ConfigError when the namespace's settings differ or the store is to be refused, since it loses data or keeps less than
+   *   `durabilityMin`; StoppedError if it is stopped meanwhile
    */
   async start(): Promise<this> {
     const context = await (this.opening = this.open())
@@ -126,16 +135,28 @@ export class ActorSystem {
         for (const drain of this.drains) drain.remove(number)
         this.gateway!.moved(number)
       },
-    })
-    await this.ownership.start()
-    this.started()
+    }, this.testifierOf(context))
+    this.lookout!.start((isTrusted) => this.ownership!.trust(isTrusted))
+    try {
+      await this.ownership.start()
+      this.started()
+    } catch (error) {
+      this.lookout!.stop()
+      throw error
+    }
     this.logger.info({ namespace: context.namespace, node: this.node.id, durability: this.durability, shards: this.shards.size, of: context.shards }, 'actor system started')
     return this
+  }
+
+  private testifierOf({ namespace, incarnation }: RuntimeContext): Testifier | undefined {
+    const { witness } = this.options
+    return witness && new Testifier({ witness, namespace, incarnation, node: this.node.id, clock: this.clockPort, logger: this.logger })
   }
 
   /** Opens the store without claiming anything. See `createClient`. */
   async startAsClient(): Promise<this> {
     await (this.opening = this.open())
+    this.lookout!.start(() => {})
     return this
   }
 
@@ -148,10 +169,16 @@ export class ActorSystem {
       namespace,
       ...(this.options.shards === undefined ? {} : { shards: this.options.shards }),
       ...this.bounds,
-      ...(this.options.unsafe === undefined ? {} : { unsafe: this.options.unsafe }),
     })
     this.info = info
-    for (const warning of info.warnings) this.logger.warn({ namespace, durability: info.durability }, warning)
+    const { unsafe, durabilityMin } = this.options
+    this.lookout = new Lookout({ store, clock: this.clockPort, logger: this.logger, namespace, checkMs: this.runtime.checkMs, durabilityMin, unsafe }, info)
+    try {
+      this.lookout.mustBeTrusted()
+    } catch (error) {
+      await store.close()
+      throw error
+    }
     const appenders = (this.appenders = new Appenders({ store, clock: this.clockPort, logger: this.logger, ...this.bounds }))
     const context = this.createContext(namespace, info, appenders)
     this.storeGateway = new StoreGateway({
@@ -202,6 +229,7 @@ export class ActorSystem {
     this.state = 'stopping'
     const stopped = await this.inTime(this.finish(), withinMs)
     this.state = 'stopped'
+    this.lookout?.stop()
     const error = new StoppedError('The actor system')
     if (!stopped) {
       this.logger.error({ node: this.node.id, withinMs }, 'the store does not answer: the shards were given up without it')
@@ -235,6 +263,7 @@ export class ActorSystem {
   /** For tests of crashes: falls silent at once, as a killed process would. */
   abandon(): void {
     this.state = 'stopped'
+    this.lookout?.stop()
     this.ownership?.abandon()
     this.appenders?.abandon()
   }
@@ -423,14 +452,22 @@ export class ActorSystem {
     return { ...this.counters, resident, effects: this.effects?.size ?? 0 }
   }
 
-  /** How much an acknowledged write survives. */
-  get durability(): StoreInfo['durability'] | undefined {
-    return this.info?.durability
+  /** How much an acknowledged write survives, by the store as it was last asked. */
+  get durability(): Durability | undefined {
+    return this.lookout?.durability
   }
 
   /** Sentences for the operator: what the store may lose, and what to do about it. */
   get warnings(): readonly string[] {
-    return this.info?.warnings ?? []
+    return this.lookout?.warnings ?? []
+  }
+
+  /**
+   * Sentences for the operator: why no actor should run on the store as it is, and what to do about it. While there are any, this
+   * process runs none, unless it is `unsafe`; what is sent is kept, and once that is mended the actors go on.
+   */
+  get refusals(): readonly string[] {
+    return this.lookout?.refusals ?? []
   }
 
   // ── Inside ──

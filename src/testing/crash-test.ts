@@ -331,6 +331,7 @@ const optionsFit = exactly<CrashTestOptions>({
   deadLettersMax: anything,
   streamMax: anything,
   leaseMs: anything,
+  checkMs: anything,
   confirmDelayMs: anything,
   largeValueCharsMin: anything,
   freeze: optional(aBoolean),

@@ -5,7 +5,7 @@
 import { MoveError, StoreError } from '../errors.js'
 import type { Clock } from '../runtime/ports/clock.js'
 import { isMovable, type Cursor, type ItemPage, type MovableStore, type MoveMark, type NamespaceChanges, type Sealed, type SealOver } from '../runtime/ports/moving.js'
-import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Found, Holder, Lease, LogEntry, NewEntry, NodeIdentity, NodePresence, NodeSeen, OpenOptions, OutboxEntry, Presence, Recovery, Redrive, Redriven, Store, StoredRecord, StoredTimer, StoreInfo } from '../runtime/ports/store.js'
+import type { Appended, Claim, Commit, CommitResult, Entry, FindQuery, Found, Holder, Lease, LogEntry, NewEntry, NodeIdentity, NodePresence, NodeSeen, OpenOptions, OutboxEntry, Presence, Recovery, Redrive, Redriven, Standing, Store, StoredRecord, StoredTimer, StoreInfo, Watched } from '../runtime/ports/store.js'
 
 export type WriteKind = 'claim' | 'append' | 'commit' | 'deliver' | 'release' | 'renew' | 'trim' | 'redrive' | 'mark' | 'seal' | 'unseal' | 'import' | 'clear'
 
@@ -129,6 +129,9 @@ export class FaultyStore implements MovableStore {
   open(options: OpenOptions): Promise<StoreInfo> {
     return this.look(() => this.inner.open(options))
   }
+  standing(): Promise<Standing> {
+    return this.look(() => this.inner.standing())
+  }
   now(): Promise<number> {
     return this.look(() => this.inner.now())
   }
@@ -217,7 +220,7 @@ export class FaultyStore implements MovableStore {
     if (isMovable(this.inner)) return this.inner
     throw new MoveError('cannot', 'The store behind this FaultyStore cannot be moved: it has not the methods of a MovableStore.')
   }
-  watch(what: number | 'nodes', onChange: () => void): () => void {
+  watch(what: Watched, onChange: () => void): () => void {
     return this.inner.watch(what, () => {
       if (!this.dead) onChange()
     })

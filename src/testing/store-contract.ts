@@ -188,6 +188,20 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.ok((await store.now()) >= first)
   })
 
+  // ── What it can be trusted with ──
+
+  add('what it can be trusted with is told when it is opened and whenever it is asked, by every connection', async (database) => {
+    const store = database.connect()
+    const { durability, warnings, refusals } = await store.open({ namespace: 'n', shards: 4 })
+    assert.match(durability, /^D[0-3]$/)
+    // Each says what is, and what to do.
+    for (const sentence of [...warnings, ...refusals]) assert.match(sentence, /^.{20,}[.:] .*\.$/)
+    assert.deepEqual(await store.standing(), { durability, warnings, refusals })
+    const one = await claim(database, store)
+    await one.commit([{ fields: new Map([['f', '1']]), life: 'created' }])
+    assert.equal((await (await open(database)).standing()).durability, durability)
+  })
+
   // ── Ownership ──
 
   add('a shard is owned by one node, and every change of owner raises the epoch', async (database) => {

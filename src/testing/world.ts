@@ -167,6 +167,7 @@ export class World {
     process.living = create({
       // A heartbeat every few seconds would make long virtual times long.
       leaseMs: 10 * 86_400_000,
+      checkMs: Infinity,
       ...systemOptions(this.options),
       store,
       clock,

@@ -4,12 +4,15 @@
  */
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
 import { createActorSystem, type ActorSystem, type ActorSystemOptions, type Clock, type Store } from '../../src/index.js'
+import type { Standing, Watched } from '../../src/runtime/ports/store.js'
 import { FaultyStore, VirtualClock, type FaultyStoreOptions } from '../../src/testing/index.js'
 
 type Given = Omit<ActorSystemOptions, 'store' | 'clock' | 'ids' | 'node'> &
   Pick<FaultyStoreOptions, 'onWrite' | 'onWritten'> & {
     /** Whether the next sign of life of a node fails. */
     readonly beatFails?: () => boolean
+    /** What the store says of itself, in place of what it says. */
+    readonly standing?: () => Standing
   }
 
 /** Lets through what comes while it is open, and the rest in its order once it is open again. */
@@ -46,7 +49,7 @@ export class FleetNode {
 
   constructor(id: string, fleet: Fleet, given: Given) {
     this.id = id
-    const { onWrite, onWritten, beatFails, ...options } = given
+    const { onWrite, onWritten, beatFails, standing, ...options } = given
     const { gate } = this
     const clock: Clock = {
       now: () => fleet.time.now(),
@@ -55,21 +58,22 @@ export class FleetNode {
     }
     this.store = new FaultyStore(new MemoryStore({ database: fleet.database, now: () => fleet.now() }), { clock, ...(onWrite ? { onWrite } : {}), ...(onWritten ? { onWritten } : {}), onDeath: () => this.kill() })
     let ids = 0
-    this.system = createActorSystem({ ...options, store: this.gated(this.store, beatFails), clock, node: { id }, ids: { next: () => `${id}-${ids++}` } })
+    this.system = createActorSystem({ ...options, store: this.gated(this.store, beatFails, standing), clock, node: { id }, ids: { next: () => `${id}-${ids++}` } })
   }
 
   /** Answers that come while it is frozen are heard when it is thawed. */
-  private gated(store: Store, beatFails: () => boolean = () => false): Store {
+  private gated(store: Store, beatFails: () => boolean = () => false, standing?: () => Standing): Store {
     const { gate } = this
+    const own = (name: string | symbol, answer: Promise<unknown>): Promise<unknown> => (standing && (name === 'open' || name === 'standing') ? answer.then((value) => ({ ...(value as object), ...standing() })) : answer)
     return new Proxy(store, {
       get(target, name) {
         const method: unknown = Reflect.get(target, name)
         if (typeof method !== 'function') return method
-        if (name === 'watch') return (what: number | 'nodes', onChange: () => void) => target.watch(what, () => gate.pass(onChange))
+        if (name === 'watch') return (what: Watched, onChange: () => void) => target.watch(what, () => gate.pass(onChange))
         return (...args: unknown[]) =>
           new Promise((resolve, reject) => {
             const answer = name === 'beat' && beatFails() ? Promise.reject(new Error('the store is away')) : (method as (...args: unknown[]) => Promise<unknown>).apply(target, args)
-            answer.then(
+            own(name, answer).then(
               (value) => gate.pass(() => resolve(value)),
               (error: unknown) => gate.pass(() => reject(error as Error)),
             )

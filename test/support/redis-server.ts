@@ -4,7 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { createConnection, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,6 +17,8 @@ export interface RedisServerOptions {
   readonly appendfsync?: 'always' | 'everysec' | 'no'
   /** Further settings, by the names of redis.conf. */
   readonly config?: Readonly<Record<string, string>>
+  /** What else its process is told by its environment. */
+  readonly env?: Readonly<Record<string, string>>
   /** Runs as a Sentinel that watches this server as `mymaster`. */
   readonly sentinelOf?: RedisServer
   /** How long it may take to answer, ms. Default 20,000. */
@@ -30,8 +32,9 @@ process.on('exit', () => {
 
 export class RedisServer {
   readonly port: number
-  private readonly directory: string
-  private readonly options: RedisServerOptions
+  /** Where its data are. */
+  readonly directory: string
+  private options: RedisServerOptions
   private child: ChildProcess | undefined
   private output = ''
 
@@ -57,7 +60,7 @@ export class RedisServer {
   }
 
   private async spawn(): Promise<void> {
-    const { appendonly = true, appendfsync = 'always', config = {}, sentinelOf, startMs = 20_000 } = this.options
+    const { appendonly = true, appendfsync = 'always', config = {}, env = {}, sentinelOf, startMs = 20_000 } = this.options
     const settings = {
       port: String(this.port),
       bind: '127.0.0.1',
@@ -68,7 +71,7 @@ export class RedisServer {
       ...config,
     }
     const args = sentinelOf ? await this.sentinelArgs(sentinelOf) : Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
-    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
     this.child = child
     this.output = ''
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (this.output = (this.output + data.toString()).slice(-4_000)))
@@ -123,8 +126,9 @@ export class RedisServer {
     await this.end('SIGKILL')
   }
 
-  /** Starts it again with the same data on the same port; ends it in good order first if it runs. */
-  async restart(): Promise<void> {
+  /** Starts it again with the same data on the same port, with other options if they are given; ends it in good order first if it runs. */
+  async restart(options: RedisServerOptions = {}): Promise<void> {
+    this.options = { ...this.options, ...options }
     await this.end('SIGTERM')
     await this.spawn()
   }
@@ -139,6 +143,19 @@ export class RedisServer {
       await cp(kept, data, { recursive: true })
       await this.spawn()
     }
+  }
+
+  /** As a power cut would: it is killed, and of its log what was written after so many bytes is gone. */
+  async cutOff(bytes: number): Promise<void> {
+    await this.end('SIGKILL')
+    const data = join(this.directory, 'appendonlydir')
+    const log = (await readdir(data)).find((name) => name.endsWith('.incr.aof'))
+    if (log) await truncate(join(data, log), bytes)
+  }
+
+  /** Whether its process is there. */
+  get isRunning(): boolean {
+    return this.child !== undefined && this.child.exitCode === null && this.child.signalCode === null
   }
 
   /** Starts it anew without its data. */
@@ -177,13 +194,16 @@ export class RedisProxy {
   readonly port: number
   /** forward: everything. lose: requests arrive, and instead of their answer the connection ends. swallow: nothing passes, and nothing is closed. */
   mode: 'forward' | 'lose' | 'swallow' = 'forward'
+  /** The port of the server that new connections go to. */
+  target: number
   private readonly server: Server
   private readonly sockets = new Set<Socket>()
 
   private constructor(server: Server, target: number) {
     this.server = server
+    this.target = target
     this.port = (server.address() as AddressInfo).port
-    server.on('connection', (client) => this.join(client, createConnection(target, '127.0.0.1')))
+    server.on('connection', (client) => this.join(client, createConnection(this.target, '127.0.0.1')))
   }
 
   static async start(target: number): Promise<RedisProxy> {

@@ -1,5 +1,6 @@
 /** What the types of the ports promise to those who bring a store, a trace store, a clock or a logger of their own; see consumer.ts. */
-import { createActorSystem, type Clock, type Durability, type IdSource, type Logger, type TraceEntry, type TraceStore } from 'holdfast'
+import { createActorSystem, type Clock, type Durability, type IdSource, type Logger, type Testimony, type TraceEntry, type TraceStore, type Witness } from 'holdfast'
+import { fileWitness } from 'holdfast/file'
 import { lmdbStore } from 'holdfast/lmdb'
 import { MemoryDatabase, MemoryStore } from 'holdfast/memory'
 import {
@@ -29,8 +30,10 @@ import {
   type Redriven,
   type Store,
   type StoredRecord,
+  type Standing,
   type StoredTimer,
   type StoreInfo,
+  type Watched,
 } from 'holdfast/store'
 import { crashTest, CrashTestError, FaultyStore, storeContract, traceStoreContract, VirtualClock, World, type Fault } from 'holdfast/testing'
 import { setup } from 'xstate'
@@ -45,6 +48,9 @@ export class RefusingStore implements Store {
 
   open(options: OpenOptions): Promise<StoreInfo> {
     return this.inner.open(options)
+  }
+  standing(): Promise<Standing> {
+    return this.inner.standing()
   }
   now(): Promise<number> {
     return this.inner.now()
@@ -113,8 +119,8 @@ export class RefusingStore implements Store {
   find(shard: number, query: FindQuery): Promise<Found> {
     return this.inner.find(shard, query)
   }
-  watch(shard: number | 'nodes', onChange: () => void): () => void {
-    return this.inner.watch(shard, onChange)
+  watch(what: Watched, onChange: () => void): () => void {
+    return this.inner.watch(what, onChange)
   }
   close(): Promise<void> {
     return this.inner.close()
@@ -145,6 +151,14 @@ export class ListTraceStore implements TraceStore {
 
 let id = 0
 const ids: IdSource = { next: () => `id-${++id}` }
+const told: Testimony[] = []
+export const witness: Witness = {
+  recall: () => Promise.resolve(told),
+  tell: async (_, testimony) => void told.push(testimony),
+  forget: async () => {},
+}
+export const witnesses: readonly Witness[] = [witness, fileWitness('./witness')]
+
 const clock: Clock = new VirtualClock()
 const lines: string[] = []
 const line = (fields: object, message: string): void => void lines.push(`${message} ${JSON.stringify(fields)}`)

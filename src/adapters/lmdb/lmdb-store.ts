@@ -34,13 +34,16 @@ import {
   type Redrive,
   type Redriven,
   type StoredRecord,
+  type Standing,
   type StoredTimer,
   type StoreInfo,
+  type Watched,
 } from '../../runtime/ports/store.js'
 import type { Draft } from './draft.js'
 import { Environment } from './environment.js'
 import { limitError } from './failures.js'
 import { allKeys, folderKey, haltKeyOf, namespaceKey, Refusal, ShardKeys, type Key } from './keys.js'
+import type { Folder } from './folder.js'
 import { isNodeAlive, processIdentity } from './process-identity.js'
 import { ShardDraft, type Bounds } from './shard-draft.js'
 import { decodeHead, readHead } from './shard-head.js'
@@ -76,6 +79,15 @@ const namespacePattern = /^[A-Za-z0-9._:-]{1,256}$/
 
 function checkBounds(name: string, value: number, min: number, max: number): void {
   if (!Number.isSafeInteger(value) || value < min || value > max) throw new ConfigError(`${name}: expected a whole number from ${min} to ${max}, got ${value}.`)
+}
+
+/** What the folder stands on does not change while it is open. */
+function standingOf({ path, medium }: Folder): Standing {
+  return {
+    durability: medium === 'disk' ? 'D2' : 'D0',
+    warnings: medium === 'memory' ? [`${path} is in memory: everything is lost when the host stops. Give lmdbStore a folder on a disk.`] : [],
+    refusals: medium === 'network' ? [`${path} is on a network file system, where LMDB's locks and mapped pages are not safe: data will be lost. Give lmdbStore a folder on a disk of this host.`] : [],
+  }
 }
 
 interface Namespace {
@@ -124,14 +136,7 @@ export class LmdbStore implements MovableStore {
     await closed
     const environment = await Environment.enter(this.path, this.options)
     try {
-      const { path, medium } = environment.folder
-      const warnings: string[] = []
-      if (medium === 'network') {
-        const why = `${path} is on a network file system, where LMDB's locks and mapped pages are not safe: data will be lost.`
-        if (!options.unsafe) throw new ConfigError(`lmdb: ${why} Give lmdbStore a folder on a disk of this host, or set "unsafe".`)
-        warnings.push(why)
-      }
-      if (medium === 'memory') warnings.push(`${path} is in memory: everything is lost when the host stops. Give lmdbStore a folder on a disk.`)
+      const { path } = environment.folder
       const namespace = await environment.write((draft) => enterNamespace(draft, path, options))
       if (turn !== this.turn) throw new StoreError(`lmdb at ${path}: the store was closed or opened again while it was being opened.`, 'failed')
       this.opened = {
@@ -141,11 +146,15 @@ export class LmdbStore implements MovableStore {
         keys: Array.from({ length: namespace.shards }, (_, shard) => new ShardKeys(namespace.number, shard)),
         bounds: { backlogMax: options.backlogMax ?? 1_000, logMax: options.logMax ?? 100_000 },
       }
-      return { durability: medium === 'disk' ? 'D2' : 'D0', incarnation: namespace.incarnation, shards: namespace.shards, warnings }
+      return { ...standingOf(environment.folder), incarnation: namespace.incarnation, shards: namespace.shards }
     } catch (error) {
       await environment.leave()
       throw error
     }
+  }
+
+  async standing(): Promise<Standing> {
+    return standingOf(this.at(0).environment.folder)
   }
 
   now(): Promise<number> {
@@ -328,7 +337,8 @@ export class LmdbStore implements MovableStore {
     return this.look(shard, (reader, keys) => findRecords(reader, keys, query))
   }
 
-  watch(what: number | 'nodes', onChange: () => void): () => void {
+  watch(what: Watched, onChange: () => void): () => void {
+    if (what === 'standing') return () => {}
     const { environment, keys } = this.at(what === 'nodes' ? 0 : what)
     let seen = environment.read((reader) => decodeHead(reader.get(keys.head)))
     const stopListening = environment.watcher.listen(keys.head, (head) => {

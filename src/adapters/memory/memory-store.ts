@@ -32,9 +32,11 @@ import {
   type Redriven,
   type Reply,
   type ShardState,
+  type Standing,
   type StoredRecord,
   type StoredTimer,
   type StoreInfo,
+  type Watched,
 } from '../../runtime/ports/store.js'
 import { pageOf, put } from './items.js'
 
@@ -135,6 +137,8 @@ export class Shard {
   }
 }
 
+const memoryStanding: Standing = { durability: 'D0', warnings: [], refusals: [] }
+
 export class MemoryStore implements MovableStore {
   private readonly database: MemoryDatabase
   private readonly time: () => number
@@ -167,8 +171,12 @@ export class MemoryStore implements MovableStore {
       this.backlogMax = options.backlogMax ?? this.backlogMax
       this.logMax = options.logMax ?? this.logMax
       this.namespace = namespace
-      return { durability: 'D0', incarnation: namespace.incarnation, shards: namespace.shards.length, warnings: [] }
+      return { ...memoryStanding, incarnation: namespace.incarnation, shards: namespace.shards.length }
     })
+  }
+
+  standing(): Promise<Standing> {
+    return settle(() => (this.opened(), memoryStanding))
   }
 
   now(): Promise<number> {
@@ -579,7 +587,8 @@ export class MemoryStore implements MovableStore {
     })
   }
 
-  watch(what: number | 'nodes', onChange: () => void): () => void {
+  watch(what: Watched, onChange: () => void): () => void {
+    if (what === 'standing') return () => {}
     const watchers = what === 'nodes' ? this.opened().nodeWatchers : this.shard(what).watchers
     watchers.add(onChange)
     return () => void watchers.delete(onChange)

@@ -5,6 +5,7 @@
  * commits. (Nodes look at each other often enough by themselves.)
  */
 import { StoreError } from '../../errors.js'
+import type { Watched } from '../../runtime/ports/store.js'
 import type { Connection } from './connection.js'
 import type { NamespaceKeys } from './keys.js'
 
@@ -13,7 +14,7 @@ const pollMs = 1_000
 const lingerMs = 1_000
 
 /** The number of a shard, or the nodes. */
-export type Watched = number | 'nodes'
+type Heard = Exclude<Watched, 'standing'>
 
 export interface ChangeWatcherOptions {
   readonly keys: NamespaceKeys
@@ -25,10 +26,10 @@ export interface ChangeWatcherOptions {
 
 export class ChangeWatcher {
   private readonly options: ChangeWatcherOptions
-  private readonly watchers = new Map<Watched, Set<() => void>>()
-  private readonly watched = new Map<string, Watched>()
+  private readonly watchers = new Map<Heard, Set<() => void>>()
+  private readonly watched = new Map<string, Heard>()
   /** Number of the last commit that the watchers of a shard were told of. */
-  private readonly told = new Map<Watched, string>()
+  private readonly told = new Map<Heard, string>()
   private connection: Connection | undefined
   private polling: NodeJS.Timeout | undefined
   private lingering: NodeJS.Timeout | undefined
@@ -38,7 +39,7 @@ export class ChangeWatcher {
     this.options = options
   }
 
-  watch(what: Watched, onChange: () => void): () => void {
+  watch(what: Heard, onChange: () => void): () => void {
     if (this.closed) return () => {}
     // An object of its own, so that the same function can watch twice.
     const watcher = (): void => onChange()
@@ -51,7 +52,7 @@ export class ChangeWatcher {
     return () => this.unwatch(what, watcher)
   }
 
-  private begin(what: Watched): void {
+  private begin(what: Heard): void {
     clearTimeout(this.lingering)
     this.watched.set(this.channelOf(what), what)
     this.polling ??= setInterval(() => void this.poll(), pollMs).unref()
@@ -72,7 +73,7 @@ export class ChangeWatcher {
     }
   }
 
-  private unwatch(what: Watched, watcher: () => void): void {
+  private unwatch(what: Heard, watcher: () => void): void {
     const watchers = this.watchers.get(what)
     if (!watchers?.delete(watcher) || watchers.size > 0) return
     this.watchers.delete(what)
@@ -102,7 +103,7 @@ export class ChangeWatcher {
     if (this.watchers.size > 0) await this.subscribe(connection, [...this.watchers.keys()])
   }
 
-  private async subscribe(connection: Connection, these: readonly Watched[]): Promise<void> {
+  private async subscribe(connection: Connection, these: readonly Heard[]): Promise<void> {
     await connection.send('subscribe', these.map((what) => this.channelOf(what)))
     // What was committed before the subscription stood, nobody was told of.
     for (const what of these) this.notify(what)
@@ -133,11 +134,11 @@ export class ChangeWatcher {
     }
   }
 
-  private notify(what: Watched): void {
+  private notify(what: Heard): void {
     for (const watcher of [...(this.watchers.get(what) ?? [])]) watcher()
   }
 
-  private channelOf(what: Watched): string {
+  private channelOf(what: Heard): string {
     const { keys } = this.options
     return (what === 'nodes' ? keys : keys.shard(what)).channel
   }

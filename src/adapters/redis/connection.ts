@@ -77,7 +77,9 @@ export class Connection {
   private readonly redis: Redis
   private state: 'down' | 'preparing' | 'up' | 'closed' = 'down'
   /** Counts the times the server was reached, so that what belongs to an earlier one can be told. */
-  private generation = 0
+  generation = 0
+  /** Why it takes no commands, if only somebody else can mend that. */
+  wrong: ConfigError | undefined
   private failures = 0
   /** Why no command is taken. */
   private problem = 'it has not answered yet'
@@ -254,12 +256,15 @@ export class Connection {
     } catch (error) {
       if (generation !== this.generation) return
       const failure = toStoreError(error, this.endpoint)
-      this.tell(toConfigError(error, this.endpoint) ?? failure)
+      const wrong = toConfigError(error, this.endpoint) ?? failure
+      this.wrong = wrong instanceof ConfigError ? wrong : undefined
+      this.tell(wrong)
       this.recycle(failure.message)
       return
     }
     if (generation !== this.generation) return
     this.state = 'up'
+    this.wrong = undefined
     this.failures = 0
     this.problem = 'the connection was lost'
     for (const { up } of [...this.waiting]) up()
@@ -270,6 +275,7 @@ export class Connection {
     const wrong = toConfigError(error, this.endpoint)
     // An AggregateError, of a host with several addresses, has no message.
     this.problem = wrong?.message ?? (error.message || error.code || error.name)
+    this.wrong = wrong
     if (wrong) this.tell(wrong)
   }
 

@@ -1,14 +1,16 @@
-/** The connections to one server, and the scripts that run there. */
+/** The connections to one server, the scripts that run there, and what its replicas have of them. */
+import type { Standing } from '../../runtime/ports/store.js'
+import { Acknowledgements } from './acknowledgements.js'
 import { Connection, type ConnectionOptions, type Target } from './connection.js'
-import type { Verdict } from './checks.js'
 import { ScriptRunner } from './scripts.js'
 
 export class Link {
   readonly target: Target
   readonly commands: Connection
   readonly runner: ScriptRunner
-  /** What the server may lose, as of the last time the connection was made. */
-  verdict: Verdict = { durability: 'D0', warnings: [] }
+  readonly acknowledgements: Acknowledgements
+  /** As of the last time the server was asked. */
+  standing: Standing = { durability: 'D0', warnings: [], refusals: [] }
   private readonly deadlineMs: number
   private readonly onLost: () => void
 
@@ -22,6 +24,7 @@ export class Link {
     this.onLost = onLost
     this.commands = this.connect('commands', (connection) => prepare(connection, this))
     this.runner = new ScriptRunner(this.commands)
+    this.acknowledgements = new Acknowledgements(this.commands, deadlineMs)
   }
 
   /** Another connection to the same server. */

@@ -28,8 +28,10 @@ import {
   type Redrive,
   type Redriven,
   type StoredRecord,
+  type Standing,
   type StoredTimer,
   type StoreInfo,
+  type Watched,
 } from '../../runtime/ports/store.js'
 import { decodeInOrder, decodeOutboxEntry, encodeCommit, faultOfCommit, mailboxArgs, termArg } from './commit-encoding.js'
 import type { Place } from './cluster.js'
@@ -48,7 +50,14 @@ export interface RedisStoreOptions {
    * `unknown`, and its connection is made anew. Default 5,000.
    */
   readonly commandDeadlineMs?: number
+  /**
+   * How many replicas must have a write before it counts as written, 0 to 10. With `appendfsync always` that is D3: docs/reliability.md
+   * says what it promises. While fewer can be reached, writes wait. Give all processes of a namespace the same. Default 0.
+   */
+  readonly replicas?: number
 }
+
+const replicasMax = 10
 
 const findDefault = 1_000
 /** Ids asked for in one command. */
@@ -66,6 +75,7 @@ export class RedisStore implements MovableStore {
   private readonly target: Target
   private readonly prefix: string
   private readonly deadlineMs: number
+  private readonly replicas: number
   private session: Session | undefined
 
   /**
@@ -78,24 +88,25 @@ export class RedisStore implements MovableStore {
     this.prefix = checkPrefix(options.keyPrefix ?? 'hf')
     this.deadlineMs = options.commandDeadlineMs ?? 5_000
     if (!Number.isFinite(this.deadlineMs) || this.deadlineMs < 1) throw new ConfigError(`commandDeadlineMs: expected at least 1 ms, got ${this.deadlineMs}.`)
-  }
-
-  /** Sentences on what the server may lose, as of the last time a connection was made; none before {@link open}. */
-  get warnings(): readonly string[] {
-    return this.session?.verdict.warnings ?? []
+    this.replicas = options.replicas ?? 0
+    if (!(Number.isSafeInteger(this.replicas) && this.replicas >= 0 && this.replicas <= replicasMax)) throw new ConfigError(`replicas: expected a whole number from 0 to ${replicasMax}, got ${this.replicas}.`)
   }
 
   async open(options: OpenOptions): Promise<StoreInfo> {
     if (this.session && !this.session.closed) throw new ConfigError('The store is open already. Close it first, or make another one.')
-    const session = (this.session = new Session(this.target, this.prefix, this.deadlineMs, options))
+    const session = (this.session = new Session(this.target, this.prefix, this.deadlineMs, this.replicas, options))
     try {
       await session.open()
     } catch (error) {
       await session.close()
       throw error
     }
-    const { verdict, incarnation, shards } = session
-    return { ...verdict, incarnation, shards }
+    const { known, incarnation, shards } = session
+    return { ...known, incarnation, shards }
+  }
+
+  async standing(): Promise<Standing> {
+    return this.opened().standing()
   }
 
   /** Ends all connections. Reads that wait are answered with nothing, what is in flight is rejected. */
@@ -326,7 +337,8 @@ export class RedisStore implements MovableStore {
     return found.filter((address) => (machine === undefined || address.startsWith(`${machine}/`)) && address > after).sort()
   }
 
-  watch(what: number | 'nodes', onChange: () => void): () => void {
+  watch(what: Watched, onChange: () => void): () => void {
+    if (what === 'standing') return this.opened().onPrepared(onChange)
     if (what !== 'nodes') this.keysOf(what)
     return this.opened().watcher.watch(what, onChange)
   }

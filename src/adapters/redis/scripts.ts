@@ -37,6 +37,9 @@ export const scripts = {
   unseal: read('unseal'),
 } as const satisfies Record<string, Script>
 
+/** Those whose writes count only once the replicas that were asked for have them; what the others write is written before, or may as well be lost. */
+export const replicated: ReadonlySet<Script> = new Set([scripts.append, scripts.beat, scripts.commit, scripts.deliver, scripts.fill, scripts.halt, scripts.mark, scripts.redrive, scripts.seal, scripts.unseal])
+
 function read(name: string): Script {
   const text = source(name).replace(/^--@include (\S+)$/gm, (_, included: string) => source(included))
   return { name, text, hash: createHash('sha1').update(text).digest('hex') }

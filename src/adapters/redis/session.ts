@@ -6,16 +6,16 @@
 import { randomUUID } from 'node:crypto'
 import { ConfigError, MoveError, StoreError } from '../../errors.js'
 import { closedError, type MoveMark } from '../../runtime/ports/moving.js'
-import type { Entry, OpenOptions } from '../../runtime/ports/store.js'
+import type { Durability, Entry, OpenOptions, Standing } from '../../runtime/ports/store.js'
 import { ChangeWatcher } from './change-watcher.js'
-import { judge, readFacts, type Verdict } from './checks.js'
+import { judge, readFacts } from './checks.js'
 import { Cluster, isElsewhere, type Place } from './cluster.js'
 import type { Bounds } from './commit-encoding.js'
 import type { Command, Connection, Target } from './connection.js'
 import { dataFormat, NamespaceKeys } from './keys.js'
 import { Link } from './link.js'
 import { blockMs, LogReader } from './log-reader.js'
-import { loadScripts, scripts, type Script } from './scripts.js'
+import { loadScripts, replicated, scripts, type Script } from './scripts.js'
 
 const shardsDefault = 16
 const shardsMax = 1_024
@@ -33,6 +33,8 @@ export class Session {
   readonly namespace: string
   private readonly options: OpenOptions
   private readonly deadlineMs: number
+  private readonly replicas: number
+  private readonly preparedListeners = new Set<() => void>()
   /** The only server, or the one by which a cluster is found. */
   private readonly home: Link
   private isCluster = false
@@ -41,7 +43,7 @@ export class Session {
   private readonly readers = new Map<number | 'all', { readonly link: Link; readonly reader: LogReader }>()
 
   /** @throws ConfigError for options outside their bounds */
-  constructor(target: Target, prefix: string, deadlineMs: number, options: OpenOptions) {
+  constructor(target: Target, prefix: string, deadlineMs: number, replicas: number, options: OpenOptions) {
     const { shards } = options
     if (shards !== undefined && !(Number.isSafeInteger(shards) && shards >= 1 && shards <= shardsMax)) {
       throw new ConfigError(`shards: expected a whole number from 1 to ${shardsMax}, got ${shards}.`)
@@ -49,6 +51,7 @@ export class Session {
     this.namespace = options.namespace
     this.options = options
     this.deadlineMs = deadlineMs
+    this.replicas = replicas
     this.bounds = { backlogMax: options.backlogMax ?? 1_000, logMax: options.logMax ?? 100_000 }
     this.keys = new NamespaceKeys(prefix, options.namespace)
     this.home = new Link(target, deadlineMs, (connection, link) => this.prepareHome(connection, link))
@@ -73,17 +76,48 @@ export class Session {
     await this.cluster.enter(Array.from({ length: this.shards }, (_, shard) => shard))
   }
 
-  /** What the servers may lose: the least of all. */
-  get verdict(): Verdict {
-    const verdicts = (this.cluster?.all ?? [this.home]).map((link) => link.verdict)
-    return { durability: verdicts.map(({ durability }) => durability).sort()[0]!, warnings: [...new Set(verdicts.flatMap(({ warnings }) => warnings))] }
+  // ── What the servers can be trusted with ──
+
+  /** As of the last time they were asked. */
+  get known(): Standing {
+    return together(this.servers.map(({ standing }) => standing))
+  }
+
+  async standing(): Promise<Standing> {
+    return together(await Promise.all(this.servers.map((link) => this.ask(link))))
+  }
+
+  private async ask(link: Link): Promise<Standing> {
+    const { commands, target } = link
+    if (!commands.isUp && commands.wrong) return { durability: 'D0', warnings: [], refusals: [commands.wrong.message] }
+    try {
+      return (link.standing = judge(await readFacts((name, args) => commands.call(name, args)), target.endpoint, this.replicas))
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      return { durability: 'D0', warnings: [], refusals: [error.message] }
+    }
+  }
+
+  private get servers(): readonly Link[] {
+    return this.cluster?.all ?? [this.home]
+  }
+
+  /** Calls back when a connection for commands has been made anew. */
+  onPrepared(listener: () => void): () => void {
+    const own = (): void => listener()
+    this.preparedListeners.add(own)
+    return () => void this.preparedListeners.delete(own)
   }
 
   // ── Commands ──
 
   /** Runs a script where the keys of the place are; see {@link ScriptRunner.run}. */
   run(place: Place, script: Script, keys: readonly string[], args: readonly (string | Buffer)[], isBuiltOnEarlier?: (reply: unknown) => boolean): Promise<unknown> {
-    return this.routed(place, ({ runner }) => runner.run(script, keys, args, isBuiltOnEarlier))
+    return this.routed(place, async ({ runner, acknowledgements }) => {
+      const reply = await runner.run(script, keys, args, isBuiltOnEarlier)
+      if (this.replicas > 0 && replicated.has(script)) await acknowledgements.of(this.replicas)
+      return reply
+    })
   }
 
   call(place: Place, [name, ...args]: Command): Promise<unknown> {
@@ -175,9 +209,11 @@ export class Session {
     }
     // A failover may be under way: who has the slots now is asked again.
     if (this.cluster && facts.role !== 'master') throw new StoreError(`Redis at ${link.target.endpoint} has become a replica.`, 'failed')
-    link.verdict = judge(facts, link.target.endpoint, this.options.unsafe ?? false)
+    link.standing = judge(facts, link.target.endpoint, this.replicas)
     await loadScripts(connection)
     if (this.linkOf('namespace') === link) await this.enter(connection, link.target.endpoint)
+    // Once it takes commands.
+    setImmediate(() => [...this.preparedListeners].forEach((listener) => listener()))
   }
 
   private async enter(connection: Connection, endpoint: string): Promise<void> {
@@ -204,4 +240,11 @@ export class Session {
     this.closed = true
     await Promise.all([...[...this.readers.values()].map(({ reader }) => reader.close()), this.watcher.close(), this.cluster?.close(), this.home.close()])
   }
+}
+
+/** The least of all servers. */
+function together(standings: readonly Standing[]): Standing {
+  const all = (of: (standing: Standing) => readonly string[]): string[] => [...new Set(standings.flatMap(of))]
+  const least = standings.map(({ durability }): Durability => durability).sort()[0] ?? 'D0'
+  return { durability: least, warnings: all(({ warnings }) => warnings), refusals: all(({ refusals }) => refusals) }
 }

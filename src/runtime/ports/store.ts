@@ -20,6 +20,9 @@ import type { MoveMark } from './moving.js'
 
 export type { Cursor, ItemPage, MovableStore, MoveMark, NamespaceChanges, Sealed, SealOver, StoredItem } from './moving.js'
 
+/** What a store is watched for: a shard by its number, the nodes that share the work, what it can be trusted with. */
+export type Watched = number | 'nodes' | 'standing'
+
 /** How much an acknowledged write survives. See docs/reliability.md for what each really loses. */
 export type Durability =
   /** Memory: gone with the process. */
@@ -40,8 +43,6 @@ export interface OpenOptions {
   readonly backlogMax?: number
   /** Unhandled messages one shard may have, inclusive. Default 100,000. */
   readonly logMax?: number
-  /** Run on a store that is known to lose data, with a warning every minute instead of a refusal. */
-  readonly unsafe?: boolean
   /**
    * It is opened to be moved from here, or to here, though a mark closes it to all others. From where it is moved it must
    * be there already. Default: it is opened to be used.
@@ -49,13 +50,19 @@ export interface OpenOptions {
   readonly moving?: 'from' | 'to'
 }
 
-export interface StoreInfo {
+/** What a store can be trusted with, as it is now. */
+export interface Standing {
   readonly durability: Durability
+  /** Sentences for the operator: what this store may lose and what to do about it. */
+  readonly warnings: readonly string[]
+  /** Sentences for the operator: why nothing should run on it, because it loses what it has acknowledged, and what to do about it. */
+  readonly refusals: readonly string[]
+}
+
+export interface StoreInfo extends Standing {
   /** Made when the namespace was created; another one means another history. */
   readonly incarnation: string
   readonly shards: number
-  /** Sentences for the operator: what this store may lose and what to do about it. */
-  readonly warnings: readonly string[]
 }
 
 export interface NodeIdentity {
@@ -343,10 +350,15 @@ function isCount(value: number): boolean {
 
 export interface Store {
   /**
-   * Connects, creates the namespace if it is new, and checks that the database keeps what it is given.
-   * @throws ConfigError when the stored settings differ or the database would lose data; MoveError if it was moved elsewhere
+   * Connects, creates the namespace if it is new, and tells what the database can be trusted with.
+   * @throws ConfigError when the stored settings differ or the database cannot be used; MoveError if it was moved elsewhere
    */
   open(options: OpenOptions): Promise<StoreInfo>
+  /**
+   * What it can be trusted with now: settings, servers and disks change while it is open.
+   * @throws StoreError if nobody can be asked
+   */
+  standing(): Promise<Standing>
   /** The store's time, ms since the epoch. */
   now(): Promise<number>
   /**
@@ -404,9 +416,10 @@ export interface Store {
   reply(shard: number, id: string): Promise<string | undefined>
   find(shard: number, query: FindQuery): Promise<Found>
   /**
-   * Calls back, now and then too often, when the shard's records or replies may have changed or it was released; or, of
-   * `nodes`, when one comes or leaves. Returns how to stop.
+   * Calls back, now and then too often, when the shard's records or replies may have changed or it was released; of
+   * `nodes`, when one comes or leaves; of `standing`, when that may be another one, such as after a reconnect, as far as
+   * the store hears of it. Returns how to stop.
    */
-  watch(what: number | 'nodes', onChange: () => void): () => void
+  watch(what: Watched, onChange: () => void): () => void
   close(): Promise<void>
 }
