@@ -602,6 +602,10 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     ['a field without a name', { fields: new Map([['', 'x']]) }],
     ['a field with an endless name', { fields: new Map([['f'.repeat(3_000), 'x']]) }],
     ['a count that is no number', { handled: Number.NaN }],
+    ['a message remembered until NaN', { entries: [message('x', { rememberUntil: Number.NaN })] }],
+    ['a message to another shard remembered until Infinity', { outbox: [{ number: 1, to: 2, entry: message('x', { rememberUntil: Number.POSITIVE_INFINITY }) }] }],
+    ['an answer kept until NaN', { replies: new Map([['a', { text: '1', until: Number.NaN }]]) }],
+    ['a stream that keeps half an entry', { logs: [{ stream: 's', text: 'x', max: 0.5 }] }],
   ]
   for (const [what, part] of faulty) {
     add(`${what} is refused by name before anything is written, and the rest can be committed without it`, async (database) => {
@@ -857,6 +861,24 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.deepEqual(await kept(), last(2, 3_006))
   })
 
+  add('a stream keeps as many as it is told, though some that stood between were redriven', async (database) => {
+    const shard = await start(database)
+    const letters = (...texts: string[]): Promise<unknown> => shard.commit([{ logs: texts.map((text) => ({ stream: 'dead', text, max: 3 })) }])
+    const kept = async (): Promise<string[]> => (await shard.store.log(1, 'dead', 0, 10)).map(({ text }) => text)
+    await letters('a', 'b', 'c')
+    await shard.store.redrive(1, [{ seq: 2, entry: message('b') }])
+    await letters('d')
+    assert.deepEqual(await kept(), ['a', 'c', 'd'])
+    await letters('e')
+    assert.deepEqual(await kept(), ['c', 'd', 'e'])
+    await shard.store.redrive(1, [{ seq: 4, entry: message('d') }, { seq: 5, entry: message('e') }])
+    await letters('f', 'g')
+    assert.deepEqual(await kept(), ['c', 'f', 'g'])
+    await shard.store.trim(1, 'dead', 5)
+    await letters('h')
+    assert.deepEqual(await kept(), ['f', 'g', 'h'])
+  })
+
   add('streams are numbered from 1, read on from where one stands, bounded and trimmed', async (database) => {
     const shard = await start(database)
     const line = (text: string): Part['logs'][number] => ({ stream: 's', text, max: 3 })
@@ -1044,14 +1066,14 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       await from.commit(
         [
           { timers: new Map<string, number | undefined>([['t2', undefined], ['t3', 7]]), actions: new Map([['a', 'third']]), logs: ['l1', 'l2', 'l3'].map((text) => ({ stream: 'm/a/own', text, max: 2 })) },
-          { address: 'm/b', terms: ['.on'], logs: [{ stream: 'empty', text: 'gone', max: 10 }, ...[1, 2, 3, 4].map((n) => ({ stream: 'dead', text: `{"dead":${n}}`, max: 10 }))] },
+          { address: 'm/b', terms: ['.on'], logs: [{ stream: 'empty', text: 'gone', max: 10 }, ...[1, 2, 3, 4, 5].map((n) => ({ stream: 'dead', text: `{"dead":${n}}`, max: 10 }))] },
           { address: 'm/c', unpark: 1 },
         ],
         { position: 1, confirmed: ['y'], delivered: [{ to: 3, through: 2 }] },
       )
       await source.trim(1, 'empty', 1)
-      // Holes, one of them in front.
-      assert.deepEqual(await source.redrive(1, [1, 3].map((seq) => ({ seq, entry: message(`redriven ${seq}`) }))), ['redriven', 'redriven'])
+      // Holes, one of them in front and one at the end.
+      assert.deepEqual(await source.redrive(1, [1, 3, 5].map((seq) => ({ seq, entry: message(`redriven ${seq}`) }))), ['redriven', 'redriven', 'redriven'])
       return { from, source, target: await movable(database, { namespace: 'n2' }) }
     }
 
@@ -1085,7 +1107,7 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       assert.deepEqual(await target.append(1, [message('next')]), [{ seq: state.tail + 1 }])
       await next.commit([{ handled: 1, actions: new Map([['b', 'fourth']]), timers: new Map([['t1', undefined]]), logs: ['m/a/own', 'empty', 'dead'].map((stream) => ({ stream, text: 'next', max: 10 })) }, { address: 'm/c', unpark: 1 }], { position: 2 })
       assert.deepEqual((await target.recover(1)).actions.map(([, text]) => text), ['first', 'third', 'fourth'])
-      assert.deepEqual(await Promise.all(['m/a/own', 'empty', 'dead'].map(async (stream) => (await target.log(1, stream, 0, 10)).map(({ seq }) => seq))), [[2, 3, 4], [2], [2, 4, 5]])
+      assert.deepEqual(await Promise.all(['m/a/own', 'empty', 'dead'].map(async (stream) => (await target.log(1, stream, 0, 10)).map(({ seq }) => seq))), [[2, 3, 4], [2], [2, 4, 6]])
       assert.deepEqual([await target.parked(1, 'm/c', 10), (await target.timers(1, later, 10)).map(({ member }) => member)], [['p3'], ['t3']])
       await next.commit([{ life: 'erased' }], { position: 2 })
       assert.deepEqual([await target.log(1, 'm/a/own', 0, 10), await target.find(1, {}), await target.find(1, { terms: ['#ä'] })], [[], { actors: [{ address: 'm/b', terms: ['.on'] }] }, { actors: [] }])
@@ -1231,6 +1253,8 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       const presence = await mover.presence()
       assert.deepEqual([presence.mark, presence.accepted], [mark, 0])
       assert.match(presence.halted ?? '', /redis:\/\/there/)
+      await store.halt('another reason', 9)
+      assert.match((await store.presence()).halted ?? '', /redis:\/\/there/, 'the move says more than what halted it')
       await store.accept()
       assert.deepEqual((await store.presence()).mark, mark)
       assert.equal(await store.mark(mark, { ...mark, state: 'left' }), true)
