@@ -255,8 +255,9 @@ export class Sequence {
     if (what === 1) return { method: 'accept', args: [] }
     if (what === 2) return this.markNext()
     if (!this.options.sharesShards) return { method: 'renew', args: [this.someLease(0, known)] }
-    const others = (this.presence?.nodes ?? []).filter(() => random.chance(0.3)).map((seen): NodeSeen => (random.chance(0.8) ? seen : { ...seen, beat: seen.beat + 1 }))
-    return { method: 'beat', args: [{ id: random.pick(nodes) }, random.pick(['here', 'here', 'leaving', 'gone'] as const), others] }
+    const id = random.pick(nodes)
+    const others = (this.presence?.nodes ?? []).filter((seen) => seen.id !== id && random.chance(0.3)).map((seen): NodeSeen => (random.chance(0.8) ? seen : { ...seen, beat: seen.beat + 1 }))
+    return { method: 'beat', args: [{ id }, random.pick(['here', 'here', 'leaving', 'gone'] as const), others] }
   }
 
   private markNext(): Command {
