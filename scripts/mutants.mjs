@@ -2,10 +2,10 @@
 // should notice are run, quickest first, until one does; and Stryker goes over files of src/runtime and src/machines. What
 // was found goes to docs/mutants.md. Exits with 1 if a mutant survives that scripts/mutants/explained.json does not explain.
 //
-//   npm run mutants -- [--only lua|guards|stryker] [--files part,of,names] [--minutes 60] [--workers 2] [--anew]
+//   npm run mutants -- [--only lua|guards|stryker] [--files part,of,names] [--minutes 60] [--workers 2] [--new | --anew]
 //
-// What it has found it keeps in coverage/mutants.json and does not look for again, unless the file has changed or the
-// mutant survived: stop it whenever you like.
+// What it has found it keeps in coverage/mutants.json and does not look for again, unless the file has changed or, without
+// --new, the mutant survived: stop it whenever you like. --anew begins from nothing.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,7 +18,7 @@ import { Workplace } from './mutants/workplace.mjs'
 import { commit, machine, provide } from './tests.mjs'
 
 const ledgerFile = 'coverage/mutants.json'
-const { values } = parseArgs({ options: { only: { type: 'string' }, files: { type: 'string' }, minutes: { type: 'string' }, workers: { type: 'string' }, anew: { type: 'boolean' } } })
+const { values } = parseArgs({ options: { only: { type: 'string' }, files: { type: 'string' }, minutes: { type: 'string' }, workers: { type: 'string' }, new: { type: 'boolean' }, anew: { type: 'boolean' } } })
 provide()
 const until = performance.now() + Number(values.minutes ?? Infinity) * 60_000
 const isWanted = (kind, file) => (values.only === undefined || values.only === kind) && (values.files === undefined || values.files.split(',').some((part) => file.includes(part)))
@@ -66,9 +66,9 @@ function named(found) {
 }
 
 async function mutants() {
-  const waiting = [...named(luaMutants()).filter(({ file }) => isWanted('lua', file)), ...named(guardMutants()).filter(({ file }) => isWanted('guards', file))].filter(({ key, file }) => {
+  const waiting = [...named(guardMutants()).filter(({ file }) => isWanted('guards', file)), ...named(luaMutants()).filter(({ file }) => isWanted('lua', file))].filter(({ key, file }) => {
     const known = ledger.mutants[key]
-    return values.anew || !known || known.digest !== digest(file) || known.state === 'survived'
+    return values.anew || !known || known.digest !== digest(file) || (known.state === 'survived' && !values.new)
   })
   console.log(`${waiting.length} mutants of scripts and guards`)
   await randomCommands(waiting)
@@ -94,20 +94,37 @@ async function mutants() {
 async function randomCommands(waiting) {
   const ofLua = waiting.filter(({ file }) => file.endsWith('.lua'))
   if (ofLua.length === 0) return
-  const [workplace] = workplaces
-  const list = join(workplace.folder, 'mutants.json')
-  writeFileSync(list, JSON.stringify(ofLua.map(({ key, file, text }) => ({ key, file, text }))))
   const model = 'scripts/mutants/lua-model.test.ts'
-  const { ok, endless, said } = await workplace.run(['node_modules/vitest/vitest.mjs', 'run', '--reporter=default', model], { HOLDFAST_MUTANTS: list }, Math.min(until - performance.now(), 7_000_000))
-  if (!ok && !endless) throw new Error(`${model} failed:\n${said.slice(-3_000)}`)
-  const found = existsSync(`${list}.found`) ? readFileSync(`${list}.found`, 'utf8').trim().split('\n').map((line) => JSON.parse(line)) : []
-  for (const { key, seed } of found.filter((one) => one.seed !== undefined)) {
-    const place = waiting.findIndex((mutant) => mutant.key === key)
-    const [{ file }] = waiting.splice(place, 1)
-    ledger.mutants[key] = { digest: digest(file), state: 'killed', by: 'random commands', seed }
+  let met = 0
+  await Promise.all(
+    workplaces.map(async (workplace, i) => {
+      const list = join(workplace.folder, 'mutants.json')
+      const own = ofLua.filter((_, place) => place % workplaces.length === i).filter(({ key, file }) => ledger.met?.[key] !== digest(file))
+      if (own.length === 0) return
+      writeFileSync(list, JSON.stringify(own.map(({ key, file, text }) => ({ key, file, text }))))
+      const ending = workplace.run(['node_modules/vitest/vitest.mjs', 'run', '--reporter=default', model], { HOLDFAST_MUTANTS: list }, Math.min(until - performance.now(), 7_000_000))
+      const timer = setInterval(() => note(list), 5_000)
+      const { ok, endless, said } = await ending
+      clearInterval(timer)
+      met += note(list)
+      if (!ok && !endless) throw new Error(`${model} failed:\n${said.slice(-3_000)}`)
+    }),
+  )
+  const noticed = waiting.filter(({ key }) => ledger.mutants[key]?.state === 'killed')
+  console.log(`${met} mutants of scripts met random commands; ${noticed.length} were noticed`)
+  waiting.splice(0, Infinity, ...waiting.filter((mutant) => !noticed.includes(mutant)))
+
+  /** What has been found so far. */
+  function note(list) {
+    const found = existsSync(`${list}.found`) ? readFileSync(`${list}.found`, 'utf8').trim().split('\n').map((line) => JSON.parse(line)) : []
+    for (const { key, seed } of found) {
+      const { file } = ofLua.find((mutant) => mutant.key === key)
+      ;(ledger.met ??= {})[key] = digest(file)
+      if (seed !== undefined) ledger.mutants[key] = { digest: digest(file), state: 'killed', by: 'random commands', seed }
+    }
+    keep()
+    return found.length
   }
-  keep()
-  console.log(`${found.length} mutants of scripts met random commands, ${found.filter(({ seed }) => seed !== undefined).length} were noticed`)
 }
 
 async function fateOf({ file, text, tests }, workplace, isSound) {
@@ -130,7 +147,7 @@ async function fateOf({ file, text, tests }, workplace, isSound) {
 async function stryker() {
   const waiting = Object.keys(strykerFiles).filter((file) => {
     const known = ledger.stryker[file]
-    return isWanted('stryker', file) && (values.anew || !known || known.digest !== digest(file) || known.survivors.length > 0)
+    return isWanted('stryker', file) && (values.anew || !known || known.digest !== digest(file) || (known.survivors.length > 0 && !values.new))
   })
   const work = async (workplace) => {
     for (let file = waiting.shift(); file && performance.now() < until; file = waiting.shift()) {

@@ -1,10 +1,13 @@
 // Mutants of the Lua scripts: each check forced to either outcome, each operand of it left out, each comparison moved by
 // one, and each write left out. Random commands notice most of them, see lua-model.test.ts; the tests here look at the rest.
 import { readdirSync, readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 
 const folder = 'src/adapters/redis'
 const contract = { file: 'test/contracts/redis.test.ts', name: 'the store contract on Redis (?!where|Cluster)' }
-const others = ['test/adapters/redis.test.ts', 'test/adapters/redis-faults.test.ts', 'test/adapters/redis-rollback.test.ts', 'test/runtime/move.test.ts'].map((file) => ({ file }))
+const adapter = { file: 'test/adapters/redis.test.ts' }
+/** What only these look at. */
+const more = { beat: ['test/adapters/redis-rollback.test.ts'], halt: ['test/adapters/redis-rollback.test.ts'], fill: ['test/runtime/move.test.ts'], mark: ['test/runtime/move.test.ts'], seal: ['test/runtime/move.test.ts'], unseal: ['test/runtime/move.test.ts'] }
 
 export function luaMutants() {
   return readdirSync(folder)
@@ -16,7 +19,7 @@ function mutantsIn(file) {
   const lines = readFileSync(file, 'utf8').split('\n')
   return lines.flatMap((line, i) => {
     if (/^\s*--/.test(line)) return []
-    return changesOf(line).map(({ what, changed }) => ({ file, line: i + 1, original: line.trim(), what, tests: [contract, ...others], text: lines.with(i, changed).join('\n') }))
+    return changesOf(line).map(({ what, changed }) => ({ file, line: i + 1, original: line.trim(), what, tests: [contract, adapter, ...(more[basename(file, '.lua')] ?? []).map((test) => ({ file: test }))], text: lines.with(i, changed).join('\n') }))
   })
 }
 

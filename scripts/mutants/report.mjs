@@ -53,7 +53,7 @@ it stopped. A mutant that survives is killed by a new test or explained below.
 ## Checks and writes of the Redis scripts
 
 Each check always so, never so, without each of its operands, and with its comparisons moved by one; each write left out. Tests: random commands compared
-with the store in memory (seeds 1 to 60), the store contract, and the tests of the adapter. ${total(ofLua)}
+with the store in memory (seeds 1 to 40), the store contract, and the tests of the adapter. ${total(ofLua)}
 
 ${header}${ofLua.map(lineOf).join('\n')}
 
