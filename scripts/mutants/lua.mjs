@@ -19,7 +19,7 @@ function mutantsIn(file) {
   const lines = readFileSync(file, 'utf8').split('\n')
   return lines.flatMap((line, i) => {
     if (/^\s*--/.test(line)) return []
-    return changesOf(line).map(({ what, changed }) => ({ file, line: i + 1, original: line.trim(), what, tests: [contract, adapter, ...(more[basename(file, '.lua')] ?? []).map((test) => ({ file: test }))], text: lines.with(i, changed).join('\n') }))
+    return changesOf(line).map(({ what, changed }) => ({ file, line: i + 1, original: line.trim(), what, tests: [adapter, contract, ...(more[basename(file, '.lua')] ?? []).map((test) => ({ file: test }))], text: lines.with(i, changed).join('\n') }))
   })
 }
 

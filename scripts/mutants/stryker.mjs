@@ -7,16 +7,16 @@ const runtime = (...tests) => tests.map((test) => `test/runtime/${test}`)
 
 /** In the order in which they are looked at: the most decisive first. */
 export const strykerFiles = {
-  'src/machines/ledger.ts': machine('ledger.property.test.ts'),
+  'src/machines/ledger.ts': machine('ledger.test.ts', 'ledger.property.test.ts'),
   'src/machines/gate.ts': machine('gate.test.ts'),
-  'src/machines/backoff.ts': machine('backoff.test.ts'),
+  'src/machines/backoff.ts': machine('gate.test.ts'),
   'src/runtime/placement.ts': runtime('placement.property.test.ts'),
-  'src/runtime/namespace-clock.ts': runtime('namespace-clock.test.ts', 'timers.test.ts'),
-  'src/runtime/near-timers.ts': runtime('near-timers.test.ts', 'timers.test.ts'),
+  'src/runtime/namespace-clock.ts': runtime('namespace-clock.test.ts'),
+  'src/runtime/near-timers.ts': runtime('timers.test.ts'),
   'src/runtime/open-asks.ts': runtime('asks.test.ts'),
   'src/runtime/waiting-line.ts': runtime('waiting-line.test.ts'),
-  'src/runtime/move-plan.ts': runtime('move-plan.test.ts'),
-  'src/runtime/lanes.ts': runtime('lanes.test.ts'),
+  'src/runtime/move-plan.ts': runtime('move.test.ts'),
+  'src/runtime/lanes.ts': [...runtime('nodes.test.ts', 'messages.test.ts'), 'test/properties/order-of-acts.property.test.ts'],
   'src/machines/approval.ts': machine('agent.property.test.ts'),
   'src/machines/verdict.ts': ['test/mesh/verification.test.ts'],
   'src/runtime/members.ts': runtime('nodes.test.ts'),
