@@ -94,7 +94,7 @@ async function mutants() {
 async function randomCommands(waiting) {
   const ofLua = waiting.filter(({ file }) => file.endsWith('.lua'))
   if (ofLua.length === 0) return
-  const model = 'scripts/mutants/lua-model.test.ts'
+  const model = 'test/support/lua-mutants.script.ts'
   let met = 0
   await Promise.all(
     workplaces.map(async (workplace, i) => {

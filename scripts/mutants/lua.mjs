@@ -1,5 +1,5 @@
 // Mutants of the Lua scripts: each check forced to either outcome, each operand of it left out, each comparison moved by
-// one, and each write left out. Random commands notice most of them, see lua-model.test.ts; the tests here look at the rest.
+// one, and each write left out. Random commands notice most of them, see test/support/lua-mutants.script.ts; the tests here look at the rest.
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 

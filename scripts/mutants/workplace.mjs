@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path'
 const copied = ['src', 'test', 'scripts', 'docs', 'examples', 'dist', 'package.json', 'tsconfig.json', 'tsconfig.build.json', '.oxlintrc.json']
 /** Without what is done before all tests: it would build the package anew for each mutant. */
 const config = `import { defineConfig } from 'vitest/config'
-export default defineConfig({ test: { include: ['test/**/*.test.ts', 'scripts/mutants/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000, maxWorkers: 1, bail: 1 } })
+export default defineConfig({ test: { include: ['test/**/*.test.ts', 'test/support/lua-mutants.script.ts'], testTimeout: 60_000, hookTimeout: 60_000, maxWorkers: 1, bail: 1 } })
 `
 /** Of a mutant that never ends. */
 const endlessMs = 240_000

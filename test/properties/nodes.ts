@@ -22,42 +22,42 @@ interface Sent {
   outcome: 'open' | 'accepted' | 'refused'
 }
 
-function machineOf(fleet: () => Fleet) {
-  return setup({
-    types: {
-      context: {} as { me: number; seen: number[]; heard: number[]; rang: number },
-      input: {} as { me: number },
-      events: {} as { type: 'add'; n: number } | { type: 'hear'; n: number } | { type: 'ring' } | { type: 'work' },
-    },
-    actors: {
-      work: fromPromise(
-        ({ signal }) =>
-          new Promise<void>((resolve, reject) => {
-            const cancel = fleet().time.after(120, resolve)
-            signal.addEventListener('abort', () => {
-              cancel()
-              reject(new Error('aborted'))
-            })
-          }),
-      ),
-    },
-    actions: {
-      take: assign({ seen: ({ context, event }) => (event.type === 'add' ? [...context.seen, event.n] : context.seen) }),
-      hear: assign({ heard: ({ context, event }) => (event.type === 'hear' ? [...context.heard, event.n] : context.heard) }),
-      ring: assign({ rang: ({ context }) => context.rang + 1 }),
-      tell: sendTo(({ context }) => refTo(`cell/c${(context.me + 5) % actors}`), ({ event }) => ({ type: 'hear', n: event.type === 'add' ? event.n : -1 })),
-    },
-  }).createMachine({
-    id: 'cell',
-    context: ({ input }) => ({ me: input.me, seen: [], heard: [], rang: 0 }),
-    type: 'parallel',
-    states: {
-      book: { on: { add: { actions: ['take', 'tell'] }, hear: { actions: 'hear' } } },
-      bell: { initial: 'still', states: { still: { on: { add: 'set' } }, set: { after: { 400: { target: 'still', actions: 'ring' } } } } },
-      job: { initial: 'idle', states: { idle: { on: { work: 'working' } }, working: { invoke: { src: 'work', onDone: 'idle' } } } },
-    },
-  })
-}
+/** One machine for all runs, which come one after the other: what the runtime makes of a machine once is made once. */
+let current: Fleet
+const cell = setup({
+  types: {
+    context: {} as { me: number; seen: number[]; heard: number[]; rang: number },
+    input: {} as { me: number },
+    events: {} as { type: 'add'; n: number } | { type: 'hear'; n: number } | { type: 'ring' } | { type: 'work' },
+  },
+  actors: {
+    work: fromPromise(
+      ({ signal }) =>
+        new Promise<void>((resolve, reject) => {
+          const cancel = current.time.after(120, resolve)
+          signal.addEventListener('abort', () => {
+            cancel()
+            reject(new Error('aborted'))
+          })
+        }),
+    ),
+  },
+  actions: {
+    take: assign({ seen: ({ context, event }) => (event.type === 'add' ? [...context.seen, event.n] : context.seen) }),
+    hear: assign({ heard: ({ context, event }) => (event.type === 'hear' ? [...context.heard, event.n] : context.heard) }),
+    ring: assign({ rang: ({ context }) => context.rang + 1 }),
+    tell: sendTo(({ context }) => refTo(`cell/c${(context.me + 5) % actors}`), ({ event }) => ({ type: 'hear', n: event.type === 'add' ? event.n : -1 })),
+  },
+}).createMachine({
+  id: 'cell',
+  context: ({ input }) => ({ me: input.me, seen: [], heard: [], rang: 0 }),
+  type: 'parallel',
+  states: {
+    book: { on: { add: { actions: ['take', 'tell'] }, hear: { actions: 'hear' } } },
+    bell: { initial: 'still', states: { still: { on: { add: 'set' } }, set: { after: { 400: { target: 'still', actions: 'ring' } } } } },
+    job: { initial: 'idle', states: { idle: { on: { work: 'working' } }, working: { invoke: { src: 'work', onDone: 'idle' } } } },
+  },
+})
 
 /** What a run of one seed comes to. */
 export interface Told {
@@ -80,9 +80,7 @@ export async function run(seed: number): Promise<Told> {
     return write.kind === 'claim' ? 'fail' : random.pick(['kill-before', 'kill-after'] as const)
   }
   const watch = new CommitWatch()
-  let fleet: Fleet
-  const cell = machineOf(() => fleet)
-  fleet = new Fleet({
+  const fleet = (current = new Fleet({
     machines: [cell],
     shards: 6,
     leaseMs,
@@ -96,7 +94,7 @@ export async function run(seed: number): Promise<Told> {
     },
     callFails: () => !calm && random.chance(faultiness / 2),
     repeats: () => !calm && random.chance(faultiness),
-  })
+  }))
   const sent: Sent[] = []
   const living = (): FleetNode[] => fleet.nodes.filter(({ state }) => state === 'alive')
   /** Also of one that is frozen: it was called just before. */
@@ -127,11 +125,13 @@ export async function run(seed: number): Promise<Told> {
   const leaving = new Set<FleetNode>()
   const frozen = new Map<FleetNode, number>()
   const cutOff = new Map<FleetNode, number>()
-  const steps = 40 + random.below(30)
+  // Many small ones find more than few large ones, in the same time; some things need many steps.
+  const isSmall = random.chance(0.6)
+  const steps = isSmall ? 6 + random.below(10) : 15 + random.below(25)
   for (let step = 0; step < steps; step++) {
     const here = living().filter((node) => !leaving.has(node))
     const what = random.below(14)
-    if (here.length === 0 || (what === 0 && fleet.living.length < 5)) fleet.join()
+    if (here.length === 0 || (what === 0 && fleet.living.length < (isSmall ? 3 : 5))) fleet.join()
     else if (what === 1 && here.length > 1) {
       const node = random.pick(here)
       leaving.add(node)
@@ -170,9 +170,9 @@ export async function run(seed: number): Promise<Told> {
   for (const node of cutOff.keys()) node.isCutOff = false
   const last = fleet.join()
   // Mostly it takes a few leases.
-  for (let leases = 0; leases < 30; leases += 3) {
-    await fleet.advance(3 * leaseMs)
-    if (leases > 0 && isAtRest(fleet) && !sent.some(({ outcome, from }) => outcome === 'open' && !fleet.nodes.find(({ id }) => id === from)!.killed)) break
+  for (let leases = 0; leases < 30; leases += 2) {
+    await fleet.advance(2 * leaseMs)
+    if (isAtRest(fleet) && !sent.some(({ outcome, from }) => outcome === 'open' && !fleet.nodes.find(({ id }) => id === from)!.killed)) break
   }
 
   const states = new Map<number, { readonly seen: readonly number[]; readonly heard: readonly number[]; readonly rang: number; readonly job: unknown; readonly bell: unknown }>()

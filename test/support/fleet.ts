@@ -149,7 +149,8 @@ export class Fleet {
   /** Begins to stop cleanly, as on SIGTERM. */
   leave(node: FleetNode): Promise<void> {
     node.isLeaving = true
-    return node.system.stop().then(() => void (node.state = 'gone'))
+    // Also if it had not started yet, and then could not.
+    return node.system.stop().finally(() => (node.state = 'gone'))
   }
 
   /** Moves time forward, stopping at every instant at which something is due anywhere. */

@@ -6,7 +6,7 @@ import { tally, tallyBuild } from './tally.js'
 
 const [url, id, leaseMs, builds] = process.argv.slice(2) as [string, string, string, string?]
 const target = url.startsWith('{') ? (JSON.parse(url) as RedisOptions) : url
-const system = createActorSystem({ store: redisStore(target), machines: builds === undefined ? [tally] : [...builds].map((version) => tallyBuild(version as '1' | '2')), node: { id }, leaseMs: Number(leaseMs) })
+const system = createActorSystem({ store: redisStore(target), machines: builds === undefined ? [tally] : builds.split('').map((version) => tallyBuild(version as '1' | '2')), node: { id }, leaseMs: Number(leaseMs) })
 process.on('SIGTERM', () => void system.stop().then(() => process.exit(0)))
 await system.start()
 console.log('started')

@@ -7,8 +7,8 @@ import { expect, test } from 'vitest'
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
 import { RedisStore } from '../../src/adapters/redis/index.js'
 import { scripts } from '../../src/adapters/redis/scripts.js'
-import { RedisServer } from '../../test/support/redis-server.js'
-import { bounds, compare, Mismatch } from '../../test/support/store-commands.js'
+import { RedisServer } from './redis-server.js'
+import { bounds, compare, Mismatch } from './store-commands.js'
 
 interface Mutant {
   readonly key: string
