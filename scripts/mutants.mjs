@@ -21,6 +21,7 @@ const ledgerFile = 'coverage/mutants.json'
 const { values } = parseArgs({ options: { only: { type: 'string' }, files: { type: 'string' }, minutes: { type: 'string' }, workers: { type: 'string' }, new: { type: 'boolean' }, anew: { type: 'boolean' } } })
 provide()
 const until = performance.now() + Number(values.minutes ?? Infinity) * 60_000
+/** By part of the file's name, or of what a mutant changes. */
 const isWanted = (kind, file) => (values.only === undefined || values.only === kind) && (values.files === undefined || values.files.split(',').some((part) => file.includes(part)))
 const ledger = existsSync(ledgerFile) ? JSON.parse(readFileSync(ledgerFile, 'utf8')) : { mutants: {}, stryker: {} }
 const keep = () => {
@@ -66,7 +67,7 @@ function named(found) {
 }
 
 async function mutants() {
-  const waiting = [...named(guardMutants()).filter(({ file }) => isWanted('guards', file)), ...named(luaMutants()).filter(({ file }) => isWanted('lua', file))].filter(({ key, file }) => {
+  const waiting = [...named(guardMutants()).filter(({ key }) => isWanted('guards', key)), ...named(luaMutants()).filter(({ key }) => isWanted('lua', key))].filter(({ key, file }) => {
     const known = ledger.mutants[key]
     return values.anew || !known || known.digest !== digest(file) || (known.state === 'survived' && !values.new)
   })

@@ -369,6 +369,9 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.equal((await b.presence()).halted, undefined)
     await a.halt('again', 1)
     assert.equal((await b.presence()).halted, 'again')
+    await a.accept()
+    const { halted, accepted: twice } = await b.presence()
+    assert.deepEqual([halted, twice], [undefined, 2])
   })
 
   add('a commit that has handled more than the log holds is a gap', async (database) => {
@@ -820,6 +823,19 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.deepEqual(texts, ['t5', 't7', 't9', 't6'])
   })
 
+  strictly('an entry has the time of the store, or of the last commit if that is later', async (database) => {
+    const shard = await start(database)
+    const { at: committed } = await shard.commit([])
+    let now = committed
+    while (now <= committed) now = await shard.store.now()
+    await shard.append(message('a'))
+    await shard.commit([], { at: now + 1_000_000 })
+    await shard.append(message('b'))
+    const [a, b] = await shard.store.read(1, 0, 10, AbortSignal.abort())
+    assert.ok(a!.at >= now && a!.at < now + 1_000_000)
+    assert.equal(b!.at, now + 1_000_000)
+  })
+
   // ── Parked messages, streams, answers, index ──
 
   add('parked messages are kept in order and taken off the front', async (database) => {
@@ -1268,6 +1284,7 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       await store.mark(undefined, mark)
       await store.mark(mark, undefined)
       assert.equal((await store.presence()).accepted, 8, 'it counts as accepted')
+      assert.equal((await database.connect().open({ namespace: 'n' })).incarnation, 'i-1', 'it was lost with the mark')
     })
 
     add('a namespace is moved from where it is only', async (database) => {
