@@ -100,7 +100,7 @@ async function randomCommands(waiting) {
   await Promise.all(
     workplaces.map(async (workplace, i) => {
       const list = join(workplace.folder, 'mutants.json')
-      const own = ofLua.filter((_, place) => place % workplaces.length === i).filter(({ key, file }) => ledger.met?.[key] !== digest(file))
+      const own = ofLua.filter((_, place) => place % workplaces.length === i).filter(({ key, file }) => values.anew || ledger.met?.[key] !== digest(file))
       if (own.length === 0) return
       writeFileSync(list, JSON.stringify(own.map(({ key, file, text }) => ({ key, file, text }))))
       const ending = workplace.run(['node_modules/vitest/vitest.mjs', 'run', '--reporter=default', model], { HOLDFAST_MUTANTS: list }, Math.min(until - performance.now(), 7_000_000))

@@ -433,6 +433,7 @@ describe('the layout', () => {
     for (const part of parts) expect(await store.commit(commitOf(lease, 1, [{ ...part, address: 'm/bad' }]))).toMatchObject({ ok: false, why: 'refused', address: 'm/bad' })
     expect(await store.commit(commitOf(lease, 1, [], { accepted: [{ id: 'x', until: Number.NaN }] }))).toMatchObject({ why: 'refused' })
     await expect(store.append(1, [entry('x', { rememberUntil: Number.NaN })])).rejects.toThrow(ConfigError)
+    await expect(store.trim(1, 's', Number.NaN)).rejects.toThrow(/trim through NaN/)
   })
 
   test('refuses it in the script as well, which is the last that can', async () => {

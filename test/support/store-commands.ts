@@ -279,6 +279,7 @@ export class Sequence {
     if (random.chance(0.2)) this.queue.push({ method: 'clear', args: [shard, 'move-x'] })
     if (random.chance(0.5)) this.queue.push({ method: 'clear', args: [shard, move] }, { method: 'import', args: [shard, move, { from: random.chance(0.9) ? beginning : 'elsewhere', items: 'of the other shard', next: 'p1' }] })
     if (random.chance(0.3)) this.queue.push({ method: 'append', args: [shard, [this.entry(shard)]] }, { method: 'seal', args: [shard, random.pick(moves), 'another', random.chance(0.5) ? { replaces: move } : {}] })
+    if (random.chance(0.3)) this.queue.push({ method: 'seal', args: [shard, move, 'once more'] })
     if (random.chance(0.3)) this.queue.push({ method: 'import', args: [shard, move, { from: 'p1', items: [{ kind: 'suspect', id: 'moved', attempts: 3 }], next: ending }] })
     if (random.chance(0.3)) this.queue.push({ method: 'trim', args: [shard, '+trace', 100] })
     this.queue.push({ method: 'unseal', args: [shard, move] })
