@@ -11,5 +11,5 @@ export const tally = tallySetup.createMachine({ id: 'tally', context: { seen: []
 
 /** Two builds of it: the second has a state that the first does not know. */
 export function tallyBuild(version: '1' | '2') {
-  return tallySetup.createMachine({ id: 'tally', version, context: { seen: [] }, on: { add: { actions: ['take', 'answer'] } }, initial: 'counting', states: version === '1' ? { counting: {} } : { counting: { on: { add: 'counted' } }, counted: {} } })
+  return tallySetup.createMachine({ id: 'tally', version, context: { seen: [] }, on: { add: { actions: ['take', 'answer'] } }, initial: 'counting', states: version === '1' ? { counting: {} } : { counting: { on: { add: { target: 'counted', actions: ['take', 'answer'] } } }, counted: {} } })
 }
