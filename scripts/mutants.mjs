@@ -28,7 +28,7 @@ const keep = () => {
   mkdirSync('coverage', { recursive: true })
   writeFileSync(ledgerFile, JSON.stringify(ledger, undefined, 1))
 }
-/** What a file is made of: a script with what it includes. */
+/** A mutant is looked for anew when its file has changed. */
 const digest = (file) => createHash('sha256').update(readFileSync(file)).digest('hex').slice(0, 16)
 
 const workplaces = Array.from({ length: Number(values.workers ?? 2) }, () => new Workplace())
