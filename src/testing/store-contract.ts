@@ -383,6 +383,9 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.equal((await b.presence()).halted, undefined)
     await a.halt('again', 1)
     assert.equal((await b.presence()).halted, 'again')
+    await a.accept()
+    const { halted, accepted: twice } = await b.presence()
+    assert.deepEqual([halted, twice], [undefined, 2])
   })
 
   add('a commit that has handled more than the log holds is a gap', async (database) => {
@@ -632,6 +635,10 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     ['a field whose name is half a surrogate pair', { fields: new Map([['c0:a\ud800', 'x']]) }],
     ['a timer whose name is half a surrogate pair', { timers: new Map([['t\udc00', 5]]) }],
     ['a count that is no number', { handled: Number.NaN }],
+    ['a message remembered until NaN', { entries: [message('x', { rememberUntil: Number.NaN })] }],
+    ['a message to another shard remembered until Infinity', { outbox: [{ number: 1, to: 2, entry: message('x', { rememberUntil: Number.POSITIVE_INFINITY }) }] }],
+    ['an answer kept until NaN', { replies: new Map([['a', { text: '1', until: Number.NaN }]]) }],
+    ['a stream that keeps half an entry', { logs: [{ stream: 's', text: 'x', max: 0.5 }] }],
   ]
   for (const [what, part] of faulty) {
     add(`${what} is refused by name before anything is written, and the rest can be committed without it`, async (database) => {
@@ -846,6 +853,19 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.deepEqual(texts, ['t5', 't7', 't9', 't6'])
   })
 
+  strictly('an entry has the time of the store, or of the last commit if that is later', async (database) => {
+    const shard = await start(database)
+    const { at: committed } = await shard.commit([])
+    let now = committed
+    while (now <= committed) now = await shard.store.now()
+    await shard.append(message('a'))
+    await shard.commit([], { at: now + 1_000_000 })
+    await shard.append(message('b'))
+    const [a, b] = await shard.store.read(1, 0, 10, AbortSignal.abort())
+    assert.ok(a!.at >= now && a!.at < now + 1_000_000)
+    assert.equal(b!.at, now + 1_000_000)
+  })
+
   // ── Parked messages, streams, answers, index ──
 
   add('parked messages are kept in order and taken off the front', async (database) => {
@@ -885,6 +905,24 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     await append(3_005, 3_005, () => 1)
     await append(3_006, 3_006, () => 2)
     assert.deepEqual(await kept(), last(2, 3_006))
+  })
+
+  add('a stream keeps as many as it is told, though some that stood between were redriven', async (database) => {
+    const shard = await start(database)
+    const letters = (...texts: string[]): Promise<unknown> => shard.commit([{ logs: texts.map((text) => ({ stream: 'dead', text, max: 3 })) }])
+    const kept = async (): Promise<string[]> => (await shard.store.log(1, 'dead', 0, 10)).map(({ text }) => text)
+    await letters('a', 'b', 'c')
+    await shard.store.redrive(1, [{ seq: 2, entry: message('b') }])
+    await letters('d')
+    assert.deepEqual(await kept(), ['a', 'c', 'd'])
+    await letters('e')
+    assert.deepEqual(await kept(), ['c', 'd', 'e'])
+    await shard.store.redrive(1, [{ seq: 4, entry: message('d') }, { seq: 5, entry: message('e') }])
+    await letters('f', 'g')
+    assert.deepEqual(await kept(), ['c', 'f', 'g'])
+    await shard.store.trim(1, 'dead', 5)
+    await letters('h')
+    assert.deepEqual(await kept(), ['f', 'g', 'h'])
   })
 
   add('streams are numbered from 1, read on from where one stands, bounded and trimmed', async (database) => {
@@ -1074,14 +1112,14 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       await from.commit(
         [
           { timers: new Map<string, number | undefined>([['t2', undefined], ['t3', 7]]), actions: new Map([['a', 'third']]), logs: ['l1', 'l2', 'l3'].map((text) => ({ stream: 'm/a/own', text, max: 2 })) },
-          { address: 'm/b', terms: ['.on'], logs: [{ stream: 'empty', text: 'gone', max: 10 }, ...[1, 2, 3, 4].map((n) => ({ stream: 'dead', text: `{"dead":${n}}`, max: 10 }))] },
+          { address: 'm/b', terms: ['.on'], logs: [{ stream: 'empty', text: 'gone', max: 10 }, ...[1, 2, 3, 4, 5].map((n) => ({ stream: 'dead', text: `{"dead":${n}}`, max: 10 }))] },
           { address: 'm/c', unpark: 1 },
         ],
         { position: 1, confirmed: ['y'], delivered: [{ to: 3, through: 2 }] },
       )
       await source.trim(1, 'empty', 1)
-      // Holes, one of them in front.
-      assert.deepEqual(await source.redrive(1, [1, 3].map((seq) => ({ seq, entry: message(`redriven ${seq}`) }))), ['redriven', 'redriven'])
+      // Holes, one of them in front and one at the end.
+      assert.deepEqual(await source.redrive(1, [1, 3, 5].map((seq) => ({ seq, entry: message(`redriven ${seq}`) }))), ['redriven', 'redriven', 'redriven'])
       return { from, source, target: await movable(database, { namespace: 'n2' }) }
     }
 
@@ -1115,7 +1153,7 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       assert.deepEqual(await target.append(1, [message('next')]), [{ seq: state.tail + 1 }])
       await next.commit([{ handled: 1, actions: new Map([['b', 'fourth']]), timers: new Map([['t1', undefined]]), logs: ['m/a/own', 'empty', 'dead'].map((stream) => ({ stream, text: 'next', max: 10 })) }, { address: 'm/c', unpark: 1 }], { position: 2 })
       assert.deepEqual((await target.recover(1)).actions.map(([, text]) => text), ['first', 'third', 'fourth'])
-      assert.deepEqual(await Promise.all(['m/a/own', 'empty', 'dead'].map(async (stream) => (await target.log(1, stream, 0, 10)).map(({ seq }) => seq))), [[2, 3, 4], [2], [2, 4, 5]])
+      assert.deepEqual(await Promise.all(['m/a/own', 'empty', 'dead'].map(async (stream) => (await target.log(1, stream, 0, 10)).map(({ seq }) => seq))), [[2, 3, 4], [2], [2, 4, 6]])
       assert.deepEqual([await target.parked(1, 'm/c', 10), (await target.timers(1, later, 10)).map(({ member }) => member)], [['p3'], ['t3']])
       await next.commit([{ life: 'erased' }], { position: 2 })
       assert.deepEqual([await target.log(1, 'm/a/own', 0, 10), await target.find(1, {}), await target.find(1, { terms: ['#ä'] })], [[], { actors: [{ address: 'm/b', terms: ['.on'] }] }, { actors: [] }])
@@ -1261,6 +1299,8 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       const presence = await mover.presence()
       assert.deepEqual([presence.mark, presence.accepted], [mark, 0])
       assert.match(presence.halted ?? '', /redis:\/\/there/)
+      await store.halt('another reason', 9)
+      assert.match((await store.presence()).halted ?? '', /redis:\/\/there/, 'the move says more than what halted it')
       await store.accept()
       assert.deepEqual((await store.presence()).mark, mark)
       assert.equal(await store.mark(mark, { ...mark, state: 'left' }), true)
@@ -1274,6 +1314,7 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       await store.mark(undefined, mark)
       await store.mark(mark, undefined)
       assert.equal((await store.presence()).accepted, 8, 'it counts as accepted')
+      assert.equal((await database.connect().open({ namespace: 'n' })).incarnation, 'i-1', 'it was lost with the mark')
     })
 
     add('a namespace is moved from where it is only', async (database) => {

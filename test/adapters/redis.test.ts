@@ -293,6 +293,17 @@ describe('a key of the wrong type', () => {
     await expect(store.append(1, [entry('c')])).rejects.toThrow(StoreError)
     expect(await dump(prefix)).toEqual(before)
   })
+
+  test('a log whose counter is lost under its owner is not written to', async () => {
+    const prefix = newPrefix()
+    const store = await open(prefix)
+    const lease = await claim(store)
+    await store.append(1, [entry('a'), entry('b')])
+    await admin.hdel(`${prefix}:{n:1}:meta`, 'seq')
+    const before = await dump(prefix)
+    await expect(store.commit(commitOf(lease, 1, [{ fields: new Map([['f', '1']]) }]))).rejects.toThrow(/ahead of its counter/)
+    expect(await dump(prefix)).toEqual(before)
+  })
 })
 
 describe('the layout', () => {
@@ -423,6 +434,7 @@ describe('the layout', () => {
     for (const part of parts) expect(await store.commit(commitOf(lease, 1, [{ ...part, address: 'm/bad' }]))).toMatchObject({ ok: false, why: 'refused', address: 'm/bad' })
     expect(await store.commit(commitOf(lease, 1, [], { accepted: [{ id: 'x', until: Number.NaN }] }))).toMatchObject({ why: 'refused' })
     await expect(store.append(1, [entry('x', { rememberUntil: Number.NaN })])).rejects.toThrow(ConfigError)
+    await expect(store.trim(1, 's', Number.NaN)).rejects.toThrow(/trim through NaN/)
   })
 
   test('refuses it in the script as well, which is the last that can', async () => {
@@ -435,6 +447,9 @@ describe('the layout', () => {
       [{ timers: new Map([['t', Number.NaN]]) }],
       [{ handled: Number.NaN }],
       [{ handled: 0.5 }],
+      [{ handled: -1 }],
+      [{}, { number: Number.NaN }],
+      [{ replies: new Map([['r', { text: 'x', until: -Infinity }]]) }],
       [{ unpark: 1.5, park: ['x'] }],
       [{ entries: [entry('x', { rememberUntil: Number.NaN })] }],
       [{ outbox: [{ number: Number.NaN, to: 2, entry: entry('x') }] }],
@@ -451,6 +466,23 @@ describe('the layout', () => {
       expect(await admin.evalsha(scripts.commit.hash, keys.length, ...keys, ...args)).toMatchObject(['refused', expect.any(String), expect.any(String)])
       expect(await dump(prefix)).toEqual(before)
     }
+    const { mailbox, delivered } = new NamespaceKeys(prefix, 'n').shard(1)
+    const message = ['id', 'm/a', 'nan', '{}']
+    await expect(admin.evalsha(scripts.append.hash, 5, ...mailbox, '10', '10', '10', 'first', 'm/a', '', '{}', ...message)).rejects.toThrow(/remembered until nan/)
+    await expect(admin.evalsha(scripts.deliver.hash, 6, ...mailbox, delivered, '10', '10', '10', '2', 'nan', 'id', 'm/a', '', '{}')).rejects.toThrow(/has the number nan/)
+    expect(await dump(prefix)).toEqual(before)
     expect(await store.commit(commitOf(lease, 2, [good]))).toMatchObject({ ok: true })
+  })
+
+  test('of a namespace is made again as it was by whoever halts it, should it have been lost', async () => {
+    const prefix = newPrefix()
+    const store = new RedisStore(server.url, { keyPrefix: prefix })
+    stores.push(store)
+    const { incarnation } = await store.open({ namespace: 'n', shards: 4 })
+    await admin.del(`${prefix}:{n}:namespace`)
+    await store.halt('why', 0)
+    const other = new RedisStore(server.url, { keyPrefix: prefix })
+    stores.push(other)
+    expect(await other.open({ namespace: 'n' })).toMatchObject({ incarnation, shards: 4 })
   })
 })

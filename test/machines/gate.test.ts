@@ -1,8 +1,8 @@
 /** The gate fails closed, and what chance decides stays within its bounds. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { backoffMs, chanceFrom } from '../../src/machines/backoff.js'
-import { passes, type Confidence } from '../../src/machines/gate.js'
+import { backoffMs, chanceFrom, defaultBackoff } from '../../src/machines/backoff.js'
+import { isShare, noConfidence, passes, type Confidence } from '../../src/machines/gate.js'
 import { toVerdict } from '../../src/machines/verdict.js'
 
 test('only a number from the threshold to 1, of somebody who stands for it, passes', () => {
@@ -14,6 +14,9 @@ test('only a number from the threshold to 1, of somebody who stands for it, pass
   for (const source of ['default', 'missing', 'vibes', '', null] as Confidence['source'][]) expect(pass(1, source), String(source)).toBe(false)
   expect(passes({ value: 1 } as never, 0.8)).toBe(false)
   expect(passes(undefined, 0)).toBe(false)
+  expect(passes(noConfidence, 0)).toBe(false)
+  expect(noConfidence).toEqual({ value: null, source: 'missing' })
+  expect([isShare(0), isShare(1), passes({ value: 0, source: 'rule' }, 0)]).toEqual([true, true, true])
   for (const threshold of [Number.NaN, '0.5', undefined, null, -0.1, 1.1, -Infinity]) expect(passes({ value: 1, source: 'human' }, threshold as number), String(threshold)).toBe(false)
 })
 
@@ -43,4 +46,12 @@ test('a backoff grows, is bounded, and is shortened by chance at most as far as 
   const chances = Array.from({ length: 2_000 }, (_, i) => chanceFrom(`call.${i}`))
   expect(chances.every((chance) => chance >= 0 && chance < 1)).toBe(true)
   expect(Math.abs(chances.reduce((a, b) => a + b) / chances.length - 0.5)).toBeLessThan(0.05)
+})
+
+test('the first wait is the first, and each further one is so many times longer', () => {
+  const waits = (jitter: number, chance: number): number[] => [0, 1, 2, 3, 4, 5].map((attempt) => backoffMs({ firstMs: 100, factor: 3, maxMs: 2_000, jitter }, attempt, chance))
+  expect(waits(0, 0.5)).toEqual([100, 100, 300, 900, 2_000, 2_000])
+  expect(waits(0.5, 0.5)).toEqual([75, 75, 225, 675, 1_500, 1_500])
+  expect(backoffMs(defaultBackoff, 1, 0)).toBe(500)
+  expect(defaultBackoff).toEqual({ firstMs: 500, factor: 2, maxMs: 30_000, jitter: 0.5 })
 })

@@ -3,17 +3,26 @@
  * freeze. A node that is frozen (SIGSTOP) hears nothing, neither of time nor of the store, until it is thawed.
  */
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
-import { createActorSystem, type ActorSystem, type ActorSystemOptions, type Clock, type Store } from '../../src/index.js'
+import { createActorSystem, StoreError, type ActorSystem, type ActorSystemOptions, type Clock, type Store } from '../../src/index.js'
 import type { Standing, Watched } from '../../src/runtime/ports/store.js'
 import { FaultyStore, VirtualClock, type FaultyStoreOptions } from '../../src/testing/index.js'
 
 type Given = Omit<ActorSystemOptions, 'store' | 'clock' | 'ids' | 'node'> &
   Pick<FaultyStoreOptions, 'onWrite' | 'onWritten'> & {
-    /** Whether the next sign of life of a node fails. */
-    readonly beatFails?: () => boolean
+    /** Whether the next call of that name, one that is no write, fails. */
+    readonly callFails?: (method: string) => boolean
+    /** Whether the next write of that name is sent twice, as a client does that has lost its connection with it. */
+    readonly repeats?: (method: string) => boolean
     /** What the store says of itself, in place of what it says. */
     readonly standing?: () => Standing
   }
+
+/** A call that cannot reach the store is given up after so long, ms. */
+const unreachableMs = 80
+/** Writes of which a repeat is harmless whatever they write (P2). */
+const repeatable = new Set(['commit', 'deliver', 'renew', 'release', 'trim'])
+/** These fail by {@link FaultyStoreOptions.onWrite}. */
+const writes = new Set(['claim', 'append', 'redrive', ...repeatable])
 
 /** Lets through what comes while it is open, and the rest in its order once it is open again. */
 class Gate {
@@ -45,11 +54,13 @@ export class FleetNode {
   state: 'alive' | 'frozen' | 'gone' = 'alive'
   killed = false
   isLeaving = false
+  /** It reaches the store no more, and hears nothing of it; its time goes on. */
+  isCutOff = false
   private readonly gate = new Gate()
 
   constructor(id: string, fleet: Fleet, given: Given) {
     this.id = id
-    const { onWrite, onWritten, beatFails, standing, ...options } = given
+    const { onWrite, onWritten, callFails, repeats, standing, ...options } = given
     const { gate } = this
     const clock: Clock = {
       now: () => fleet.time.now(),
@@ -58,22 +69,30 @@ export class FleetNode {
     }
     this.store = new FaultyStore(new MemoryStore({ database: fleet.database, now: () => fleet.now() }), { clock, ...(onWrite ? { onWrite } : {}), ...(onWritten ? { onWritten } : {}), onDeath: () => this.kill() })
     let ids = 0
-    this.system = createActorSystem({ ...options, store: this.gated(this.store, beatFails, standing), clock, node: { id }, ids: { next: () => `${id}-${ids++}` } })
+    this.system = createActorSystem({ ...options, store: this.gated(this.store, fleet, callFails, repeats, standing), clock, node: { id }, ids: { next: () => `${id}-${ids++}` } })
   }
 
-  /** Answers that come while it is frozen are heard when it is thawed. */
-  private gated(store: Store, beatFails: () => boolean = () => false, standing?: () => Standing): Store {
+  /** Answers that come while it is frozen are heard when it is thawed, those that come while it is cut off are lost. */
+  private gated(store: Store, fleet: Fleet, callFails: (method: string) => boolean = () => false, repeats: (method: string) => boolean = () => false, standing?: () => Standing): Store {
     const { gate } = this
-    const own = (name: string | symbol, answer: Promise<unknown>): Promise<unknown> => (standing && (name === 'open' || name === 'standing') ? answer.then((value) => ({ ...(value as object), ...standing() })) : answer)
+    const unreachable = (): Promise<never> =>
+      new Promise((_, reject) => fleet.time.after(unreachableMs, () => reject(new StoreError('the store cannot be reached', 'unknown'))))
+    const call = async (method: (...args: unknown[]) => Promise<unknown>, name: string, args: unknown[]): Promise<unknown> => {
+      if (this.isCutOff) return unreachable()
+      if (!writes.has(name) && name !== 'open' && callFails(name)) throw new StoreError(`${name} was made to fail`, 'failed')
+      const answer = await method.apply(store, args)
+      if (repeatable.has(name) && repeats(name)) return method.apply(store, args)
+      if (this.isCutOff) return unreachable()
+      return standing && (name === 'open' || name === 'standing') ? { ...(answer as object), ...standing() } : answer
+    }
     return new Proxy(store, {
-      get(target, name) {
+      get: (target, name) => {
         const method: unknown = Reflect.get(target, name)
         if (typeof method !== 'function') return method
-        if (name === 'watch') return (what: Watched, onChange: () => void) => target.watch(what, () => gate.pass(onChange))
+        if (name === 'watch') return (what: Watched, onChange: () => void) => target.watch(what, () => gate.pass(() => this.isCutOff || onChange()))
         return (...args: unknown[]) =>
           new Promise((resolve, reject) => {
-            const answer = name === 'beat' && beatFails() ? Promise.reject(new Error('the store is away')) : (method as (...args: unknown[]) => Promise<unknown>).apply(target, args)
-            own(name, answer).then(
+            call(method as (...args: unknown[]) => Promise<unknown>, String(name), args).then(
               (value) => gate.pass(() => resolve(value)),
               (error: unknown) => gate.pass(() => reject(error as Error)),
             )
@@ -105,6 +124,8 @@ export class Fleet {
   readonly time = new VirtualClock()
   readonly database = new MemoryDatabase()
   readonly nodes: FleetNode[] = []
+  /** How far the clock of the store has jumped, ms. */
+  skewMs = 0
   private readonly given: Given
 
   constructor(given: Given) {
@@ -112,7 +133,7 @@ export class Fleet {
   }
 
   now(): number {
-    return 1e12 + this.time.now()
+    return 1e12 + this.time.now() + this.skewMs
   }
 
   /** Those that are neither dead nor stopped. */
@@ -132,7 +153,8 @@ export class Fleet {
   /** Begins to stop cleanly, as on SIGTERM. */
   leave(node: FleetNode): Promise<void> {
     node.isLeaving = true
-    return node.system.stop().then(() => void (node.state = 'gone'))
+    // Also if it had not started yet, and then could not.
+    return node.system.stop().finally(() => (node.state = 'gone'))
   }
 
   /** Moves time forward, stopping at every instant at which something is due anywhere. */

@@ -19,10 +19,10 @@ export class NodeProcesses {
     this.leaseMs = leaseMs
   }
 
-  /** Resolves when it has started. */
-  async join(): Promise<string> {
+  /** Resolves when it has started. @param builds of the machine that it has */
+  async join(builds?: string): Promise<string> {
     const name = `n${this.count++}`
-    const script = await runScript('test/support/node.script.ts', [this.target, name, String(this.leaseMs)])
+    const script = await runScript('test/support/node.script.ts', [this.target, name, String(this.leaseMs), ...(builds === undefined ? [] : [builds])])
     const node: Node = { script, owns: 0 }
     this.nodes.set(name, node)
     await new Promise<void>((resolve, reject) => {

@@ -27,7 +27,7 @@
  * | `s` | suspect id | attempts | suspects |
  * | `o` | shard, number | message | the outbox, by target |
  * | `v` | shard | number | deliveries taken, by source |
- * | `m` | stream | number, first, last | a stream: its entries stand above first, up to last, under its number |
+ * | `m` | stream | number, first, last, holes | a stream: its entries stand above first, up to last, under its number, but for so many that were removed one by one |
  * | `y` | number of a stream, seq | text | entries of streams |
  * | `g` | number of a stream | last | streams whose entries are still to be removed, bit by bit |
  *

@@ -175,7 +175,8 @@ export class LmdbStore implements MovableStore {
     const { environment, namespace, keys, haltKey } = this.at(0)
     return environment.read((reader) => {
       const { owner, beat } = readHead(reader, keys.head)
-      const { accepted, mark, halted = mark && whyClosed(namespace, mark) } = decodeHalt(reader.get(haltKey))
+      const { accepted, mark, halted: why } = decodeHalt(reader.get(haltKey))
+      const halted = mark ? whyClosed(namespace, mark) : why
       const alive = owner && owner.id !== asker ? isNodeAlive(owner) : false
       const nodes: readonly NodeSeen[] = !owner || alive === false ? own : [{ id: owner.id, beat, presence: 'here', ...(alive ? { alive } : {}) }]
       return { nodes, beats: 0, accepted, ...(halted === undefined ? {} : { halted }), ...(mark ? { mark } : {}) }

@@ -4,7 +4,7 @@ import type { Draft } from './draft.js'
 import type { Key, Range, ShardKeys } from './keys.js'
 import { readHead, type ShardHead } from './shard-head.js'
 import { parkedOf, readRecord, readTerms } from './shard-reads.js'
-import { readStream } from './stream-draft.js'
+import { encodeStream, readStream } from './stream-draft.js'
 import type { Reader } from './tree.js'
 import { decodeMessage, decodeTimed, encodeMessage, encodeTimed, join, split } from './values.js'
 
@@ -153,10 +153,13 @@ export function putItem(draft: Draft, keys: ShardKeys, head: ShardHead, item: St
       draft.put(keys.parkedMessage(item.address, item.place + 1), item.text)
       break
     case 'stream':
-      draft.put(keys.stream(item.name), `${++head.streams} ${item.first} ${item.last}`)
+      draft.put(keys.stream(item.name), encodeStream({ number: ++head.streams, first: item.first, last: item.last, holes: item.last - item.first }))
       break
-    case 'line':
-      draft.put(keys.streamEntry(readStream(draft, keys, item.stream)!.number, item.seq), item.text)
+    case 'line': {
+      const stream = readStream(draft, keys, item.stream)!
+      draft.put(keys.stream(item.stream), encodeStream({ ...stream, holes: stream.holes - 1 }))
+      draft.put(keys.streamEntry(stream.number, item.seq), item.text)
       break
+    }
   }
 }

@@ -4,18 +4,23 @@ import type { ShardKeys } from './keys.js'
 import type { ShardHead } from './shard-head.js'
 import type { Reader } from './tree.js'
 
-/** A stream's entries stand above `first`, up to `last`. */
+/** A stream's entries stand above `first`, up to `last`, but for `holes` of them that were removed one by one. */
 export interface Stream {
   readonly number: number
   readonly first: number
   readonly last: number
+  readonly holes: number
 }
 
 export function readStream(reader: Reader, keys: ShardKeys, name: string): Stream | undefined {
   const text = reader.get(keys.stream(name))
   if (text === undefined) return undefined
-  const [number, first, last] = text.split(' ').map(Number) as [number, number, number]
-  return { number, first, last }
+  const [number, first, last, holes = 0] = text.split(' ').map(Number) as [number, number, number, number?]
+  return { number, first, last, holes }
+}
+
+export function encodeStream({ number, first, last, holes }: Stream): string {
+  return `${number} ${first} ${last}${holes === 0 ? '' : ` ${holes}`}`
 }
 
 /** Entries removed by one write at most: the rest waits for the next one, and is not read meanwhile. */
@@ -37,10 +42,10 @@ export class StreamDraft {
   /** The stream keeps about `max` entries. */
   append(name: string, text: string, max: number): void {
     const { draft, keys } = this
-    const stream = readStream(draft, keys, name) ?? { number: ++this.head.streams, first: 0, last: 0 }
+    const stream = readStream(draft, keys, name) ?? { number: ++this.head.streams, first: 0, last: 0, holes: 0 }
     const last = stream.last + 1
     draft.put(keys.streamEntry(stream.number, last), text)
-    this.save(name, { ...stream, last }, last - max)
+    this.cut(name, { ...stream, last }, ({ first, holes }) => last - first - holes > max)
   }
 
   /** Whether it holds that entry. */
@@ -52,20 +57,28 @@ export class StreamDraft {
   /** Removes one entry, wherever it stands. */
   remove(name: string, seq: number): void {
     const stream = readStream(this.draft, this.keys, name)
-    if (stream) this.draft.remove(this.keys.streamEntry(stream.number, seq))
+    if (!stream) return
+    this.draft.remove(this.keys.streamEntry(stream.number, seq))
+    this.draft.put(this.keys.stream(name), encodeStream({ ...stream, holes: stream.holes + 1 }))
   }
 
   /** Removes entries up to and including `through`. False if some are left for another time. */
   trim(name: string, through: number): boolean {
     const stream = readStream(this.draft, this.keys, name)
     if (!stream) return true
-    return this.save(name, stream, Math.min(through, stream.last)) >= Math.min(through, stream.last)
+    const upTo = Math.min(through, stream.last)
+    return this.cut(name, stream, ({ first }) => first < upTo) >= upTo
   }
 
-  private save(name: string, stream: Stream, through: number): number {
-    let { first } = stream
-    for (const upTo = Math.min(through, first + removalsMax); first < upTo; ) this.draft.remove(this.keys.streamEntry(stream.number, ++first))
-    this.draft.put(this.keys.stream(name), `${stream.number} ${first} ${stream.last}`)
+  /** Removes the oldest for as long as that is wanted, and tells how far it got. */
+  private cut(name: string, stream: Stream, isOver: (left: Pick<Stream, 'first' | 'holes'>) => boolean): number {
+    let { first, holes } = stream
+    for (let looked = 0; looked < removalsMax && first < stream.last && isOver({ first, holes }); looked++) {
+      const key = this.keys.streamEntry(stream.number, ++first)
+      if (holes > 0 && this.draft.get(key) === undefined) holes--
+      else this.draft.remove(key)
+    }
+    this.draft.put(this.keys.stream(name), encodeStream({ ...stream, first, holes }))
     this.touched.add(name)
     return first
   }

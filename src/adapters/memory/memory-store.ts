@@ -207,7 +207,8 @@ export class MemoryStore implements MovableStore {
   }
 
   private whoIsThere(): Presence {
-    const { nodes, beats, accepted, mark, halted = mark && whyClosed(this.name, mark) } = this.opened()
+    const { nodes, beats, accepted, mark, halted: why } = this.opened()
+    const halted = mark ? whyClosed(this.name, mark) : why
     return {
       nodes: [...nodes.values()].map(({ node, beat, presence }) => {
         const alive = this.isAlive?.(node)
@@ -542,13 +543,12 @@ export class MemoryStore implements MovableStore {
       const s = this.shard(shard)
       const { sealed } = s
       if (s.over === move || (sealed && sealed.move !== move && sealed.move !== replaces)) throw notSealedError(shard, move, sealed?.move)
-      if (!sealed) {
-        const heldBy = this.holderOf(s, seen)
-        if (heldBy) return { heldBy }
-        s.epoch++
-        s.owner = undefined
-      }
-      if (sealed?.move !== move) s.imported = beginning
+      if (sealed?.move === move) return { state: s.state }
+      const heldBy = sealed ? undefined : this.holderOf(s, seen)
+      if (heldBy) return { heldBy }
+      s.epoch++
+      s.owner = undefined
+      s.imported = beginning
       s.sealed = { move, why }
       return { state: s.state }
     })

@@ -4,7 +4,7 @@
  * an order of its own follows part by part.
  */
 import { Packr } from 'msgpackr'
-import { deadOverflowMax, faultOf, type Commit, type NewEntry, type OutboxEntry, type Part } from '../../runtime/ports/store.js'
+import { deadOverflowMax, type Commit, type NewEntry, type OutboxEntry, type Part } from '../../runtime/ports/store.js'
 import { toKeyMember, type ShardKeys } from './keys.js'
 
 export interface Bounds {
@@ -23,26 +23,6 @@ export function mailboxArgs({ backlogMax, logMax }: Bounds): string[] {
 /** The term of a message, as mailbox.lua reads it: '!' if it is taken in any case, then until when its id is remembered, if it is. */
 export function termArg({ rememberUntil, always }: NewEntry): string {
   return `${always ? '!' : ''}${rememberUntil ?? ''}`
-}
-
-/** What is wrong with a commit: {@link faultOf}, and the values on which Redis would stop half-way. */
-export function faultOfCommit(commit: Commit): { readonly address?: string; readonly detail: string } | undefined {
-  const fault = faultOf(commit)
-  if (fault) return fault
-  for (const { address, entries, outbox, replies, logs } of commit.parts) {
-    for (const { id, rememberUntil } of [...entries, ...outbox.map(({ entry }) => entry)]) {
-      if (rememberUntil !== undefined && !Number.isFinite(rememberUntil)) return { address, detail: `message ${id} is to be remembered until ${rememberUntil}` }
-    }
-    for (const [id, { until }] of replies) if (!Number.isFinite(until)) return { address, detail: `the answer to ${id} is to be kept until ${until}` }
-    for (const { stream, max } of logs) if (!isCount(max)) return { address, detail: `stream ${stream} is to keep ${max} entries` }
-  }
-  for (const { id, until } of commit.accepted) if (!Number.isFinite(until)) return { detail: `message ${id} is to be remembered until ${until}` }
-  for (const { to, through } of commit.delivered) if (!isCount(to) || !isCount(through)) return { detail: `delivered to shard ${to} through ${through}` }
-  return undefined
-}
-
-function isCount(value: number): boolean {
-  return Number.isSafeInteger(value) && value >= 0
 }
 
 export function encodeCommit(commit: Commit, keys: ShardKeys, bounds: Bounds): { readonly keys: string[]; readonly args: (string | Buffer)[] } {

@@ -7,6 +7,7 @@ import { unpack } from 'msgpackr'
 import { ConfigError, StoreError } from '../../errors.js'
 import { beginning, clearing, notSealedError, whyClosed, type Cursor, type ItemPage, type MovableStore, type MoveMark, type NamespaceChanges, type Sealed, type SealOver } from '../../runtime/ports/moving.js'
 import {
+  faultOf,
   type Appended,
   type Claim,
   type Commit,
@@ -33,7 +34,7 @@ import {
   type StoreInfo,
   type Watched,
 } from '../../runtime/ports/store.js'
-import { decodeInOrder, decodeOutboxEntry, encodeCommit, faultOfCommit, mailboxArgs, termArg } from './commit-encoding.js'
+import { decodeInOrder, decodeOutboxEntry, encodeCommit, mailboxArgs, termArg } from './commit-encoding.js'
 import type { Place } from './cluster.js'
 import { parseTarget, type Command, type Target } from './connection.js'
 import { checkPrefix, dataFormat, fromKeyMember, type ShardKeys } from './keys.js'
@@ -213,7 +214,7 @@ export class RedisStore implements MovableStore {
 
   async commit(commit: Commit): Promise<CommitResult> {
     const keys = this.keysOf(commit.lease.shard)
-    const fault = faultOfCommit(commit)
+    const fault = faultOf(commit)
     if (fault) return { ok: false, why: 'refused', ...fault }
     const encoded = encodeCommit(commit, keys, this.opened().bounds)
     const [what, first, second, appended] = (await this.run(commit.lease.shard, scripts.commit, encoded.keys, encoded.args, isGap)) as [string, string, string, 'appended'?]

@@ -276,13 +276,12 @@ function put(to: Commands, keys: ShardKeys, item: StoredItem): void {
       break
     case 'stream':
       to.gather('ZADD', keys.streams, '0', item.name)
-      if (item.first < item.last) break
-      // Empty, and yet with a number to go on from.
+      // Empty, and yet with a number to go on from, which its last line need not have: that may have been removed.
       to.add('XADD', keys.stream(item.name), `0-${item.last}`, 't', '')
       to.add('XTRIM', keys.stream(item.name), 'MAXLEN', '0')
       break
     case 'line':
-      to.add('XADD', keys.stream(item.stream), `0-${item.seq}`, 't', item.text)
+      to.gather('LINES', keys.stream(item.stream), String(item.seq), item.text)
       break
   }
 }

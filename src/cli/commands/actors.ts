@@ -1,9 +1,10 @@
 /** `holdfast actors`: which actors are in which state, of any program on the store. */
 import type { FoundActor } from '../../runtime/find.js'
+import type { Parked } from '../../runtime/envelope.js'
 import type { RecordStatus } from '../../runtime/stored-record.js'
 import { limitOf, present, upTo, type Command } from '../command.js'
 import { exitCodes } from '../exit.js'
-import { openSession } from '../session.js'
+import { openSession, type Session } from '../session.js'
 import { printable, styled, type Style, type Terminal } from '../terminal.js'
 
 const statusStyles: Readonly<Partial<Record<RecordStatus, Style>>> = { failed: 'red', done: 'green', active: 'cyan' }
@@ -25,7 +26,7 @@ export const actors: Command = {
     ['holdfast actors --state open.approvalPending', 'runs that wait for a person; agents that do are in approvalPending'],
     ['holdfast actors --machine order --status failed --namespace default --store redis://127.0.0.1:6379', 'of a service of yours: its namespace is "default" unless it names another'],
   ],
-  notes: 'All that is given must fit. Only what the machine of an actor itself is in counts, not the children inside it. One that failed or was stopped is in no state.',
+  notes: 'Where the messages of an actor wait, such as for a node with its version of the machine, the reason stands below it. All that is given must fit. Only what the machine of an actor itself is in counts, not the children inside it. One that failed or was stopped is in no state.',
   async run(given, terminal) {
     const limit = limitOf(given, actors.name)
     const session = await openSession(given, terminal, 'client')
@@ -36,15 +37,36 @@ export const actors: Command = {
         const { actors: found, cursor } = await session.mesh.system.find({ ...query, ...page })
         return { found, cursor }
       })
-      if (given.flags['json']) terminal.line(JSON.stringify({ actors: found, more }))
-      else if (found.length === 0) terminal.line('No such actor is kept here.')
-      else for (const actor of found) terminal.line(lineOf(terminal, actor))
+      const listed: Listed[] = []
+      for (let i = 0; i < found.length; i += looksAtOnce) {
+        listed.push(...(await Promise.all(found.slice(i, i + looksAtOnce).map(async (actor) => ({ ...actor, ...(await waiting(session, actor)) })))))
+      }
+      if (given.flags['json']) terminal.line(JSON.stringify({ actors: listed, more }))
+      else if (listed.length === 0) terminal.line('No such actor is kept here.')
+      else {
+        for (const actor of listed) {
+          terminal.line(lineOf(terminal, actor))
+          if (actor.parked) terminal.line(`${' '.repeat(31)}${styled(terminal, 'yellow', `its messages wait (${actor.parked.reason}): ${printable(actor.parked.detail)}`)}`)
+        }
+      }
       if (more && !given.flags['json']) terminal.line(`There are more: name a --limit beyond ${limit}.`)
       return exitCodes.ok
     } finally {
       await session.stop()
     }
   },
+}
+
+/** Why messages of an actor wait, if they do. */
+interface Listed extends FoundActor {
+  readonly parked?: Pick<Parked, 'reason' | 'detail'>
+}
+
+const looksAtOnce = 50
+
+async function waiting({ mesh }: Session, { address }: FoundActor): Promise<Pick<Listed, 'parked'>> {
+  const [first] = await mesh.system.parked(address, 1)
+  return first ? { parked: { reason: first.reason, detail: first.detail } } : {}
 }
 
 /** The innermost states say the rest. */

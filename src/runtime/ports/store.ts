@@ -329,7 +329,14 @@ export function faultOf(commit: Commit): { readonly address?: string; readonly d
     if (term !== undefined) return { address, detail: `it is to be found by ${JSON.stringify(term.slice(0, 40))}, of ${term.length} characters; allowed are 1 to ${termCharsMax} without a line break` }
     if (part.terms && part.terms.length > termsMax) return { address, detail: `it is to be found by ${part.terms.length} terms, allowed are ${termsMax}` }
     for (const { number, to } of part.outbox) if (!isCount(number) || !isCount(to)) return { address, detail: 'an outbox entry has no whole number' }
+    for (const { id, rememberUntil } of [...part.entries, ...part.outbox.map(({ entry }) => entry)]) {
+      if (rememberUntil !== undefined && !Number.isFinite(rememberUntil)) return { address, detail: `message ${id} is to be remembered until ${rememberUntil}` }
+    }
+    for (const [id, { until }] of part.replies) if (!Number.isFinite(until)) return { address, detail: `the answer to ${id} is to be kept until ${until}` }
+    for (const { stream, max } of part.logs) if (!isCount(max)) return { address, detail: `stream ${stream} is to keep ${max} entries` }
   }
+  for (const { id, until } of commit.accepted) if (!Number.isFinite(until)) return { detail: `message ${id} is to be remembered until ${until}` }
+  for (const { to, through } of commit.delivered) if (!isCount(to) || !isCount(through)) return { detail: `delivered to shard ${to} through ${through}` }
   return undefined
 }
 
