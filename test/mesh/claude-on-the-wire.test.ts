@@ -100,7 +100,7 @@ const cases: readonly Case[] = [
   { name: 'an overload inside a stream of 200', replies: [events([...eventsOf({ text: 'part' }, 'm').slice(0, 4), errorEvent('overloaded_error', 'Overloaded')]), good], attempts: [['opus', /overloaded/, promptAndAll], again] },
   { name: 'a connection that is cut before its first token', replies: [silence('cut'), good], attempts: [['opus', /failed before an answer began/, null], again] },
   { name: 'a connection that is cut after its first token', replies: [stopAfter(4, 'cut', good), good], attempts: [['opus', /in the middle of the answer/, promptAndAll], again] },
-  { name: 'silence until the deadline', replies: [silence('hang')], options: { deadlineMs: 100 }, why: /no answer within 100 ms/, attempts: [['opus', /no answer within 100 ms/, null]] },
+  { name: 'silence until the deadline', replies: [silence('hang')], options: { deadlineMs: 1_500 }, why: /no answer within 1500 ms/, attempts: [['opus', /no answer within 1500 ms/, null]] },
   { name: 'what is no event stream', replies: [json(200, 'not a message'), good], attempts: [['opus', /no event stream/, null], again] },
 ]
 
