@@ -49,13 +49,6 @@ const printed: Readonly<Record<string, readonly (string | RegExp)[]>> = {
     '  not answered: where they sleep because the budget does not cover another attempt',
   ],
   '09-a-crash-test': [/^light: \d+ durable writes, \d+ runs with kills, all came out the same$/, /^its forgetful sister: Killed (?:before|after) write \d+ \(\w+\)/],
-  '11-a-circuit-breaker': [
-    'remote/large needs a permit of the bulkhead of its model, the limit of its provider, the breaker of its model, the breaker of its version',
-    'remote/small needs a permit of the bulkhead of its model, the limit of its provider, the breaker of its model, the breaker of its version',
-    ...['step-1', 'step-2'].flatMap((step) => [`${step} remote/large the large model is overloaded`, `${step} remote/small answered`]),
-    ...['step-3', 'step-4'].flatMap((step) => [`${step} remote/large the circuit breaker of model remote/large is open: 2 failures in a row`, `${step} remote/small answered`]),
-    'the large model was asked 2 times',
-  ],
   '10-draw-your-machine': [
     'stateDiagram-v2',
     '  [*] --> order_draft',
@@ -72,6 +65,13 @@ const printed: Readonly<Record<string, readonly (string | RegExp)[]>> = {
     '  order_paying --> order_draft: error charge',
     '',
     /^\{"id":"order","initial":"draft","states":\{"draft":\{"on":\{"order\.place":\{"guard":"isOpen","target":"paying"\},"order\.cancel":"gone"\},"after":\{"86400000":"gone"\}\},/,
+  ],
+  '11-a-circuit-breaker': [
+    'remote/large needs a permit of the bulkhead of its model, the limit of its provider, the breaker of its model, the breaker of its version',
+    'remote/small needs a permit of the bulkhead of its model, the limit of its provider, the breaker of its model, the breaker of its version',
+    ...['step-1', 'step-2'].flatMap((step) => [`${step} remote/large the large model is overloaded`, `${step} remote/small answered`]),
+    ...['step-3', 'step-4'].flatMap((step) => [`${step} remote/large the circuit breaker of model remote/large is open: 2 failures in a row`, `${step} remote/small answered`]),
+    'the large model was asked 2 times',
   ],
 }
 

@@ -101,7 +101,7 @@ const claimMs = 5_000
 /** Never asked again sooner than this, ms. */
 const retryMsMin = 50
 /** What waiting counts for, against priority, ms for each step. */
-const agingMs = 30_000
+export const agingMs = 30_000
 /** No pause is longer, ms: a provider that says more is not believed. */
 export const pauseMsMax = 3_600_000
 

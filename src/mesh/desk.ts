@@ -2,11 +2,13 @@
  * Where calls of this node get their permits. One attempt needs one permit of every policy that applies to it, and gets
  * all of them at once or none, so that nobody holds one while waiting for another.
  *
- * D1  Whoever waits is served before whoever comes: by priority, then by deadline, then by arrival.
+ * D1  Whoever waits is served before whoever comes: by priority, of which each 30 s of waiting is worth one step, then by
+ *     deadline, then by arrival.
  * D2  Only what is in hand is given at once; what has to be waited for is given by `wait`, and kept for the call that
  *     waited until its attempt begins.
  * D3  What a node that dies has in hand runs out by itself (P1 in permit-stock.ts).
  */
+import { agingMs } from '../machines/limiter.machine.js'
 import type { Refusal } from '../machines/permit.js'
 import type { Clock } from '../runtime/ports/clock.js'
 import { BulkheadStock } from './bulkhead-stock.js'
@@ -164,7 +166,7 @@ export class Desk {
       for (const one of taken) one.giveBack()
     }
     const short = new Map<Stock, Want[]>()
-    this.waiters.sort(inTurn)
+    this.waiters.sort((a, b) => inTurn(a, b, now))
     for (const waiter of [...this.waiters]) this.serve(waiter, short)
     let next = Infinity
     for (const [stock, wants] of short) {
@@ -228,7 +230,8 @@ export class Desk {
 }
 
 /** Higher priority first, then the earlier deadline, then who came first. */
-function inTurn(a: Waiter, b: Waiter): number {
-  return b.want.priority - a.want.priority || a.want.deadlineAt - b.want.deadlineAt || a.want.since - b.want.since
+function inTurn(a: Waiter, b: Waiter, now: number): number {
+  const rank = ({ want }: Waiter): number => want.priority + Math.floor((now - want.since) / agingMs)
+  return rank(b) - rank(a) || a.want.deadlineAt - b.want.deadlineAt || a.want.since - b.want.since
 }
 

@@ -86,6 +86,25 @@ test('a bulkhead lets so many in, so many wait in turn, and refuses the next wit
   await Promise.all(waited)
 })
 
+test('nobody waits for ever: who has waited half a minute goes before one who comes with the next higher priority', async () => {
+  const stage = new Stage({ agents: { a: { bulkhead: { workingMax: 1, waitingMax: 9 } } } })
+  const first = stage.now(stage.request())!
+  const order: string[] = []
+  const wait = (name: string, priority: number): void => void stage.desk.wait(stage.request({ priority }), patience).then(() => order.push(name))
+  wait('patient', 1)
+  await stage.pass()
+  stage.clock.runUntil(stage.clock.now() + 31_000)
+  wait('new', 1)
+  wait('higher', 3)
+  await stage.pass()
+  first.settle(over)
+  await stage.pass()
+  expect(order).toEqual(['higher'])
+  stage.clock.runUntil(stage.clock.now() + 11_000)
+  await stage.pass()
+  expect(order).toEqual(['higher', 'patient'])
+})
+
 test('who gives up waiting makes room, and a permit that its attempt never took comes back', async () => {
   const stage = new Stage({ agents: { a: { bulkhead: { workingMax: 1, waitingMax: 1 } } } })
   const first = stage.now(stage.request())!
