@@ -12,7 +12,7 @@ import { World } from '../../src/testing/index.js'
 import { ProcessClock } from '../../src/testing/virtual-clock.js'
 import { extent, firstSeed } from '../support/extent.js'
 
-const runs = extent(60, 1_500)
+const runs = extent(40, 1_500)
 
 interface Call {
   readonly node: number

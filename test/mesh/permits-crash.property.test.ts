@@ -11,7 +11,7 @@ import { World, type Fault } from '../../src/testing/index.js'
 import { extent, firstSeed } from '../support/extent.js'
 import { functionModel } from '../support/function-model.js'
 
-const runs = extent(20, 600)
+const runs = extent(15, 600)
 const attemptsMax = 40
 const grant = { tokens: 1e9, calls: 1e6, nanoDollars: 1e12 }
 
