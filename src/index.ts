@@ -43,6 +43,13 @@ export {
   type StreamEntry,
 } from './protocol.js'
 export { createMesh, Mesh, type MeshOptions, type StartRun } from './mesh/mesh.js'
+export { defaultBreaker, circuitBreakerMachine, type BreakerPolicy } from './machines/circuit-breaker.machine.js'
+export { defaultLimit, limiterMachine, type LimitPolicy } from './machines/limiter.machine.js'
+export type { BulkheadPolicy } from './mesh/bulkhead-stock.js'
+export type { PolicyScope, Refusal } from './machines/permit.js'
+export type { CallsOf, PolicyControl } from './mesh/policy-control.js'
+export type { Stop } from './machines/policies.machine.js'
+export type { EffectivePolicy, PolicyOptions } from './mesh/policies.js'
 export { defineAgent, type AgentDefinition, type AgentOptions, type ExternalActionOptions, type GatherArgs, type Prompt } from './mesh/define-agent.js'
 export { isQuoted, type Citation, type PersonalCheck, type Rederivation, type SourceCheck, type VerificationStrategy, type Verifier } from './mesh/verification.js'
 export { defineRun, type Ceiling, type RunDefinition, type RunOptions, type RunResult } from './mesh/define-run.js'

@@ -66,6 +66,13 @@ const printed: Readonly<Record<string, readonly (string | RegExp)[]>> = {
     '',
     /^\{"id":"order","initial":"draft","states":\{"draft":\{"on":\{"order\.place":\{"guard":"isOpen","target":"paying"\},"order\.cancel":"gone"\},"after":\{"86400000":"gone"\}\},/,
   ],
+  '11-a-circuit-breaker': [
+    'remote/large needs a permit of the bulkhead of its model, the limit of its provider, the breaker of its model, the breaker of its version',
+    'remote/small needs a permit of the bulkhead of its model, the limit of its provider, the breaker of its model, the breaker of its version',
+    ...['step-1', 'step-2'].flatMap((step) => [`${step} remote/large the large model is overloaded`, `${step} remote/small answered`]),
+    ...['step-3', 'step-4'].flatMap((step) => [`${step} remote/large the circuit breaker of model remote/large is open: 2 failures in a row`, `${step} remote/small answered`]),
+    'the large model was asked 2 times',
+  ],
 }
 
 const names = readdirSync('examples').filter((file) => file.endsWith('.ts')).map((file) => file.slice(0, -'.ts'.length))
@@ -140,7 +147,7 @@ test('npm run example runs one by its number, and without one says which there a
   const drawn = example('10')
   expect({ status: drawn.status, stderr: drawn.stderr }).toEqual({ status: 0, stderr: '' })
   expectPrinted('10-draw-your-machine', drawn.stdout.trimEnd().split('\n'))
-  const refused = example('11')
+  const refused = example('99')
   expect(refused.status).toBe(2)
   for (const name of names) expect(refused.stderr).toContain(name)
 })

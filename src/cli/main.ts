@@ -13,12 +13,13 @@ import { graph } from './commands/graph.js'
 import { inspect } from './commands/inspect.js'
 import { runs, show, trace } from './commands/look.js'
 import { move } from './commands/move.js'
+import { policy } from './commands/policy.js'
 import { replay } from './commands/replay.js'
 import { research } from './commands/research.js'
 import { UsageError, exitCodes, type ExitCode } from './exit.js'
 import { processTerminal, printable, type Terminal } from './terminal.js'
 
-const commands: readonly Command[] = [research, approve, reject, runs, show, trace, resume, resolve, retry, cancel, actors, deadLetters, replay, inspect, graph, doctor, move]
+const commands: readonly Command[] = [research, approve, reject, runs, show, trace, resume, resolve, retry, cancel, actors, deadLetters, replay, inspect, graph, policy, doctor, move]
 
 function overview(): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 2

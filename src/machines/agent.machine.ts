@@ -29,6 +29,10 @@ export interface AgentTask {
   readonly runAddress?: string
   /** Full names of models to use instead of the agent's own, in order. */
   readonly models?: readonly string[]
+  /** Whose work it is, for what is limited by tenant. */
+  readonly tenant?: string
+  /** 0 to 9: among calls that wait for permits the higher goes first. Default 5. */
+  readonly priority?: number
 }
 
 export interface AgentInput {
@@ -41,7 +45,7 @@ export interface Goal {
   readonly digest: string
 }
 
-export type AgentFailure = 'gather' | 'prompt' | 'budget' | 'deadline' | 'model' | 'truncated' | 'declined' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
+export type AgentFailure = 'gather' | 'prompt' | 'budget' | 'deadline' | 'unavailable' | 'model' | 'truncated' | 'declined' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
 
 export interface AgentOutput {
   readonly outcome: 'done' | 'failed'
@@ -70,6 +74,8 @@ export interface AgentContext {
   readonly call: CallInput | null
   /** The attempt that brought the answer. */
   readonly attempt: string | null
+  /** Whether a policy wants to hear what comes of that answer. */
+  readonly isJudged: boolean
   readonly output: unknown
   readonly confidence: Confidence
   readonly verdict: Verdict | null
@@ -88,6 +94,8 @@ export type AgentEvent = { readonly type: 'task.assign'; readonly task: AgentTas
 export const agentFailure = (reason: AgentFailure, message: string): AgentOutput['failure'] => ({ reason, message })
 const errorOf = (event: unknown): { code?: string; message: string } => (event as { error: { code?: string; message: string } }).error
 const outputOf = <T>(event: unknown): T => (event as { output: T }).output
+
+const isJudged = (result: CallOutput): boolean => result.ok && result.isJudged
 
 /** The action under way: its place among those planned, and which of those of its name it is, counted from 1. */
 export function nextAction({ planned, acted }: Pick<AgentContext, 'planned' | 'acted'>): { readonly action: PlannedAction; readonly ordinal: number } {
@@ -142,7 +150,16 @@ export const agentMachine = setup({
       const result = outputOf<CallOutput>(event)
       return result.ok ? { output: result.response } : { failure: agentFailure(result.reason === 'failed' ? 'model' : result.reason, result.message) }
     }),
-    noteAnswered: assign({ call: null, attempt: ({ context, event }) => (context.call ? `${context.call.id}.${outputOf<CallOutput>(event).attempts.length}` : null) }),
+    noteAnswered: assign({ call: null, isJudged: ({ event }) => isJudged(outputOf<CallOutput>(event)), attempt: ({ context, event }) => (context.call ? `${context.call.id}.${outputOf<CallOutput>(event).attempts.length}` : null) }),
+    /** What came of the answer, for the policies that want to hear it. */
+    tellQuality: enqueueActions(({ enqueue, context }, { ok }: { ok: boolean }) => {
+      if (!context.isJudged) return
+      // Its type is known only when all actions are.
+      enqueue({ type: 'reportQuality', params: { ok } } as never)
+      enqueue.assign({ isJudged: false })
+    }),
+    /** Replaced by defineAgent. */
+    reportQuality: (_, _params: { ok: boolean }) => {},
     /** Replaced by defineAgent: what the accepted output calls for, and whether a person must approve. */
     planActions: assign({ planned: [], approval: null }),
     answerReserve: enqueueActions(({ enqueue, context, event }, { to }: { to: 'call' | 'verify' }) => {
@@ -209,6 +226,7 @@ export const agentMachine = setup({
     gathered: null,
     call: null,
     attempt: null,
+    isJudged: false,
     output: null,
     confidence: noConfidence,
     verdict: null,
@@ -275,10 +293,10 @@ export const agentMachine = setup({
         judging: {
           description: 'Is the answer good enough by itself, or must somebody verify it?',
           always: [
-            { guard: 'hasFailed', target: '#agent.failed' },
-            { guard: 'passesGate', target: 'concluding' },
+            { guard: 'hasFailed', target: '#agent.failed', actions: { type: 'tellQuality', params: { ok: false } } },
+            { guard: 'passesGate', target: 'concluding', actions: { type: 'tellQuality', params: { ok: true } } },
             { guard: 'canBeVerified', target: '#agent.awaitingVerification' },
-            { target: '#agent.failed', actions: 'failGate' },
+            { target: '#agent.failed', actions: ['failGate', { type: 'tellQuality', params: { ok: false } }] },
           ],
         },
         concluding: {
@@ -300,8 +318,8 @@ export const agentMachine = setup({
         src: 'verify',
         input: ({ context }) => ({ task: context.task!, output: context.output, confidence: context.confidence }),
         onDone: [
-          { guard: 'isAccepted', target: 'working.concluding', actions: ['noteVerdict', 'traceJudgement'] },
-          { target: 'failed', actions: ['noteVerdict', 'failRefused', 'traceJudgement'] },
+          { guard: 'isAccepted', target: 'working.concluding', actions: ['noteVerdict', 'traceJudgement', { type: 'tellQuality', params: { ok: true } }] },
+          { target: 'failed', actions: ['noteVerdict', 'failRefused', 'traceJudgement', { type: 'tellQuality', params: { ok: false } }] },
         ],
         onError: { target: 'failed', actions: ['failVerification', 'traceJudgement'] },
       },

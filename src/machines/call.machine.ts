@@ -2,12 +2,19 @@
  * One model call, as a durable chart: admitted, waiting for a permit, attempting, backing off, settled. One effect is
  * one attempt. It runs inside its agent's record, and asks the agent's ledger for the worst case of each attempt, so
  * that the reservation and the intent are one commit. What it decides, it decides from its context alone.
+ *
+ * C1  Attempts that reached a model and whose outcome is known are at most `attemptsMax`, over all models together.
+ * C2  Models are tried in order, and none that was left is gone back to.
+ * C3  Without a permit no model is asked. With permits in hand an attempt takes one as it begins, so that it costs no
+ *     commit; if there is none, the attempt has not begun, and the call waits for it or is refused.
+ * C4  What is held in the ledger for an attempt is settled once: for nothing, if no model was asked.
  */
 import { assign, fromPromise, sendParent, setup } from 'xstate'
 import { append } from '../protocol.js'
 import { backoffMs, chanceFrom, type Backoff } from './backoff.js'
-import type { Amounts } from './ledger.js'
-import { traceStream, type CallSubject, type TraceIntent, type TraceOutcome } from './trace.js'
+import { nothing, type Amounts } from './ledger.js'
+import { concernsModel, type Refusal } from './permit.js'
+import { traceStream, type CallSubject, type TraceIntent, type TraceOutcome, type TracePermit } from './trace.js'
 
 /** What is asked of a model, and how hard to try. JSON. */
 export interface CallInput {
@@ -24,8 +31,13 @@ export interface CallInput {
   /** Attempts over all models whose outcome is known, inclusive. What a crash cut off is charged; as many of those are borne beside them. */
   readonly attemptsMax: number
   readonly backoff: Backoff
-  /** Until when the call must be settled, ms from its start. */
+  /** Until when the call must be settled, ms from its start: waiting for permits and backing off included. */
   readonly deadlineMs: number
+  /** What comes of it while the circuit breaker of the last model is open: it waits, within its deadline, or fails at once. */
+  readonly whenOpen: 'wait' | 'fail'
+  /** 0 to 9: among those that wait for permits the higher goes first. */
+  readonly priority: number
+  readonly tenant: string | null
   /** Whose call it is, for the trace. */
   readonly about: CallSubject
 }
@@ -42,7 +54,16 @@ export interface AttemptOutcome {
   readonly retryable?: boolean
   /** The provider's wish, ms. */
   readonly retryAfterMs?: number
+  /** No permit was in hand: the model was not asked, and the attempt has not begun. */
+  readonly isLacking?: true
+  /** No permit was given: the model was not asked. */
+  readonly refusal?: Refusal
+  /** A policy wants to hear what comes of the answer. */
+  readonly isJudged?: true
 }
+
+/** What waiting for a permit comes to. */
+export type PermitOutcome = { readonly isGiven: true } | { readonly refusal: Refusal }
 
 export interface Attempt {
   readonly model: string
@@ -51,17 +72,26 @@ export interface Attempt {
   readonly error: string | null
   /** Nobody knows how it ended: the process died over it. */
   readonly unknown: boolean
+  /** Why it was not permitted; the model was not asked then. */
+  readonly refused: Refusal['reason'] | null
 }
 
 export type CallOutput =
-  | { readonly ok: true; readonly model: string; readonly response: unknown; readonly attempts: readonly Attempt[] }
-  | { readonly ok: false; readonly reason: 'budget' | 'deadline' | 'failed'; readonly message: string; readonly attempts: readonly Attempt[] }
+  | { readonly ok: true; readonly model: string; readonly response: unknown; readonly isJudged: boolean; readonly attempts: readonly Attempt[] }
+  /** unavailable: the last attempt was not permitted, and there is no other model to ask. */
+  | { readonly ok: false; readonly reason: 'budget' | 'deadline' | 'unavailable' | 'failed'; readonly message: string; readonly refusal: Refusal | null; readonly attempts: readonly Attempt[] }
 
 export interface CallContext {
   readonly call: CallInput
   readonly attempts: readonly Attempt[]
-  /** Whether an attempt is under way. */
+  /** Which of the models is asked next, and attempts at it whose outcome is known. */
+  readonly place: number
+  readonly tried: number
+  /** Whether an attempt is under way, or its permit is waited for. */
   readonly isAttempting: boolean
+  readonly isWaiting: boolean
+  /** Whether the next attempt waits for its permit also while a circuit breaker is open. */
+  readonly isPatient: boolean
   /** The outcome being dealt with. */
   readonly last: AttemptOutcome | null
   readonly result: CallOutput | null
@@ -79,32 +109,77 @@ export type CallToAgent =
   | { readonly type: 'call.reserve'; readonly id: string; readonly worst: Amounts }
   | { readonly type: 'call.settle'; readonly id: string; readonly cost: Amounts | null }
 
+export interface AttemptInput {
+  readonly call: CallInput
+  readonly model: string
+  readonly attempt: string
+}
+
+export interface PermitInput extends AttemptInput {
+  /** Also while a circuit breaker is open. */
+  readonly isPatient: boolean
+}
+
 /** Names the attempt that is next or under way. */
 export function attemptId(context: Pick<CallContext, 'call' | 'attempts'>): string {
   return `${context.call.id}.${context.attempts.length + 1}`
 }
 
-/** The model of the next attempt: the first as long as it may help, then the next one in order. */
-export function modelFor(call: CallInput, attempts: readonly Attempt[]): string {
-  const share = Math.max(1, Math.floor(call.attemptsMax / call.models.length))
-  return call.models[Math.min(Math.floor(known(attempts) / share), call.models.length - 1)]!
+/** The model of the next attempt, or of the one under way. */
+export function modelOfCall({ call, place }: Pick<CallContext, 'call' | 'place'>): string {
+  return call.models[place]!
 }
 
 /** Attempts of one call that crashes may cut off, inclusive: they say nothing of the model, and the ledger pays for each. */
 const cutsMax = 100
 
-function known(attempts: readonly Attempt[]): number {
-  return attempts.filter((attempt) => !attempt.unknown).length
+/** Nobody waits for the answer any more. */
+const isOver: ReadonlySet<string | undefined> = new Set(['deadline', 'cancelled', 'aborted'])
+
+/** What is as wrong at another model of the same provider: the key, the account, the request. */
+const ofProvider: ReadonlySet<string | undefined> = new Set(['invalid-request', 'authentication', 'payment'])
+
+const providerOf = (model: string): string => model.slice(0, model.indexOf('/'))
+
+/** Which model may help where the last one did not; -1: none that is left. */
+function nextPlace({ call: { models }, place, last }: Pick<CallContext, 'call' | 'place' | 'last'>): number {
+  const refusal = last?.refusal
+  if (refusal && !concernsModel(refusal)) return -1
+  const isElsewhere = refusal ? refusal.scope === 'provider' : ofProvider.has(last?.error?.kind)
+  return models.findIndex((model, i) => i > place && !(isElsewhere && providerOf(model) === providerOf(models[place]!)))
 }
 
-const lastId = (context: Pick<CallContext, 'call' | 'attempts'>): string => `${context.call.id}.${context.attempts.length}`
-const noted = (context: CallContext, last: AttemptOutcome): Pick<CallContext, 'last' | 'attempts' | 'isAttempting'> => ({
-  last,
-  isAttempting: false,
-  attempts: [...context.attempts, { model: modelFor(context.call, context.attempts), ok: last.ok, cost: last.cost, error: last.error?.message ?? null, unknown: last.error?.kind === 'unknown' }],
-})
+/** What comes after an attempt, from what is known of the call and nothing else. */
+export function nextStep(context: Pick<CallContext, 'call' | 'attempts' | 'place' | 'tried' | 'last'>): 'succeed' | 'again' | 'wait' | 'fallBack' | 'fail' {
+  const { call, attempts, tried, last } = context
+  if (last?.ok) return 'succeed'
+  const hasNext = nextPlace(context) !== -1
+  if (last?.refusal) {
+    if (hasNext) return 'fallBack'
+    return last.refusal.reason === 'open' && call.whenOpen === 'wait' && !isExhausted(call, attempts) ? 'wait' : 'fail'
+  }
+  if (isExhausted(call, attempts) || isOver.has(last?.error?.kind)) return 'fail'
+  // A wish that lies beyond the deadline is a no.
+  const mayRetry = last?.retryable === true && (last.retryAfterMs ?? 0) < call.deadlineMs
+  if (mayRetry && (!hasNext || tried < Math.max(1, Math.floor(call.attemptsMax / call.models.length)))) return 'again'
+  return hasNext ? 'fallBack' : 'fail'
+}
 
-const failed = (context: CallContext, reason: 'budget' | 'deadline' | 'failed', message: string): CallOutput => ({ ok: false, reason, message, attempts: context.attempts })
+function isExhausted({ attemptsMax }: CallInput, attempts: readonly Attempt[]): boolean {
+  const known = attempts.filter(isKnown).length
+  return known >= attemptsMax || attempts.filter(({ unknown }) => unknown).length > cutsMax
+}
+
+/** The model was asked, and told how it ended. */
+const isKnown = ({ unknown, refused }: Attempt): boolean => !unknown && refused === null
+
+const lastId = (context: Pick<CallContext, 'call' | 'attempts'>): string => `${context.call.id}.${context.attempts.length}`
+const noted = (context: CallContext, last: AttemptOutcome): Partial<CallContext> => {
+  const attempt: Attempt = { model: modelOfCall(context), ok: last.ok, cost: last.cost, error: last.error?.message ?? null, unknown: last.error?.kind === 'unknown', refused: last.refusal?.reason ?? null }
+  return { last, isAttempting: false, isPatient: false, attempts: [...context.attempts, attempt], tried: context.tried + (isKnown(attempt) ? 1 : 0) }
+}
+
+const failed = (context: CallContext, reason: (CallOutput & { ok: false })['reason'], message: string): CallOutput => ({ ok: false, reason, message, refusal: context.last?.refusal ?? null, attempts: context.attempts })
 
 const lateText = ({ call }: CallContext): string => `no answer within ${call.deadlineMs} ms`
 
@@ -117,25 +192,41 @@ export const callMachine = setup({
   },
   actors: {
     /** Replaced by the mesh: one attempt at the model. */
-    attempt: fromPromise<AttemptOutcome, { call: CallInput; model: string; attempt: string }>(() => Promise.reject(new Error('no model'))),
+    attempt: fromPromise<AttemptOutcome, AttemptInput>(() => Promise.reject(new Error('no model'))),
+    /** Replaced by the mesh: waits for the permit of an attempt. */
+    permit: fromPromise<PermitOutcome, PermitInput>(() => Promise.resolve({ isGiven: true })),
   },
   guards: {
     isAttempting: ({ context }) => context.isAttempting,
-    succeeded: ({ context }) => context.last?.ok === true,
-    mayTryAgain: ({ context }) => context.last?.retryable === true && known(context.attempts) < context.call.attemptsMax && context.attempts.length - known(context.attempts) <= cutsMax,
+    isWaiting: ({ context }) => context.isWaiting,
+    isPatient: ({ context }) => context.isPatient,
+    isLacking: ({ event }) => (event as unknown as { output: AttemptOutcome }).output.isLacking === true,
+    isPermitted: ({ event }) => 'isGiven' in (event as unknown as { output: PermitOutcome }).output,
+    succeeded: ({ context }) => nextStep(context) === 'succeed',
+    mayTryAgain: ({ context }) => nextStep(context) === 'again',
+    mayWait: ({ context }) => nextStep(context) === 'wait',
+    mayFallBack: ({ context }) => nextStep(context) === 'fallBack',
   },
   delays: {
     deadline: ({ context }) => context.call.deadlineMs,
     backoff: ({ context }) => Math.max(context.last?.retryAfterMs ?? 0, backoffMs(context.call.backoff, context.attempts.length, chanceFrom(attemptId(context)))),
   },
   actions: {
-    askLedger: sendParent(({ context }): CallToAgent => ({ type: 'call.reserve', id: attemptId(context), worst: context.call.worst[modelFor(context.call, context.attempts)]! })),
+    askLedger: sendParent(({ context }): CallToAgent => ({ type: 'call.reserve', id: attemptId(context), worst: context.call.worst[modelOfCall(context)]! })),
     begin: assign({ isAttempting: true }),
+    /** No model has been asked yet. */
+    suspend: assign({ isAttempting: false }),
+    beginWaiting: assign({ isWaiting: true }),
+    endWaiting: assign({ isWaiting: false }),
+    bePatient: assign({ isPatient: true }),
+    fallBack: assign({ place: ({ context }) => nextPlace(context), tried: 0 }),
     traceIntent: append(({ context }) => {
-      const { call, attempts } = context
-      const value: TraceIntent = { half: 'intent', attempt: attemptId(context), model: modelFor(call, attempts), request: call.request, reserved: call.worst[modelFor(call, attempts)]!, about: call.about }
+      const { call } = context
+      const model = modelOfCall(context)
+      const value: TraceIntent = { half: 'intent', attempt: attemptId(context), model, request: call.request, reserved: call.worst[model]!, about: call.about }
       return { stream: traceStream, shared: true, value }
     }),
+    tracePermit: append(({ context }) => ({ stream: traceStream, shared: true, value: { half: 'permit', attempt: attemptId(context) } satisfies TracePermit })),
     traceOutcome: append(({ context }) => {
       const { ok, cost, response, error } = context.last!
       const value: TraceOutcome = { half: 'outcome', attempt: lastId(context), ok, cost, response: response ?? null, error: error ?? null }
@@ -148,13 +239,24 @@ export const callMachine = setup({
       const kind = code === 'DEADLINE' ? 'deadline' : code === 'CANCELLED' ? 'cancelled' : 'effect'
       return noted(context, { ok: false, cost: null, error: { kind, message }, retryable: kind === 'effect' })
     }),
+    noteRefusal: assign(({ context, event }) => {
+      const { refusal } = (event as unknown as { output: { refusal: Refusal } }).output
+      return noted(context, { ok: false, cost: nothing, error: { kind: 'refused', message: refusal.message }, refusal })
+    }),
+    /** Waiting for it failed by itself: no model was asked. */
+    noteNoPermit: assign(({ context, event }) => {
+      const { code, message } = (event as unknown as { error: { code?: string; message: string } }).error
+      const kind = code === 'DEADLINE' ? 'deadline' : code === 'CANCELLED' ? 'cancelled' : 'effect'
+      return noted(context, { ok: false, cost: nothing, error: { kind, message }, retryable: kind === 'effect' })
+    }),
+    noteLate: assign(({ context }) => noted(context, { ok: false, cost: nothing, error: { kind: 'deadline', message: `${lateText(context)}: no permit came in time` } })),
     /** The attempt is given up before its outcome: nobody knows what it cost, so it is charged in full. */
     noteLeft: assign(({ context }) => noted(context, { ok: false, cost: null, error: { kind: 'deadline', message: lateText(context) }, retryable: false })),
     settleWithLedger: sendParent(({ context }): CallToAgent => ({ type: 'call.settle', id: lastId(context), cost: context.last?.cost ?? null })),
-    /** If an attempt was left before its outcome, nobody knows what it cost: all that was held. Else nothing is held. */
-    settleHeld: sendParent(({ context }): CallToAgent => ({ type: 'call.settle', id: attemptId(context), cost: null })),
-    succeed: assign({ result: ({ context }): CallOutput => ({ ok: true, model: context.attempts.at(-1)!.model, response: context.last!.response, attempts: context.attempts }) }),
-    fail: assign({ result: ({ context }) => failed(context, context.last?.error?.kind === 'deadline' ? 'deadline' : 'failed', context.last?.error?.message ?? 'the attempt failed') }),
+    /** Nothing is held any more, or what is was for an attempt that has not begun. */
+    settleHeld: sendParent(({ context }): CallToAgent => ({ type: 'call.settle', id: attemptId(context), cost: nothing })),
+    succeed: assign({ result: ({ context }): CallOutput => ({ ok: true, model: context.attempts.at(-1)!.model, response: context.last!.response, isJudged: context.last!.isJudged === true, attempts: context.attempts }) }),
+    fail: assign({ result: ({ context }) => failed(context, context.last?.error?.kind === 'deadline' ? 'deadline' : context.last?.refusal ? 'unavailable' : 'failed', context.last?.error?.message ?? 'the attempt failed') }),
     failForBudget: assign({ result: ({ context }) => failed(context, 'budget', 'the budget does not cover another attempt') }),
     failForDeadline: assign({ result: ({ context }) => failed(context, 'deadline', lateText(context)) }),
   },
@@ -162,7 +264,7 @@ export const callMachine = setup({
   id: 'call',
   version: '1',
   description: 'One model call: budget first, then attempts with backoff, until it is settled.',
-  context: ({ input }) => ({ call: input, attempts: [], isAttempting: false, last: null, result: null }),
+  context: ({ input }) => ({ call: input, attempts: [], place: 0, tried: 0, isAttempting: false, isWaiting: false, isPatient: false, last: null, result: null }),
   output: ({ context }) => context.result!,
   initial: 'open',
   states: {
@@ -172,6 +274,7 @@ export const callMachine = setup({
       after: {
         deadline: [
           { guard: 'isAttempting', target: 'settled', actions: ['noteLeft', 'settleWithLedger', 'traceOutcome', 'failForDeadline'] },
+          { guard: 'isWaiting', target: 'settled', actions: ['noteLate', 'settleWithLedger', 'traceOutcome', 'failForDeadline'] },
           { target: 'settled', actions: 'failForDeadline' },
         ],
       },
@@ -180,22 +283,39 @@ export const callMachine = setup({
           description: 'The agent’s ledger is asked to hold the worst case of the next attempt.',
           entry: 'askLedger',
           on: {
-            'ledger.reserved': 'waitingForPermit',
+            'ledger.reserved': [
+              { guard: 'isPatient', target: 'waitingForPermit', actions: 'traceIntent' },
+              { target: 'attempting', actions: 'traceIntent' },
+            ],
             'ledger.refused': { target: '#call.settled', actions: 'failForBudget' },
           },
         },
         waitingForPermit: {
-          description: 'Limits and breakers of the mesh stand here; without any, an attempt is permitted at once.',
-          always: 'attempting',
+          description: 'No permit is in hand: the limits, breakers and bulkheads of the mesh are asked for one.',
+          entry: 'beginWaiting',
+          exit: 'endWaiting',
+          invoke: {
+            id: 'permit',
+            src: 'permit',
+            input: ({ context }) => ({ call: context.call, model: modelOfCall(context), attempt: attemptId(context), isPatient: context.isPatient }),
+            onDone: [
+              { guard: 'isPermitted', target: 'attempting', actions: 'tracePermit' },
+              { target: 'judging', actions: ['noteRefusal', 'settleWithLedger', 'traceOutcome'] },
+            ],
+            onError: { target: 'judging', actions: ['noteNoPermit', 'settleWithLedger', 'traceOutcome'] },
+          },
         },
         attempting: {
-          description: 'One attempt at one model is under way.',
-          entry: ['begin', 'traceIntent'],
+          description: 'A permit is taken, and one attempt at one model is under way.',
+          entry: 'begin',
           invoke: {
             id: 'attempt',
             src: 'attempt',
-            input: ({ context }) => ({ call: context.call, model: modelFor(context.call, context.attempts), attempt: attemptId(context) }),
-            onDone: { target: 'judging', actions: ['noteOutcome', 'settleWithLedger', 'traceOutcome'] },
+            input: ({ context }) => ({ call: context.call, model: modelOfCall(context), attempt: attemptId(context) }),
+            onDone: [
+              { guard: 'isLacking', target: 'waitingForPermit', actions: 'suspend' },
+              { target: 'judging', actions: ['noteOutcome', 'settleWithLedger', 'traceOutcome'] },
+            ],
             onError: { target: 'judging', actions: ['noteError', 'settleWithLedger', 'traceOutcome'] },
           },
         },
@@ -204,6 +324,8 @@ export const callMachine = setup({
           always: [
             { guard: 'succeeded', target: '#call.settled', actions: 'succeed' },
             { guard: 'mayTryAgain', target: 'backingOff' },
+            { guard: 'mayFallBack', target: 'admitted', actions: 'fallBack', description: 'The next model, at once.' },
+            { guard: 'mayWait', target: 'admitted', actions: 'bePatient', description: 'There is no other model: until the breaker closes.' },
             { target: '#call.settled', actions: 'fail' },
           ],
         },

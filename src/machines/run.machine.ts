@@ -36,6 +36,9 @@ export interface RunInput {
   readonly replansMax: number
   /** Full names of models that the run's agents use instead of their own; null: their own. */
   readonly models: readonly string[] | null
+  readonly tenant?: string
+  /** Of all calls of its agents, 0 to 9; default 5. */
+  readonly priority?: number
   /** What the run works on; its agents read it from here. JSON. */
   readonly material: unknown
 }
@@ -186,8 +189,8 @@ function engage(context: RunContext, role: RunRole, id: string, machine = contex
 function ask(enqueue: Enqueue, context: RunContext, id: string): void {
   const { machine, role } = context.members.find((member) => member.id === id)!
   const step = context.steps.find((other) => [other.id, checkOf(other.id), replanOf(other.id)].includes(id))
-  const { goal, run, address, models } = context.input
-  const task: AgentInput = { task: { id, origin: step?.origin ?? id, input: inputOf(context, role, step), goal, grant: context.ledger.granted[id]!, run, runAddress: address, ...(models ? { models } : {}) } }
+  const { goal, run, address, models, tenant, priority } = context.input
+  const task: AgentInput = { task: { id, origin: step?.origin ?? id, input: inputOf(context, role, step), goal, grant: context.ledger.granted[id]!, run, runAddress: address, ...(models ? { models } : {}), ...(tenant === undefined ? {} : { tenant }), ...(priority === undefined ? {} : { priority }) } }
   enqueue.sendTo('crew', { type: 'child.request', child: { id, machine, input: task } })
 }
 

@@ -12,6 +12,7 @@ export const traceStream = 'trace'
 export interface CallSubject {
   readonly agent: string
   readonly version: string
+  readonly run: string
   readonly task: string
   /** Digest of the goal. */
   readonly goal: string
@@ -27,6 +28,12 @@ export interface TraceIntent {
   readonly request: unknown
   readonly reserved: Amounts
   readonly about: CallSubject
+}
+
+/** The permit of an attempt has come, for which it had to wait. */
+export interface TracePermit {
+  readonly half: 'permit'
+  readonly attempt: string
 }
 
 export interface TraceOutcome {
@@ -67,4 +74,4 @@ export interface TracedVerdict {
   readonly confidence: Confidence
 }
 
-export type TraceHalf = TraceIntent | TraceOutcome | TraceJudgement
+export type TraceHalf = TraceIntent | TracePermit | TraceOutcome | TraceJudgement

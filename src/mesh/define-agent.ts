@@ -15,7 +15,8 @@ import { external, repeatable, type EffectArgs, type Reconciled } from '../proto
 import { checkId } from '../runtime/identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from '../runtime/json.js'
 import { digestOf, canonicalJson, isIntact } from './canonical.js'
-import { aModel, attemptLogic, type Completion, type ModelRef, type Models } from './model-call.js'
+import { aModel, attemptLogic, permitKey, permitLogic, type AttemptServices, type Completion, type ModelRef, type Models } from './model-call.js'
+import type { PermitSubject } from './desk.js'
 import { aFunction, anything, atOnce, given, isObject, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
 import type { ModelMessage, ModelRequest } from './ports/model-client.js'
 import { free, worstCaseOf } from './prices.js'
@@ -100,13 +101,16 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   readonly backoff?: Partial<Backoff>
   /** How long a call may take with all its attempts, ms, at least 1. Default 10 minutes. */
   readonly deadlineMs?: number
+  /** What comes of a call while the circuit breaker of its last model is open: it waits for that to close, within `deadlineMs`, or fails at once as unavailable. Default `wait`. */
+  readonly whenOpen?: 'wait' | 'fail'
+  /** 0 to 9: among calls that wait for permits the higher goes first. Default 5. */
+  readonly priority?: number
 }
 
 /** What an agent needs of the mesh that runs it. */
-export interface AgentServices {
-  readonly models: Models
-  /** Resolves when calls may be made. */
-  ready(signal: AbortSignal): Promise<void>
+export interface AgentServices extends AttemptServices {
+  /** @throws an error that says who has stopped it, and why */
+  mayAct(subject: Omit<PermitSubject, 'model'>): Promise<void>
   /** What a run was given to work on. */
   material(runAddress: string): Promise<unknown>
 }
@@ -156,6 +160,8 @@ const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   attemptsMax: optional(whole(1, 1_000)),
   backoff: optional(optionsOf<Partial<Backoff>>({ firstMs: optional(wait), factor: optional(backoff.factor), maxMs: optional(wait), jitter: optional(share) })),
   deadlineMs: optional(milliseconds),
+  whenOpen: optional(oneOf('wait', 'fail')),
+  priority: optional(whole(0, 9)),
 })
 
 export function isAgent(value: unknown): value is AgentDefinition {
@@ -201,7 +207,7 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
   const asksRun = agentsAmong(strategies).length > 0
   const inputOf = (task: AgentTask): TInput => parse(options.input, task.input, `the task of ${resolved.name}`)
   const materialOf = async (task: AgentTask): Promise<unknown> => (task.runAddress === undefined ? null : await services.material(task.runAddress))
-  const call = callMachine.provide({ actors: { attempt: attemptLogic(services.models, (signal) => services.ready(signal)) } })
+  const call = callMachine.provide({ actors: { attempt: attemptLogic(services), permit: permitLogic(services) } })
   const gather = repeatable(async ({ input: { task }, signal }: { input: { task: AgentTask }; signal: AbortSignal }) => {
     const input = inputOf(task)
     if (!options.gather) return null
@@ -227,7 +233,7 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
       call,
       gather,
       ...(strategies.length === 0 ? {} : { verify: verifierOf(strategies, judged) as Verifier }),
-      act: actLogic(options.externalActions ?? {}),
+      act: actLogic(options.externalActions ?? {}, ({ task }) => services.mayAct({ agent: resolved.name, version: resolved.version, tenant: task.tenant ?? null })),
     },
     guards: {
       passesGate: ({ context }) => (accept ? passes(context.confidence, accept.confidence) : strategies.length === 0),
@@ -237,6 +243,7 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     actions: {
       prepareCall: assign(({ context }) => attempt('prompt', () => ({ call: storable('the call', callFor(options, { ...resolved, id: 'call' }, services.models, aboutOf(context))) }))),
       readAnswer: assign(({ context, event }) => readAnswer(options, resolved.name, aboutOf(context), (event as unknown as { output: CallOutput }).output)),
+      reportQuality: ({ context: { task, attempt: key } }, { ok }) => services.desk.judge(permitKey(task!.run, task!.id, resolved.name, key ?? ''), ok),
       planActions: assign(({ context }) => attempt('plan', () => planFor(options, resolved, context))),
     },
   }) as AnyStateMachine
@@ -318,7 +325,10 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     attemptsMax: options.attemptsMax ?? 4,
     backoff: { ...defaultBackoff, ...given(options.backoff) },
     deadlineMs: options.deadlineMs ?? 600_000,
-    about: { agent: name, version, task: task.id, goal: task.goal.digest, origin: task.origin },
+    whenOpen: options.whenOpen ?? 'wait',
+    priority: task.priority ?? options.priority ?? 5,
+    tenant: task.tenant ?? null,
+    about: { agent: name, version, run: task.run, task: task.id, goal: task.goal.digest, origin: task.origin },
   }
 }
 
@@ -378,8 +388,12 @@ export function checkedAction(action: PlannedAction, actions: ExternalActions, w
   return storable(`action "${action.name}"`, { name: action.name, input: parse<unknown>(declared.input, action.input, `the input of "${action.name}"`) })
 }
 
-/** One of several external actions, each under a key with its own name (I4). */
-export function actLogic<TInput extends { readonly action: PlannedAction; readonly ordinal: number }>(actions: ExternalActions): PromiseActorLogic<unknown, TInput> {
+/**
+ * One of several external actions, each under a key with its own name (I4).
+ *
+ * @param before what must be so first; a throw fails the action, which has not happened then
+ */
+export function actLogic<TInput extends { readonly action: PlannedAction; readonly ordinal: number }>(actions: ExternalActions, before?: (input: TInput) => Promise<void>): PromiseActorLogic<unknown, TInput> {
   const declared = ({ action }: TInput): ExternalActions[string] => {
     const found = Object.hasOwn(actions, action.name) ? actions[action.name] : undefined
     if (!found) throw new ConfigError(`This process has no external action "${action.name}".`)
@@ -387,7 +401,10 @@ export function actLogic<TInput extends { readonly action: PlannedAction; readon
   }
   return external<unknown, TInput>({
     name: ({ action, ordinal }) => (ordinal === 1 ? action.name : `${action.name}/${ordinal}`),
-    run: (args) => declared(args.input).run({ ...args, input: args.input.action.input }),
+    run: async (args) => {
+      await before?.(args.input)
+      return declared(args.input).run({ ...args, input: args.input.action.input })
+    },
     reconcile: async (args) => {
       const { reconcile } = declared(args.input)
       if (!reconcile) throw new ConfigError(`"${args.input.action.name}" declares no reconcile`)

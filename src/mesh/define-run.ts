@@ -81,7 +81,7 @@ export interface RunDefinition {
   readonly crew: RunInput['crew']
   readonly machine: AnyStateMachine
   /** What the machine is started with. */
-  input(given: { readonly run: string; readonly address: string; readonly goal: Goal; readonly ceiling: Ceiling; readonly models: readonly string[] | null; readonly material: unknown }): RunInput
+  input(given: { readonly run: string; readonly address: string; readonly goal: Goal; readonly ceiling: Ceiling; readonly models: readonly string[] | null; readonly material: unknown; readonly tenant?: string; readonly priority?: number }): RunInput
 }
 
 /** Stands for "no ceiling": sums of it stay exact. */
@@ -150,7 +150,7 @@ export function defineRun(options: RunOptions): RunDefinition {
     agents: [planner, worker, writer, checker].filter((agent) => typeof agent === 'object'),
     crew,
     machine: machineOf(options, name, version),
-    input({ run, address, goal, ceiling, models, material }) {
+    input({ run, address, goal, ceiling, models, material, tenant, priority }) {
       return {
         run,
         address,
@@ -163,6 +163,8 @@ export function defineRun(options: RunOptions): RunDefinition {
         replansMax,
         models,
         material,
+        ...(tenant === undefined ? {} : { tenant }),
+        ...(priority === undefined ? {} : { priority }),
       }
     },
   }

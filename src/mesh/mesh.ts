@@ -2,21 +2,31 @@
  * The mesh: agents and runs on an actor system of their own. The agents' code says what they want; who may call which
  * model, at what price and how often, stands here and in the charts.
  */
-import { ConfigError } from '../errors.js'
+import type { AnyStateMachine } from 'xstate'
+import { ConfigError, HoldfastError } from '../errors.js'
+import { circuitBreakerMachine } from '../machines/circuit-breaker.machine.js'
+import { limiterMachine } from '../machines/limiter.machine.js'
+import { policiesMachine, type PoliciesContext } from '../machines/policies.machine.js'
 import type { RunInput } from '../machines/run.machine.js'
+import type { ActorHandle } from '../runtime/actor.js'
 import { cursorAfter, pageMax } from '../runtime/find.js'
 import { checkId, toAddress, type Address } from '../runtime/identity.js'
 import type { HistoryOptions } from '../runtime/history.js'
 import type { MachineOptions } from '../runtime/machines.js'
+import { systemClock, type Clock } from '../runtime/ports/clock.js'
 import { silentLogger } from '../runtime/ports/logger.js'
 import { randomIds } from '../runtime/ports/ids.js'
 import { createActorSystem, type ActorSystem, type ActorSystemOptions } from '../runtime/system.js'
 import { canonicalGoal } from './canonical.js'
+import type { PermitSubject } from './desk.js'
 import { isAgent, type AgentDefinition } from './define-agent.js'
 import { aCeiling, type Ceiling, type RunDefinition } from './define-run.js'
 import { Models } from './model-call.js'
 import { anything, having, isObject, list, optional, options as optionsOf, record, shape, text, whole, wrong, type Check } from './options.js'
 import type { TraceStore } from './ports/trace-store.js'
+import { Permits, refusalOf } from './permits.js'
+import { PolicyControl } from './policy-control.js'
+import { checkPolicies, type PolicyOptions } from './policies.js'
 import { defaultPrices, modelPrice, type PriceTable } from './prices.js'
 import { RunHandle } from './run-handle.js'
 import { Traces, traceparentOf } from './trace.js'
@@ -31,6 +41,8 @@ export interface MeshOptions extends Omit<ActorSystemOptions, 'machines'> {
   readonly history?: HistoryOptions | boolean
   /** Prices that go before the built-in ones. */
   readonly prices?: PriceTable
+  /** What calls need a permit of: circuit breakers, bulkheads. Default: those of models that answer elsewhere, with figures fit for them (docs/policies.md). */
+  readonly policies?: PolicyOptions
   /** Where the trace of the calls is kept. Default: it stays in the actors' store, at most 100,000 entries a shard; the oldest go. */
   readonly traces?: TraceStore
   /** Entries of the trace that may wait for the trace store before calls wait, too. At least 1, below `streamMax`. Default 10,000. */
@@ -49,6 +61,8 @@ export interface StartRun {
   /** What the run works on: JSON that its agents' `gather` is given. */
   readonly material?: unknown
   readonly tenant?: string
+  /** 0 to 9: among calls that wait for permits those of the higher go first. Default: that of each agent. */
+  readonly priority?: number
 }
 
 const anAgent: Check = (name, value) => {
@@ -87,15 +101,20 @@ const startOptions = optionsOf<StartRun>({
   models: optional(list(text(1_000), 1)),
   material: anything,
   tenant: optional((name, value) => void checkId(name, value)),
+  priority: optional(whole(0, 9)),
 })
 
 export class Mesh {
   /** The actor system that runs it; for actors of your own beside the agents. */
   readonly system: ActorSystem
+  /** Reads, explains and changes what calls need a permit of, and stops calls. */
+  readonly policies: PolicyControl
   private readonly runs = new Map<string, RunDefinition>()
   private readonly agents = new Map<string, AgentDefinition>()
   private readonly models: Models
   private readonly traces: Traces
+  private readonly permits: Permits
+  private readonly clock: Clock
   private readonly materials = new Map<string, Promise<unknown>>()
   private readonly newId: () => string
   private readonly store: MeshOptions['store']
@@ -103,7 +122,7 @@ export class Mesh {
   /** @throws ConfigError for definitions that do not fit together */
   constructor(options: MeshOptions) {
     meshOptions('', options)
-    const { agents = [], runs = [], machines = [], prices = defaultPrices, traces, tracesWaitingMax = 10_000, history = true, ...system } = options
+    const { agents = [], runs = [], machines = [], prices = defaultPrices, policies, traces, tracesWaitingMax = 10_000, history = true, ...system } = options
     const { streamMax = 100_000 } = options
     if (Number.isSafeInteger(streamMax)) whole(1, streamMax - 1)('tracesWaitingMax (below streamMax)', tracesWaitingMax)
     for (const run of runs) this.addRun(run)
@@ -111,12 +130,46 @@ export class Mesh {
     this.models = new Models({ ...prices, models: { ...defaultPrices.models, ...prices.models } })
     for (const agent of this.agents.values()) for (const model of agent.models) this.models.add(model)
     this.traces = new Traces(traces, options.logger ?? silentLogger, tracesWaitingMax)
+    const { logger = silentLogger } = options
+    const clock = (this.clock = options.clock ?? systemClock)
     this.store = options.store
     const ids = options.ids ?? randomIds
     this.newId = () => ids.next()
+    this.permits = new Permits(checkPolicies(policies ?? {}), {
+      clock,
+      logger,
+      node: ids.next(),
+      now: () => this.store.now(),
+      ask: (address, event) => this.system.actorAt(address as Address).ask(event, { deadlineMs: askDeadlineMs }),
+      watch: (address, listener) => {
+        const { unsubscribe } = this.system.actorAt(address as Address).subscribe(({ context }) => listener(context))
+        return unsubscribe
+      },
+      look: async () => (await this.holder().snapshot())?.context as PoliciesContext | undefined,
+      watchPolicies: (listener) => void this.holder().subscribe(({ context }) => listener(context as PoliciesContext)),
+      isLocal: (model) => this.models.get(model)?.client.isLocal === true,
+    })
+    this.policies = new PolicyControl({
+      permits: this.permits,
+      now: () => this.store.now(),
+      tell: (event) => this.holder().ask(event),
+      pass: (delayMs) => new Promise((resolve) => void clock.after(delayMs, resolve)),
+      agent: (name) => this.agentOf(name),
+    })
     const all = [...this.machines(history), ...machines]
     this.mustBeThere(new Set(all.map((machine) => ('machine' in machine ? (machine.name ?? machine.machine.id) : machine.id))))
     this.system = createActorSystem({ ...system, machines: all })
+  }
+
+  private agentOf(name: string): { readonly name: string; readonly version: string; readonly models: readonly string[] } {
+    const agent = this.agents.get(name)
+    if (!agent) throw new ConfigError(`agent: this mesh has no agent ${name} (it has: ${[...this.agents.keys()].join(', ')}).`)
+    return { name, version: agent.version, models: agent.models.map((model) => model.name) }
+  }
+
+  /** Holds what was changed and stopped. */
+  private holder(): ActorHandle {
+    return this.system.actorAt(toAddress('policies', 'mesh'))
   }
 
   /** A name that nobody has would be missed only when it is needed. */
@@ -141,15 +194,28 @@ export class Mesh {
     this.agents.set(agent.name, agent)
   }
 
-  private machines(history: HistoryOptions | boolean): MachineOptions[] {
+  private machines(history: HistoryOptions | boolean): (MachineOptions | AnyStateMachine)[] {
     const services = {
       models: this.models,
-      ready: (signal: AbortSignal) => this.traces.ready(signal),
+      clock: this.clock,
+      desk: this.permits.desk,
+      ready: async (signal: AbortSignal) => {
+        await this.traces.ready(signal)
+        return this.permits.isCurrent()
+      },
+      mayAct: async (subject: Omit<PermitSubject, 'model'>) => {
+        if (!(await this.permits.isCurrent())) throw new ConfigError('What was stopped could not be read from the store, so no external action is begun. Have it tried again.')
+        const stop = this.permits.stopOf({ ...subject, model: '' })
+        if (stop) throw new HoldfastError('CALLS_STOPPED', refusalOf(stop).message)
+      },
       material: (runAddress: string) => this.material(runAddress),
     }
     return [
       ...[...this.agents.values()].map((agent) => ({ name: agent.name, version: agent.version, machine: agent.machine(services), history })),
       ...[...this.runs.values()].map((run) => ({ name: run.name, version: run.version, machine: run.machine, history })),
+      circuitBreakerMachine,
+      limiterMachine,
+      policiesMachine,
     ]
   }
 
@@ -157,6 +223,7 @@ export class Mesh {
   async start(): Promise<this> {
     await this.system.start()
     if (this.system.role === 'owner') this.traces.start(this.system)
+    this.permits.start()
     return this
   }
 
@@ -169,6 +236,7 @@ export class Mesh {
   /** Stops cleanly. What is under way goes on when a mesh is started again. */
   async stop(): Promise<void> {
     await this.system.stop()
+    this.permits.close()
     await this.traces.close()
   }
 
@@ -189,7 +257,7 @@ export class Mesh {
     for (const model of options.models ?? []) if (!this.models.get(model)) throw new ConfigError(`models: this mesh has no model ${model} (it has: ${this.models.names().join(', ')}).`)
     if (ceiling.usd !== undefined) this.mustBePriced(definition, options.models)
     const handle = this.handle(definition, id)
-    const input: RunInput = definition.input({ run: id, address: handle.address, goal, ceiling, models: options.models ?? null, material: options.material ?? null })
+    const input: RunInput = definition.input({ run: id, address: handle.address, goal, ceiling, models: options.models ?? null, material: options.material ?? null, ...(options.tenant === undefined ? {} : { tenant: options.tenant }), ...(options.priority === undefined ? {} : { priority: options.priority }) })
     await this.system.actorAt(handle.address).start({ input: input as never, run: id, goal: goal.digest, trace: traceparentOf(id), ...(options.tenant === undefined ? {} : { tenant: options.tenant }) })
     return handle
   }
@@ -266,6 +334,9 @@ export class Mesh {
     return material
   }
 }
+
+/** How long a policy is waited for, ms; it is asked again. */
+const askDeadlineMs = 10_000
 
 const materialsMax = 100
 

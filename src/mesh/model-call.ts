@@ -3,10 +3,12 @@
  * end into an outcome with its cost. It decides nothing; the chart does (contract 9).
  */
 import { ConfigError, toStoredError } from '../errors.js'
-import type { AttemptOutcome, CallInput } from '../machines/call.machine.js'
+import type { AttemptInput, AttemptOutcome, PermitInput, PermitOutcome } from '../machines/call.machine.js'
 import { nothing, type Amounts } from '../machines/ledger.js'
 import { repeatable } from '../protocol.js'
+import type { Clock } from '../runtime/ports/clock.js'
 import { checkId } from '../runtime/identity.js'
+import type { Desk, PermitRequest } from './desk.js'
 import { having, isObject, optional, shape, whole, wrong, type Check } from './options.js'
 import { ModelError, type ModelClient, type ModelFailureKind, type ModelRequest, type ModelUsage } from './ports/model-client.js'
 import { costOf, free, modelPrice, type ModelPrice, type PriceTable } from './prices.js'
@@ -82,12 +84,6 @@ export class Models {
   }
 }
 
-export interface AttemptInput {
-  readonly call: CallInput
-  readonly model: string
-  readonly attempt: string
-}
-
 /** A provider that says no has done no work; after anything else nobody knows whether it will ask for money. */
 const costNothing: ReadonlySet<ModelFailureKind> = new Set<ModelFailureKind>(['invalid-request', 'authentication', 'payment', 'rate-limit', 'overloaded', 'server'])
 const oneCall: Amounts = { ...nothing, calls: 1 }
@@ -96,24 +92,68 @@ const tokens = whole(0, 2 ** 40)
 /** What no ledger could take is an error of the client, and is charged in full. */
 const usageCounts = shape<ModelUsage>({ inputTokens: tokens, outputTokens: tokens, cacheReadTokens: tokens, cacheWriteTokens: tokens })
 
-/** @param ready resolves when calls may be made */
-export function attemptLogic(models: Models, ready: (signal: AbortSignal) => Promise<void>) {
+/** What attempts need of the mesh. */
+export interface AttemptServices {
+  readonly models: Models
+  readonly clock: Clock
+  readonly desk: Desk
+  /** Resolves when calls may be made: true, or false if it is not known what was stopped. */
+  ready(signal: AbortSignal): Promise<boolean>
+}
+
+export function attemptLogic({ models, clock, desk, ready }: AttemptServices) {
   return repeatable(async ({ input, signal, idempotencyKey, attempt }: { input: AttemptInput; signal: AbortSignal; idempotencyKey: string; attempt: number }): Promise<AttemptOutcome> => {
     // The chart reserves money for each attempt; what a crash cut off may have cost all of it.
     if (attempt > 1) return { ok: false, cost: null, error: { kind: 'unknown', message: 'the process died while the model was being asked' }, retryable: true }
     const ref = models.get(input.model)
     if (!ref) return { ok: false, cost: nothing, error: { kind: 'configuration', message: `this process has no model ${input.model}` }, retryable: false }
     const price = models.priceOf(input.model) ?? free
-    await ready(signal)
+    const given = (await ready(signal)) ? desk.take(permitRequest(input, clock)) : ({ isLacking: true } as const)
+    if ('isLacking' in given) return { ok: false, cost: nothing, isLacking: true }
+    if ('refusal' in given) return { ok: false, cost: nothing, error: { kind: 'refused', message: given.refusal.message }, refusal: given.refusal }
+    const { permit } = given
+    const beganAt = clock.now()
     try {
       const response = await ref.client.complete({ ...(input.call.request as Omit<ModelRequest, 'task' | 'model'>), task: input.call.task as ModelRequest['task'], model: ref.model }, { signal, idempotencyKey: `${idempotencyKey}/${input.attempt}` })
       usageCounts('usage', response.usage)
       const completion: Completion = { text: response.text, stopReason: response.stopReason, usage: response.usage, model: response.model, requestId: response.requestId ?? null }
-      return { ok: true, cost: costOf(price, response.usage), response: completion }
+      const cost = costOf(price, response.usage)
+      const isJudged = permit.settle({ result: 'ok', tokens: cost.tokens, retryAfterMs: null })
+      return { ok: true, cost, response: completion, ...(isJudged ? { isJudged } : {}) }
     } catch (error) {
-      return failureOf(error, price, (input.call.request as ModelRequest).maxTokens)
+      const outcome = failureOf(error, price, (input.call.request as ModelRequest).maxTokens)
+      // Given up after a long time without an answer: the provider hangs.
+      const hangs = signal.aborted && clock.now() - beganAt >= Math.min(hangMs, input.call.deadlineMs / 2)
+      permit.settle({ result: hangs || isOfProvider(outcome, signal.aborted) ? 'failed' : 'void', tokens: outcome.cost?.tokens ?? null, retryAfterMs: outcome.retryAfterMs ?? null })
+      return outcome
     }
   })
+}
+
+/** Waits for the permit of an attempt; the attempt takes it from the desk (C3). */
+export function permitLogic({ clock, desk }: AttemptServices) {
+  return repeatable(({ input, signal }: { input: PermitInput; signal: AbortSignal }): Promise<PermitOutcome> => desk.wait(permitRequest(input, clock), { signal, isPatient: input.isPatient }))
+}
+
+const hangMs = 30_000
+
+/** Failures that say that the provider, or the way there, is out of order. A rate limit with a time says when; without one it is a failure like others. */
+const ofProvider: ReadonlySet<string> = new Set<ModelFailureKind | 'client'>(['overloaded', 'server', 'connection', 'malformed', 'client'])
+
+function isOfProvider({ error, retryAfterMs }: AttemptOutcome, isAborted: boolean): boolean {
+  if (isAborted) return false
+  return ofProvider.has(error!.kind) || (error!.kind === 'rate-limit' && retryAfterMs === undefined)
+}
+
+/** One attempt of one call of one task: the same whoever asks, and however often. */
+export function permitKey(run: string, task: string, agent: string, attempt: string): string {
+  return JSON.stringify([run, task, agent, attempt])
+}
+
+function permitRequest({ call, model, attempt }: AttemptInput, clock: Clock): PermitRequest {
+  const { about, tenant, priority, deadlineMs } = call
+  const { agent, version, run, task } = about
+  return { key: permitKey(run, task, agent, attempt), subject: { agent, version, model, tenant }, tokens: call.worst[model]!.tokens, priority, deadlineAt: clock.now() + deadlineMs }
 }
 
 function failureOf(error: unknown, price: ModelPrice, completionTokensMax: number): AttemptOutcome {

@@ -40,6 +40,8 @@ export interface TraceRecord {
   readonly reserved: Amounts
   /** null: nobody knows, so all that was reserved is charged. */
   readonly cost: Amounts | null
+  /** How long it waited for its permit, ms; 0 if that was in hand. */
+  readonly waitedMs: number
   /** Namespace time, ms. */
   readonly startedAt: number
   readonly endedAt: number | null
@@ -80,6 +82,7 @@ export function traceparentOf(run: string): string {
 export function joinTrace(entries: readonly TraceEntry[]): TraceRecord[] {
   interface Halves {
     readonly intent: TraceEntry
+    permit?: TraceEntry
     outcome?: TraceEntry
     judgement?: TraceEntry
   }
@@ -93,15 +96,17 @@ export function joinTrace(entries: readonly TraceEntry[]): TraceRecord[] {
   for (const entry of rest) {
     const halves = attempts.get(`${entry.by} ${entry.value.attempt}`)
     if (!halves) continue
-    if (entry.value.half === 'outcome') halves.outcome ??= entry
+    if (entry.value.half === 'permit') halves.permit ??= entry
+    else if (entry.value.half === 'outcome') halves.outcome ??= entry
     // The later judgement knows more: whoever verified has spoken.
     else if (!halves.judgement || halves.judgement.at <= entry.at) halves.judgement = entry
   }
   return [...attempts.values()].map(recordOf).sort((a, b) => a.startedAt - b.startedAt || (a.by < b.by ? -1 : a.by > b.by ? 1 : 0))
 }
 
-function recordOf({ intent: { run, by, at, value }, outcome, judgement }: { readonly intent: TraceEntry; readonly outcome?: TraceEntry; readonly judgement?: TraceEntry }): TraceRecord {
+function recordOf({ intent: { run, by, at: askedAt, value }, permit, outcome, judgement }: { readonly intent: TraceEntry; readonly permit?: TraceEntry; readonly outcome?: TraceEntry; readonly judgement?: TraceEntry }): TraceRecord {
   const intent = value as TraceIntent
+  const at = permit?.at ?? askedAt
   const ended = outcome?.value as TraceOutcome | undefined
   const judged = judgement?.value as TraceJudgement | undefined
   const completion = (ended?.response ?? null) as Completion | null
@@ -124,6 +129,7 @@ function recordOf({ intent: { run, by, at, value }, outcome, judgement }: { read
     tokens: usage ? { input: usage.inputTokens, output: usage.outputTokens, cacheRead: usage.cacheReadTokens, cacheWrite: usage.cacheWriteTokens } : null,
     reserved: intent.reserved,
     cost: ended?.cost ?? null,
+    waitedMs: at - askedAt,
     startedAt: at,
     endedAt: outcome?.at ?? null,
     latencyMs: outcome ? outcome.at - at : null,

@@ -31,7 +31,7 @@ test('every command says its help, which names --help and --json', async () => {
 
 test('every command says with --json what it has to say in JSON, also what went wrong', async () => {
   const lines = [
-    ['research', question, 'docs', '--run', 'r'], ['runs'], ['show', 'r'], ['trace', 'r'], ['resume', 'r'], ['resolve', 'r', '--happened'], ['retry', 'r'], ['approve', 'r'], ['inspect', 'r'], ['replay', 'research/r'], ['doctor'], ['actors'], ['dead-letters'],
+    ['research', question, 'docs', '--run', 'r'], ['runs'], ['show', 'r'], ['trace', 'r'], ['resume', 'r'], ['resolve', 'r', '--happened'], ['retry', 'r'], ['approve', 'r'], ['inspect', 'r'], ['replay', 'research/r'], ['doctor'], ['policy', 'explain', 'researcher'], ['actors'], ['dead-letters'],
     ['research', question, 'docs', '--run', 's'], ['reject', 's'], ['cancel', 's'], ['graph', 'agent'], ['graph', 'nothing'], ['research'], ['move', '--from', '.holdfast', '--to', 'moved'],
   ]
   expect([...new Set(lines.map(([name]) => name))].toSorted()).toEqual(names.toSorted())

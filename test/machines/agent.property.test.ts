@@ -9,6 +9,8 @@ import { z } from 'zod'
 import { defineAgent, isBalanced, modelOf, ModelError, repeatable, type AgentInput, type AgentOutput, type AgentTask, type Confidence, type ModelResponse, type Reconciled, type Verdict } from '../../src/index.js'
 import type { AgentContext } from '../../src/machines/agent.machine.js'
 import { canonicalGoal } from '../../src/mesh/canonical.js'
+import { Desk } from '../../src/mesh/desk.js'
+import { systemClock } from '../../src/runtime/ports/clock.js'
 import { Models } from '../../src/mesh/model-call.js'
 import { World } from '../../src/testing/index.js'
 import { extent, firstSeed } from '../support/extent.js'
@@ -94,7 +96,7 @@ class Real {
       approval: ({ output }) => (output.ask ? { why: 'so' } : null),
       approvalDeadlineMs: hourMs,
     })
-    this.machine = agent.machine({ models, ready: () => Promise.resolve(), material: () => Promise.resolve(null) })
+    this.machine = agent.machine({ models, clock: systemClock, desk: new Desk(systemClock, () => []), mayAct: () => Promise.resolve(), ready: () => Promise.resolve(true), material: () => Promise.resolve(null) })
     this.world = new World({ machines: [{ name: 'agent', version: '1', machine: this.machine }], shards: 1, suspectMax: Infinity })
   }
 

@@ -4,7 +4,9 @@ import { agentFailure, agentMachine, type AgentContext, type AgentTask } from '.
 import type { Verdict } from '../../src/machines/verdict.js'
 import { defaultBackoff } from '../../src/machines/backoff.js'
 import { callMachine, type AttemptOutcome, type CallContext, type CallInput, type CallOutput } from '../../src/machines/call.machine.js'
+import { circuitBreakerMachine, defaultBreaker, type BreakerContext, type BreakerOutcome } from '../../src/machines/circuit-breaker.machine.js'
 import { inOrderMachine, type InOrderContext } from '../../src/machines/in-order.machine.js'
+import { defaultLimit, limiterMachine, type LimiterAsk, type LimiterContext } from '../../src/machines/limiter.machine.js'
 import { nothing } from '../../src/machines/ledger.js'
 import { personMachine, type PersonContext } from '../../src/machines/person.machine.js'
 import { rederivationGuards, rederivationMachine, type RederivationContext } from '../../src/machines/rederivation.machine.js'
@@ -41,7 +43,10 @@ export const callInput: CallInput = {
   attemptsMax: 2,
   backoff: defaultBackoff,
   deadlineMs: 1_000,
-  about: { agent: 'a', version: '1', task: 't', goal: 'g', origin: 'o' },
+  whenOpen: 'wait',
+  priority: 5,
+  tenant: null,
+  about: { agent: 'a', version: '1', run: 'r', task: 't', goal: 'g', origin: 'o' },
 }
 
 const outcome = (more: Partial<AttemptOutcome>): EventObject => done('attempt', { ok: false, cost: worst, error: { kind: 'server', message: 'no' }, retryable: false, ...more })
@@ -59,10 +64,16 @@ const call: Chart = {
     outcome({}),
     outcome({ retryable: true, cost: null, error: { kind: 'unknown', message: 'died' } }),
     error('attempt', 'threw'),
+    outcome({ isLacking: true }),
+    outcome({ refusal: { reason: 'open', scope: 'model', name: 'x/a', message: 'open' } }),
+    outcome({ refusal: { reason: 'stopped', scope: 'agent', name: 'a', message: 'stopped' } }),
+    done('permit', { isGiven: true }),
+    done('permit', { refusal: { reason: 'open', scope: 'model', name: 'x/a', message: 'open' } }),
+    error('permit', 'threw'),
     after('backoff', 'call.open.backingOff'),
     after('deadline', 'call.open'),
   ],
-  facet: ({ attempts, last }: CallContext) => [Math.min(attempts.filter(({ unknown }) => !unknown).length, 3), Math.min(attempts.length, 3), last?.ok, last?.retryable],
+  facet: ({ attempts, place, isPatient, last }: CallContext) => [Math.min(attempts.filter(({ unknown, refused }) => !unknown && refused === null).length, 2), Math.min(attempts.length, 3), place, isPatient, last?.ok, last?.retryable, last?.refusal?.reason],
 }
 
 const child = (id: string, more: object = {}): EventObject => event('child.request', { child: { id, machine: 'm', ...more } })
@@ -328,4 +339,42 @@ const inOrder: Chart = {
   facet: (context: InOrderContext) => context.verdicts.map(({ accepted, output }) => [accepted, output]),
 }
 
-export const charts: readonly Chart[] = [agent, supervisor, run, call, sourceCheck, rederivation, person, inOrder]
+const breakerPolicy = { ...defaultBreaker, callsMin: 3, consecutiveMax: 2, probesMax: 2, successesToClose: 2 }
+const asks = (context: BreakerContext, wanted: number, ...outcomes: readonly Partial<BreakerOutcome>[]): EventObject =>
+  event('permit.ask', { at: context.at + 1_000, wanted, policy: breakerPolicy, outcomes: outcomes.map((one) => ({ result: 'ok', era: context.era, probe: null, ...one })) })
+const breaker: Chart = {
+  name: 'circuit breaker',
+  machine: circuitBreakerMachine,
+  walkable: circuitBreakerMachine as AnyStateMachine,
+  inputs: [undefined],
+  events: ({ context }) => {
+    const of = context as BreakerContext
+    const [first = null, second = null] = Object.keys(of.probes).map(Number)
+    return [
+      asks(of, 2),
+      asks(of, 0, { result: 'ok' }),
+      asks(of, 0, { result: 'failed' }),
+      ...(first === null ? [] : [asks(of, 0, { probe: first }), asks(of, 0, { result: 'failed', probe: first }), asks(of, 0, { result: 'void', probe: first })]),
+      ...(second === null ? [] : [asks(of, 0, { probe: first }, { probe: second })]),
+      after('openPeriod', 'circuitBreaker.open'),
+      after('probePeriod', 'circuitBreaker.halfOpen.probing'),
+    ]
+  },
+  facet: ({ consecutive, probes, buckets }: BreakerContext) => [consecutive, Object.values(probes), Math.min(3, buckets.reduce((sum, { ok, failed }) => sum + ok + failed, 0))],
+}
+
+const limitAsk = (context: LimiterContext, more: Partial<LimiterAsk>): EventObject =>
+  event('permit.ask', { at: context.at, node: 'n', wanted: 1, waiting: 1, tokens: 10, least: 10, priority: 5, leftMs: 1_000, back: [], pauseMs: 0, policy: { ...defaultLimit, requestsMax: 2 }, ...more })
+const limiter: Chart = {
+  name: 'limiter',
+  machine: limiterMachine,
+  walkable: limiterMachine as AnyStateMachine,
+  inputs: [undefined],
+  events: ({ context }) => {
+    const of = context as LimiterContext
+    return [limitAsk(of, {}), limitAsk(of, { node: 'm' }), limitAsk(of, { pauseMs: 1_000 }), limitAsk(of, { at: of.at + 2_000 }), after('pause', 'limiter.paused')]
+  },
+  facet: ({ at, grants, claims, pausedUntil }: LimiterContext) => [grants.length, claims.length, pausedUntil > at],
+}
+
+export const charts: readonly Chart[] = [agent, supervisor, run, call, breaker, limiter, sourceCheck, rederivation, person, inOrder]

@@ -6,10 +6,11 @@ export interface FunctionModel extends ModelClient {
 }
 
 /** @param answer gives the value to answer with, or throws; a string is the text as it comes */
-export function functionModel(answer: (request: ModelRequest, options: { readonly signal: AbortSignal; readonly idempotencyKey: string }) => unknown, provider = 'test'): FunctionModel {
+export function functionModel(answer: (request: ModelRequest, options: { readonly signal: AbortSignal; readonly idempotencyKey: string }) => unknown, provider = 'test', isLocal = true): FunctionModel {
   const requests: ModelRequest[] = []
   return {
     provider,
+    isLocal,
     requests,
     async complete(request, options): Promise<ModelResponse> {
       requests.push(request)

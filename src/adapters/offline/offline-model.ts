@@ -20,6 +20,7 @@ export function offlineModel({ skills }: OfflineModelOptions): ModelClient {
   const known = new Map(Object.entries(skills))
   return {
     provider: 'offline',
+    isLocal: true,
     async complete(request, { signal }) {
       const skill = known.get(request.task.agent)
       if (skill === undefined) {

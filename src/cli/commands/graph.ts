@@ -15,8 +15,8 @@ const formats: Readonly<Record<string, (machine: AnyStateMachine) => Promise<str
 
 /** Those that the package brings. */
 async function own(): Promise<Readonly<Record<string, AnyStateMachine>>> {
-  const { agentMachine, callMachine, runMachine, supervisorMachine } = await import('../../index.js')
-  return { agent: agentMachine, call: callMachine, run: runMachine, supervisor: supervisorMachine }
+  const { agentMachine, callMachine, circuitBreakerMachine, limiterMachine, runMachine, supervisorMachine } = await import('../../index.js')
+  return { agent: agentMachine, call: callMachine, circuitBreaker: circuitBreakerMachine, limiter: limiterMachine, run: runMachine, supervisor: supervisorMachine }
 }
 
 export const graph: Command = {
@@ -31,11 +31,11 @@ export const graph: Command = {
     out: { type: 'string', short: 'o', value: '<file>', help: 'where to write it. Default: standard output' },
   },
   examples: [
-    ['holdfast graph agent --out agent.svg', 'one of the charts of holdfast: agent, call, run, supervisor'],
+    ['holdfast graph agent --out agent.svg', 'one of the charts of holdfast: agent, call, circuitBreaker, limiter, run, supervisor'],
     ['holdfast graph ./order.js#order -f mermaid', 'the machine that a module of yours exports under that name'],
     ['holdfast graph ./order.js --out order.json', 'the only machine that it exports, for Stately Studio'],
   ],
-  notes: '<machine> is one of agent, call, run and supervisor, or the path of a JavaScript module, with #name where it exports more than one machine. The module is run to get at the machine. JSON takes actions, guards and actors by their names only; SVG and Mermaid take everything.',
+  notes: '<machine> is one of agent, call, circuitBreaker, limiter, run and supervisor, or the path of a JavaScript module, with #name where it exports more than one machine. The module is run to get at the machine. JSON takes actions, guards and actors by their names only; SVG and Mermaid take everything.',
   async run(given, terminal) {
     const [name] = given.positionals as [string]
     const { out } = given.strings

@@ -91,6 +91,8 @@ export class ModelError extends Error {
 export interface ModelClient {
   /** `anthropic`, `offline` …; part of a model's full name `provider/model`. */
   readonly provider: string
+  /** It answers in this process: nobody else is spared by limits, so policies apply only as far as they are named. Default false. */
+  readonly isLocal?: boolean
   /**
    * One attempt.
    *
