@@ -53,6 +53,7 @@ export class Desk {
   private readonly clock: Clock
   private readonly stocksFor: (subject: PermitSubject) => readonly Stock[]
   private readonly stopped: (subject: PermitSubject) => Standing
+  private readonly onWaiting: () => void
   private readonly waiters: Waiter[] = []
   private readonly kept = new Map<string, { readonly taken: readonly Taken[]; readonly until: number }>()
   private readonly judges = new Map<string, readonly Taken[]>()
@@ -64,11 +65,13 @@ export class Desk {
   /**
    * @param stocksFor those of the policies that apply; the same objects for the same policies
    * @param stopped refused: it has been stopped. lacking: whether it has is being found out; {@link changed} is called then
+   * @param onWaiting somebody waits still, after all were looked at
    */
-  constructor(clock: Clock, stocksFor: Desk['stocksFor'], stopped: Desk['stopped'] = () => inHand) {
+  constructor(clock: Clock, stocksFor: Desk['stocksFor'], stopped: Desk['stopped'] = () => inHand, onWaiting = (): void => {}) {
     this.clock = clock
     this.stocksFor = stocksFor
     this.stopped = stopped
+    this.onWaiting = onWaiting
   }
 
   /** What is in hand for it: permits, if it has waited for them or nobody waits before it. */
@@ -174,6 +177,7 @@ export class Desk {
       next = Math.min(next, stock.lookAt)
     }
     for (const { until } of this.kept.values()) next = Math.min(next, until)
+    if (this.waiters.length > 0) this.onWaiting()
     if (next < Infinity) this.cancelTimer = this.clock.after(Math.max(1, Math.ceil(next - now)), () => this.changed())
   }
 

@@ -146,7 +146,6 @@ export class Mesh {
         return unsubscribe
       },
       look: async () => (await this.holder().snapshot())?.context as PoliciesContext | undefined,
-      watchPolicies: (listener) => void this.holder().subscribe(({ context }) => listener(context as PoliciesContext)),
       isLocal: (model) => this.models.get(model)?.client.isLocal === true,
     })
     this.policies = new PolicyControl({
@@ -223,7 +222,6 @@ export class Mesh {
   async start(): Promise<this> {
     await this.system.start()
     if (this.system.role === 'owner') this.traces.start(this.system)
-    this.permits.start()
     return this
   }
 

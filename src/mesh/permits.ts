@@ -27,8 +27,6 @@ export interface PermitPorts extends StockPorts {
   isLocal(model: string): boolean
   /** What was changed and stopped while the mesh ran; undefined: nothing ever. */
   look(): Promise<PoliciesContext | undefined>
-  /** Calls back with it after changes, as far as they are heard of. */
-  watchPolicies(listener: (context: PoliciesContext) => void): void
   /** Unique among nodes. */
   readonly node: string
 }
@@ -42,6 +40,7 @@ export class Permits {
   /** When the store was last asked, by this process's clock. */
   private seenAt = -Infinity
   private looking: Promise<boolean> | undefined
+  private cancelLook: (() => void) | undefined
   stops: readonly Stop[] = []
   private readonly stocks = new Map<string, BreakerStock | BulkheadStock | LimiterStock>()
   private readonly bySubject = new Map<string, readonly Stock[]>()
@@ -56,12 +55,16 @@ export class Permits {
         const stop = this.stopOf(subject)
         return stop ? { is: 'refused', refusal: refusalOf(stop) } : inHand
       },
+      () => this.lookLater(),
     )
   }
 
-  /** Begins to hear of changes. */
-  start(): void {
-    this.ports.watchPolicies((context) => this.adopt(context))
+  /** As long as calls wait, what was changed is looked at again and again: with an idle mesh nobody looks. */
+  private lookLater(): void {
+    this.cancelLook ??= this.ports.clock.after(heldMs, () => {
+      this.cancelLook = undefined
+      void this.isCurrent().then(() => this.desk.changed())
+    })
   }
 
   /** Whether what is known of changes and stops is of less than `heldMs` ago; if it is not, the store is asked first. */
@@ -154,6 +157,7 @@ export class Permits {
 
   /** Nothing is permitted, asked or waited for any more. */
   close(): void {
+    this.cancelLook?.()
     this.desk.close()
     for (const stock of this.stocks.values()) stock.close()
   }

@@ -17,6 +17,8 @@ const unit = fc.oneof(
   { weight: 1, arbitrary: fc.integer({ min: 0, max: 0xffff }).map((code) => String.fromCharCode(code)) },
 )
 const text = fc.array(unit, { maxLength: 12 }).map((units) => units.join(''))
+/** Of a field or a timer: no half of a surrogate pair. */
+const name = text.filter((t) => Buffer.from(t, 'utf8').toString('utf8') === t)
 const wellFormed = fc.string({ unit: 'binary', maxLength: 12 })
 const number = fc.oneof(fc.double({ noNaN: true }), fc.maxSafeInteger(), fc.constantFrom(0, -0, 1, -1, 2 ** 53, Number.MIN_VALUE, Number.MAX_VALUE, Infinity, -Infinity))
 const count = fc.maxSafeNat()
@@ -174,8 +176,8 @@ describe(`through LMDB (seed ${firstSeed})`, () => {
   })
 
   test('names and texts of all kinds come back, each to its own record, and go when they are told to', async () => {
-    const fields = fc.uniqueArray(fc.tuple(text.filter((t) => t !== ''), text), { selector: ([name]) => name, maxLength: 6 }).map((entries) => new Map(entries))
-    const address = text.map((t) => `m/${t}`)
+    const fields = fc.uniqueArray(fc.tuple(name.filter((t) => t !== ''), text), { selector: ([own]) => own, maxLength: 6 }).map((entries) => new Map(entries))
+    const address = name.map((t) => `m/${t}`)
     await fc.assert(
       fc.asyncProperty(address, address, fields, fields, text, async (a, b, ofA, ofB, t) => {
         fc.pre(a !== b)

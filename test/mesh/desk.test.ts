@@ -15,7 +15,6 @@ class Stage {
   readonly permits: Permits
   readonly desk: Desk
   held: PoliciesContext | undefined
-  private tell: (context: PoliciesContext) => void = () => {}
   private keys = 0
 
   constructor(policies: PolicyOptions) {
@@ -28,10 +27,8 @@ class Stage {
       ask: () => new Promise(() => {}),
       watch: () => () => {},
       look: () => Promise.resolve(this.held),
-      watchPolicies: (listener) => void (this.tell = listener),
     }
     this.permits = new Permits(policies, ports)
-    this.permits.start()
     this.desk = this.permits.desk
   }
   request(more: Partial<Omit<PermitRequest, 'subject'>> & { readonly subject?: Partial<PermitSubject> } = {}): PermitRequest {
@@ -43,9 +40,11 @@ class Stage {
     if ('refusal' in given) throw new Error(given.refusal.message)
     return 'permit' in given ? given.permit : undefined
   }
-  change(context: Partial<PoliciesContext>): void {
+  /** Those who wait have it looked at within a second. */
+  async change(context: Partial<PoliciesContext>): Promise<void> {
     this.held = { revision: (this.held?.revision ?? 0) + 1, policies: null, setBy: null, stops: [], ...context }
-    this.tell(this.held)
+    this.clock.runUntil(this.clock.now() + 2_000)
+    await turn()
   }
   async pass(): Promise<void> {
     for (let i = 0; i < 5; i++) {
@@ -131,15 +130,17 @@ test('changed policies hold for those that wait already, and a stop refuses them
   const third = stage.request({ subject: { tenant: 't' } })
   const waited = [stage.desk.wait(second, patience), stage.desk.wait(third, patience)]
   await stage.pass()
-  stage.change({ policies: { agents: { a: { bulkhead: { workingMax: 2, waitingMax: 9 } } } } })
+  await stage.change({ policies: { agents: { a: { bulkhead: { workingMax: 2, waitingMax: 9 } } } } })
   await stage.pass()
   expect(await waited[0]).toEqual({ isGiven: true })
-  stage.change({ policies: stage.held!.policies, stops: [{ scope: 'tenant', name: 't', by: 'ann', why: 'does not pay', at: 1 }] })
+  await stage.change({ policies: stage.held!.policies, stops: [{ scope: 'tenant', name: 't', by: 'ann', why: 'does not pay', at: 1 }] })
   await stage.pass()
   expect(await waited[1]).toEqual({ refusal: { reason: 'stopped', scope: 'tenant', name: 't', message: 'ann has stopped the calls of tenant t: does not pay' } })
   expect(() => stage.now(stage.request({ subject: { tenant: 't' } }))).toThrow('does not pay')
   expect(stage.now(second)).toBeDefined()
   first.settle(over)
-  stage.change({})
+  await stage.change({})
+  // As a call does before each attempt.
+  await stage.permits.isCurrent()
   expect(stage.now(stage.request({ subject: { tenant: 't' } }))).toBeUndefined()
 })

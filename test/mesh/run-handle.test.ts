@@ -14,11 +14,11 @@ function definition() {
   return defineRun({ name: 'job', crew: { planner: agent('planner'), worker: agent('worker'), writer: agent('writer') }, approval: () => ({ why: 'it leaves the house' }) })
 }
 
-/** How many listen to turns, but to those of the mesh's policies, and how many wait for an end, in the process. */
+/** How many listen to turns, and how many wait for an end, in the process. */
 function listening(mesh: Mesh, run: RunHandle): { readonly turns: number; readonly waiting: number } {
   const { subscriptions } = mesh.system as unknown as { subscriptions: { turns: { listeners: Map<string, Set<unknown>> } } }
   const { actor } = run as unknown as { actor: { address: string; gateway: { ending: { waiting: Set<unknown> } } } }
-  return { turns: [...subscriptions.turns.listeners].reduce((sum, [address, { size }]) => (address === 'policies/mesh' ? sum : sum + size), 0), waiting: actor.gateway.ending.waiting.size }
+  return { turns: [...subscriptions.turns.listeners.values()].reduce((sum, { size }) => sum + size, 0), waiting: actor.gateway.ending.waiting.size }
 }
 
 const nobody = { turns: 0, waiting: 0 }

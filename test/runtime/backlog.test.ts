@@ -143,6 +143,11 @@ describe.each<[StoreKind]>([['memory'], ['lmdb'], ['redis']])('on %s', (kind) =>
     await pause(50)
     controller.abort('gone')
     expect(await Promise.all(asked)).toEqual(['gone', 'gone'])
+    // Whoever asked does not wait until that is kept.
+    const store = databases.connect(name)
+    await store.open({ namespace: 'default' })
+    await expect.poll(async () => (await store.read(shardOf('keeper/a' as Address, shards), 0, 10, AbortSignal.abort())).length).toBe(5)
+    await store.close()
     const sent = actor.send({ type: 'see', n: 3 } as never, { whenFull: 'wait' })
     const system = await createActorSystem({ store: databases.connect(name), machines: [keeper], shards, backlogMax: 4 }).start()
     await sent
