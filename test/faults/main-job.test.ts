@@ -13,7 +13,7 @@ import { RedisServer } from '../support/redis-server.js'
 import { runScript, type RunningScript } from '../support/run-script.js'
 
 /** Runs that are killed at least once in that time, on each store. */
-const runsMin = extent(5, 100)
+const runsMin = extent(3, 100)
 /** How often one run is killed at most; and the first one, early in each of its processes, so that they fall on the same effects. */
 const killsMax = 3
 const killsOfFirst = 8

@@ -301,16 +301,21 @@ async function trialsOf(fault: Fault): Promise<void> {
   expect(violations).toEqual([])
 }
 
-for (const fault of faults) {
-  test.runIf(tier === 'second' || fault.inFirst)(`${fault.name} (seed ${firstSeed})`, () => trialsOf(fault))
+/** In the second tier alone: in the first one a test that is skipped counts as one that fails. */
+function atLength(name: string, run: (context: { readonly skip: (why: string) => never }) => Promise<void>): void {
+  if (tier === 'second') test(name, run)
 }
 
-test.runIf(tier === 'second')('a power cut loses nothing of what is flushed before it is acknowledged, and is noticed where it is not', async ({ skip }) => {
+for (const fault of faults) {
+  if (tier === 'second' || fault.inFirst) test(`${fault.name} (seed ${firstSeed})`, () => trialsOf(fault))
+}
+
+atLength('a power cut loses nothing of what is flushed before it is acknowledged, and is noticed where it is not', async ({ skip }) => {
   if (!notes) return skip('there is no gcc here to build what notes the flushes')
   for (const appendfsync of ['always', 'everysec'] as const) await trialsOf(cut(appendfsync))
 })
 
-test.runIf(tier === 'second')('a disk that is full is named, and all goes on once there is room', async ({ skip }) => {
+atLength('a disk that is full is named, and all goes on once there is room', async ({ skip }) => {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-small-'))
   const run = promisify(execFile)
   try {
@@ -342,7 +347,7 @@ test.runIf(tier === 'second')('a disk that is full is named, and all goes on onc
   }
 })
 
-test.runIf(tier === 'second')('CLUSTERDOWN: a primary without a replica goes, and comes back', async () => {
+atLength('CLUSTERDOWN: a primary without a replica goes, and comes back', async () => {
   const cluster = await RedisCluster.start({ replicas: 0, appendfsync: 'always' })
   const results: Counted[] = []
   const count = extent(1, 5)

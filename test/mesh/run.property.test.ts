@@ -11,7 +11,7 @@ import { World, type Fault } from '../../src/testing/index.js'
 import { extent, firstSeed } from '../support/extent.js'
 import { functionModel } from '../support/function-model.js'
 
-const runs = extent(100, 1_500)
+const runs = extent(50, 1_500)
 
 /** What becomes of a worker's answer: by the step, and again by the step that replaces it. */
 type Fate = 'stands' | 'refused' | 'in part' | 'declined' | 'malformed' | 'busy once' | 'judge fails'

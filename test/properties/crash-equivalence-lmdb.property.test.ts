@@ -1,3 +1,3 @@
 import { testCrashEquivalence } from './crash-equivalence.js'
 
-testCrashEquivalence('lmdb', import.meta.url, { machines: 18, exhaustive: { first: 0, second: 2 }, least: { first: 1, second: 100 } })
+testCrashEquivalence('lmdb', import.meta.url, { machines: 9, exhaustive: { first: 0, second: 2 }, least: { first: 1, second: 100 } })

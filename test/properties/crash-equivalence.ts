@@ -383,7 +383,7 @@ export class Tally {
 /** Kinds of durable write that the runtime makes. */
 const kinds: readonly WriteKind[] = ['claim', 'append', 'commit', 'deliver', 'renew', 'release', 'trim']
 
-/** What the tests run on each kind of store: so many machines in the first tier, ten times as many in the second. */
+/** What the tests run on each kind of store: so many machines in the first tier, twenty times as many in the second. */
 export interface Size {
   readonly machines: number
   /** Of these, how many are killed on each side of every write as well. */
@@ -397,7 +397,7 @@ const runsEach = 12
 
 /** @param file of the test, to tell how to run it again */
 export function testCrashEquivalence(kind: StoreKind, file: string, size: Size): void {
-  const machines = extent(size.machines)
+  const machines = extent(size.machines, 20 * size.machines)
   const runs = process.env['HOLDFAST_KILLS'] === 'all' ? undefined : runsEach
   let databases: Databases
   let used = 0

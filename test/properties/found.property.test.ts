@@ -20,13 +20,13 @@ const logics: Logics = {
   eventObservable: () => fromEventObservable(() => silent as never),
 }
 
-const sizes: readonly (readonly [StoreKind, number])[] = [['memory', 60], ['lmdb', 15], ['redis', 15]]
+const sizes: readonly (readonly [StoreKind, number])[] = [['memory', 30], ['lmdb', 8], ['redis', 8]]
 const retentionMs = 500
 
 beforeAll(() => void vi.spyOn(console, 'warn').mockImplementation(() => {}))
 
 describe.each(sizes)('on %s', (kind, first) => {
-  const runs = extent(first)
+  const runs = extent(first, 20 * first)
   let databases: Databases
   beforeAll(async () => void (databases = await openDatabases(kind)))
   afterAll(() => databases.dispose())

@@ -1,3 +1,3 @@
 import { testReplay } from './replay.js'
 
-testReplay('lmdb', import.meta.url, 8)
+testReplay('lmdb', import.meta.url, 5)

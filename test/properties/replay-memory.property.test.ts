@@ -1,3 +1,3 @@
 import { testReplay } from './replay.js'
 
-testReplay('memory', import.meta.url, 24)
+testReplay('memory', import.meta.url, 15)

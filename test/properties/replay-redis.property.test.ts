@@ -1,3 +1,3 @@
 import { testReplay } from './replay.js'
 
-testReplay('redis', import.meta.url, 5)
+testReplay('redis', import.meta.url, 3)

@@ -120,7 +120,7 @@ const bounds: readonly HistoryOptions[] = [{ turnsMax: 100_000, bytesMax: 2 ** 3
 
 /** @param file of the test, to tell how to run it again */
 export function testReplay(kind: StoreKind, file: string, machines: number): void {
-  const seeds = extent(machines)
+  const seeds = extent(machines, 16 * machines)
   const tally: Replayed = { actors: 0, turns: 0, compared: 0, cut: 0, kinds: new Map() }
   let databases: Databases
   beforeAll(async () => {

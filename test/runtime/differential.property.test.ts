@@ -13,7 +13,7 @@ import { extent, firstSeed, isChosen } from '../support/extent.js'
 import { eventTypes, generateMachine, now, type Side } from '../support/machine-generator.js'
 import { Random } from '../support/random.js'
 
-const machines = extent(350, 7_000)
+const machines = extent(250, 7_000)
 const stepsEach = 60
 
 // The development build warns of every event that reaches a stopped actor; generated machines send many.
