@@ -176,7 +176,10 @@ export class RedisServer {
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     const exited = once(child, 'exit')
     child.kill(signal)
+    // One that writes its first log does not end when it is told to, nor does one that stands still.
+    const insist = setTimeout(() => child.kill('SIGKILL'), 5_000)
     await exited
+    clearTimeout(insist)
   }
 }
 
