@@ -22,18 +22,20 @@ class Witness {
   commits = 0
   largest = 0
 
-  private readonly epochs = new Map<number, number>()
+  /** The last claim of each shard, and the last commit that stood then: of two answers of one moment either may be heard first. */
+  private readonly claims = new Map<number, { readonly epoch: number; readonly number: number }>()
   private readonly numbers = new Map<number, number>()
 
-  claimed(lease: { shard: number; epoch: number }): void {
-    this.epochs.set(lease.shard, lease.epoch)
+  claimed({ shard, epoch }: { shard: number; epoch: number }, number: number): void {
+    this.claims.set(shard, { epoch, number })
   }
 
   wrote(write: Write): void {
     if (!write.commit) return
     const { lease, number } = write.commit
     const last = this.numbers.get(lease.shard) ?? 0
-    if (lease.epoch < this.epochs.get(lease.shard)!) this.lies.push(`commit ${number} of epoch ${lease.epoch} after epoch ${this.epochs.get(lease.shard)} was claimed (I2)`)
+    const claim = this.claims.get(lease.shard)!
+    if (lease.epoch < claim.epoch && number > claim.number) this.lies.push(`commit ${number} of epoch ${lease.epoch} after epoch ${claim.epoch} was claimed (I2)`)
     // A repeat is answered without being written.
     if (number <= last) return
     if (number !== last + 1) this.lies.push(`commit ${number} after ${last} (I3)`)
@@ -132,8 +134,8 @@ async function run(seed: number): Promise<Witness> {
       clock: time,
       onWrite: fault,
       onWritten: (write, result) => {
-        const answer = result as { ok?: boolean; lease?: { shard: number; epoch: number } } | undefined
-        if (answer?.lease) witness.claimed(answer.lease)
+        const answer = result as { ok?: boolean; lease?: { shard: number; epoch: number }; state?: { number: number } } | undefined
+        if (answer?.lease) witness.claimed(answer.lease, answer.state!.number)
         if (answer?.ok) witness.wrote(write)
       },
       onDeath: () => {
