@@ -4,7 +4,7 @@
  * is kept is the status and the provider's own name for the error, if it looks like one.
  */
 import { ModelError, type ModelFailureKind } from '../../mesh/ports/model-client.js'
-import { retryAfterMs } from '../../mesh/ports/retry-after.js'
+import { kindOfStatus, retryAfterMs, systemCode } from '../../mesh/ports/http-failures.js'
 import type { Answer } from './answer.js'
 import { ShapeError } from './language-model.js'
 
@@ -29,17 +29,6 @@ const KIND_OF_NAME: ReadonlyMap<string, ModelFailureKind> = new Map([
 ])
 
 const UNREADABLE: ReadonlySet<string> = new Set(['AI_JSONParseError', 'AI_TypeValidationError', 'AI_InvalidResponseDataError', 'AI_EmptyResponseBodyError', 'AI_NoContentGeneratedError'])
-
-const KIND_OF_STATUS: ReadonlyMap<number, ModelFailureKind> = new Map([
-  [401, 'authentication'],
-  [402, 'payment'],
-  [403, 'authentication'],
-  [408, 'connection'],
-  [409, 'server'],
-  [429, 'rate-limit'],
-  [499, 'connection'],
-  [529, 'overloaded'],
-])
 
 /** Providers' own names. They go before the status where no later minute helps, and in its place where there is none. */
 const KIND_OF_TYPE: ReadonlyMap<string, ModelFailureKind> = new Map([
@@ -104,7 +93,7 @@ interface Facts {
 /** @returns undefined if no provider has said anything: the connection failed */
 function kindOf({ status, type }: Facts): keyof typeof WHAT_HAPPENED | undefined {
   const byType = KIND_OF_TYPE.get(type ?? '')
-  const kind = byType === 'payment' || byType === 'overloaded' ? byType : (KIND_OF_STATUS.get(status ?? 0) ?? byType)
+  const kind = byType === 'payment' || byType === 'overloaded' ? byType : (kindOfStatus.get(status ?? 0) ?? byType)
   if (kind !== undefined) return kind as keyof typeof WHAT_HAPPENED
   if (status !== undefined) return status < 500 ? 'invalid-request' : 'server'
   return type === undefined ? undefined : 'server'
@@ -149,15 +138,4 @@ function parse(text: unknown): unknown {
   } catch {
     return undefined
   }
-}
-
-/** The first code of the operating system or of fetch (ECONNRESET, UND_ERR_SOCKET) in a chain of causes. */
-function systemCode(thrown: unknown): string | undefined {
-  let error = thrown
-  for (let depth = 0; depth < 8 && typeof error === 'object' && error !== null; depth++) {
-    const { code, cause } = error as { code?: unknown; cause?: unknown }
-    if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{2,39}$/.test(code)) return code
-    error = cause
-  }
-  return undefined
 }

@@ -5,7 +5,7 @@
 import Anthropic from '@anthropic-ai/sdk'
 import { z } from 'zod'
 import { ModelError, type ModelFailureKind, type ModelRequest, type ModelUsage } from '../../mesh/ports/model-client.js'
-import { retryAfterMs } from '../../mesh/ports/retry-after.js'
+import { kindOfStatus, retryAfterMs, systemCode } from '../../mesh/ports/http-failures.js'
 import { AnswerTooLongError } from './bounded-fetch.js'
 import { providerWords } from './provider-words.js'
 
@@ -57,20 +57,6 @@ export class ProviderError extends Error {
     this.text = found?.message ?? ''
   }
 }
-
-/** Statuses that say enough. Of the others, the type of the error says more; and without one, 4xx is the caller's fault and 5xx the provider's. */
-const KIND_OF_STATUS: ReadonlyMap<number, ModelFailureKind> = new Map([
-  [401, 'authentication'],
-  [402, 'payment'],
-  [403, 'authentication'],
-  // A gateway or the provider did not wait for the request to arrive, or lost its caller.
-  [408, 'connection'],
-  // Two requests at once, of which one has to come again.
-  [409, 'server'],
-  [429, 'rate-limit'],
-  [499, 'connection'],
-  [529, 'overloaded'],
-])
 
 const KIND_OF_TYPE: ReadonlyMap<string, ModelFailureKind> = new Map([
   ['invalid_request_error', 'invalid-request'],
@@ -153,7 +139,7 @@ function usedBy({ usage, isUsageFinal }: Pick<Attempt, 'usage' | 'isUsageFinal'>
 }
 
 function kindOf({ status, type, code }: ProviderError): ModelFailureKind {
-  return KIND_OF_CODE.get(code ?? '') ?? KIND_OF_STATUS.get(status ?? 0) ?? KIND_OF_TYPE.get(type ?? '') ?? (status !== undefined && status < 500 ? 'invalid-request' : 'server')
+  return KIND_OF_CODE.get(code ?? '') ?? kindOfStatus.get(status ?? 0) ?? KIND_OF_TYPE.get(type ?? '') ?? (status !== undefined && status < 500 ? 'invalid-request' : 'server')
 }
 
 /** The provider's id of the call, unless it is no id. */
@@ -163,15 +149,4 @@ export function requestIdOf(headers: Headers | undefined): string | undefined {
 
 function isInPrompt({ system = '', messages }: ModelRequest, text: string): boolean {
   return system.includes(text) || messages.some(({ content }) => content.includes(text))
-}
-
-/** The first code of the operating system or of fetch (ECONNRESET, UND_ERR_SOCKET) in a chain of causes. */
-function systemCode(thrown: unknown): string | undefined {
-  let error = thrown
-  for (let depth = 0; depth < 8 && typeof error === 'object' && error !== null; depth++) {
-    const { code, cause } = error as { code?: unknown; cause?: unknown }
-    if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{2,39}$/.test(code)) return code
-    error = cause
-  }
-  return undefined
 }

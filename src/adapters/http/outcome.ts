@@ -4,7 +4,7 @@
  * of 500, or a connection that breaks after the request went out, nobody knows.
  */
 import { HoldfastError } from '../../errors.js'
-import { retryAfterMs } from '../../mesh/ports/retry-after.js'
+import { retryAfterMs, systemCode } from '../../mesh/ports/http-failures.js'
 
 export type HttpOutcome =
   | { readonly outcome: 'done'; readonly response: Response }
@@ -96,15 +96,4 @@ async function firstOf(response: Response): Promise<string> {
   }
   await reader?.cancel().catch(() => {})
   return Buffer.concat(parts).toString()
-}
-
-/** The first code of the operating system or of fetch in a chain of causes. */
-function systemCode(thrown: unknown): string | undefined {
-  let error = thrown
-  for (let depth = 0; depth < 8 && typeof error === 'object' && error !== null; depth++) {
-    const { code, cause } = error as { code?: unknown; cause?: unknown }
-    if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{2,39}$/.test(code)) return code
-    error = cause
-  }
-  return undefined
 }
