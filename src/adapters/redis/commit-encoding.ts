@@ -42,7 +42,7 @@ export function encodeCommit(commit: Commit, keys: ShardKeys, bounds: Bounds): {
   ])
   const args = [...mailboxArgs(bounds), String(commit.lease.epoch), commit.lease.node, String(commit.number), String(commit.position), String(commit.at), keys.channel, keys.streamPrefix]
   const changes: string[] = []
-  pushFolded(changes, commit)
+  pushFolded(changes, commit, keys, list)
   if (commit.parts.some(({ terms, life }) => terms || life === 'erased')) changes.push('index', list.place(keys.terms), list.place(keys.termsOf))
   for (const part of commit.parts) pushPart(changes, part, keys, list)
   for (const { to, through } of commit.delivered) changes.push('delivered', list.place(keys.outbox(to)), String(to), String(through))
@@ -58,6 +58,7 @@ class KeyList {
 
   constructor(fixed: string[]) {
     this.keys = fixed
+    fixed.forEach((key, i) => this.places.set(key, String(i + 1)))
   }
 
   place(key: string): string {
@@ -67,25 +68,32 @@ class KeyList {
   }
 }
 
-/** In the order of FOLDED in commit.lua. */
-function pushFolded(args: string[], commit: Commit): void {
-  const { number, parts } = commit
+/** What lies in one key of the shard: the last writer of a name wins. */
+function pushFolded(args: string[], { number, parts, confirmed, suspects, accepted }: Commit, keys: ShardKeys, list: KeyList): void {
   const [due, noTimers] = split(parts.map((part) => part.timers))
   const [begun, ended] = split(parts.map((part) => part.effects))
   const [asked] = split(parts.map((part) => part.actions))
-  const [counted, cleared] = split([commit.suspects])
+  const [counted, cleared] = split([suspects])
   const [replies] = split(parts.map((part) => part.replies))
-  pushList(args, [...due].flatMap(([member, dueAt]) => [String(dueAt), member]))
-  pushList(args, noTimers)
-  pushList(args, inOrder(number, begun))
-  pushList(args, ended)
-  pushList(args, inOrder(number, asked))
-  pushList(args, commit.confirmed)
-  pushList(args, [...counted].flatMap(([id, attempts]) => [id, String(attempts)]))
-  pushList(args, cleared)
-  pushList(args, [...replies].flatMap(([id, { text }]) => [id, text]))
-  pushList(args, [...replies].flatMap(([id, { until }]) => [String(until), id]))
-  pushList(args, commit.accepted.flatMap(({ id, until }) => [String(until), id]))
+  const push = (word: string, key: string, values: readonly string[]): void => {
+    if (values.length === 0) return
+    args.push(word, list.place(key))
+    pushList(args, values)
+  }
+  push('zadd', keys.timers, [...due].flatMap(([member, dueAt]) => [String(dueAt), member]))
+  push('zrem', keys.timers, noTimers)
+  push('hset', keys.effects, inOrder(number, begun))
+  push('hdel', keys.effects, ended)
+  push('hset', keys.actions, inOrder(number, asked))
+  push('hdel', keys.actions, confirmed)
+  push('hset', keys.suspects, [...counted].flatMap(([id, attempts]) => [id, String(attempts)]))
+  push('hdel', keys.suspects, cleared)
+  push('hset', keys.replies, [...replies].flatMap(([id, { text }]) => [id, text]))
+  push('zadd', keys.replyExpiry, [...replies].flatMap(([id, { until }]) => [String(until), id]))
+  if (accepted.length > 0) {
+    args.push('accepted')
+    pushList(args, accepted.flatMap(({ id, until }) => [String(until), id]))
+  }
 }
 
 function split<T>(changes: readonly ReadonlyMap<string, T | undefined>[]): [set: Map<string, T>, unset: string[]] {
@@ -141,11 +149,11 @@ function pushFields(args: string[], { fields }: Part, record: () => string): voi
     else set.push(name, value)
   }
   if (set.length > 0) {
-    args.push('set', record())
+    args.push('hset', record())
     pushList(args, set)
   }
   if (unset.length > 0) {
-    args.push('unset', record())
+    args.push('hdel', record())
     pushList(args, unset)
   }
 }

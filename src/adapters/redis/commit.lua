@@ -26,8 +26,7 @@
 --   9     channel that tells of the commit
 --   10    what a stream's key begins with, to remove those of an erased record
 --   11    the changes, a MessagePack array of strings: one argument is read and written more quickly than thousands.
---         First the folded ones, as many lists as FOLDED names, each after its length; then to the end those of single
---         keys in their order, each a word of CHECK with its arguments
+--         In their order, each a word that `checked` knows with its arguments; a key is named by its place in KEYS
 -- Returns
 --   {'ok', namespace time, tail}                 written now, or by an earlier call; a fourth, 'appended', if now and all
 --                                                messages stand in the log as they are
@@ -35,20 +34,7 @@
 --   {'refused', address or '', detail}           nothing was written
 --@include mailbox
 
-local FOLDED = {
-  { 'ZADD', KEYS[6] }, { 'ZREM', KEYS[6] },
-  { 'HSET', KEYS[7] }, { 'HDEL', KEYS[7] },
-  { 'HSET', KEYS[8] }, { 'HDEL', KEYS[8] },
-  { 'HSET', KEYS[9] }, { 'HDEL', KEYS[9] },
-  { 'HSET', KEYS[10] }, { 'ZADD', KEYS[11] },
-  { 'ZADD', IDS },
-}
-local SIZES = {
-  XLEN = { LOG, DEAD },
-  HLEN = { BACKLOG, KEYS[7], KEYS[8], KEYS[9], KEYS[10] },
-  ZCARD = { IDS, KEYS[6], KEYS[11], KEYS[14], KEYS[15], KEYS[16] },
-  SCARD = { KEYS[12], KEYS[13] },
-}
+local REPLIES, REPLY_EXPIRY = KEYS[10], KEYS[11]
 local OUTBOXES, PARKED, INDEX, INDEX_BY_KEY, STREAMS = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
 
 -- ── Look ──
@@ -71,10 +57,12 @@ local function fits(size, key)
   return type(redis.pcall(size, key)) == 'number'
 end
 
-for size, keys in pairs(SIZES) do
-  for _, key in ipairs(keys) do
-    if not fits(size, key) then return redis.error_reply('WRONGTYPE ' .. key) end
-  end
+-- A key of the whole shard, before anything writes to it: one that nothing touches need not be looked at.
+local looked = {}
+local function mustFit(size, key)
+  if looked[key] then return end
+  if not fits(size, key) then error(redis.error_reply('WRONGTYPE ' .. key)) end
+  looked[key] = true
 end
 
 -- The whole number that a text stands for, or nil.
@@ -86,7 +74,7 @@ end
 
 local address = ''
 local termsKey, termsOfKey
-local addresses, listed = {}, {}
+local addresses, listed, hasEntries = {}, {}, false
 
 local function willTouch(to)
   if not listed[to] then
@@ -95,106 +83,132 @@ local function willTouch(to)
   end
 end
 
--- Each takes the place of its first argument and returns the place after its last, or nil and what is wrong.
-local function listOf(i, size)
-  local key, n = KEYS[tonumber(CHANGES[i])], count(CHANGES[i + 1])
-  if not key or not n then return nil, 'a list has no key or no length' end
-  if not fits(size, key) then return nil, 'the key ' .. key .. ' holds another type' end
-  return i + 2 + n
-end
-
-local CHECK = {
-  -- address
-  part = function(i)
+-- The change at place i, whose word is given. Returns the place after its last argument, or nil and what is wrong. The
+-- words of each turn come first: a chain costs less than a table of functions, which is made anew at each call.
+local function checked(word, i)
+  if word == 'part' then
+    -- address
     address = CHANGES[i]
     return i + 1
-  end,
-  -- key of the record, length, name, value, …
-  set = function(i) return listOf(i, 'HLEN') end,
-  -- key of the record, length, name, …
-  unset = function(i) return listOf(i, 'HLEN') end,
-  -- the address as it stands in index-by-key
-  create = function(i) return i + 1 end,
-  -- the address as it stands in index-by-key, key of the record, key of its parked messages
-  erase = function(i)
-    if not termsKey then return nil, 'a record is erased and no index named' end
-    return i + 3
-  end,
-  -- the terms, a line break between two
-  terms = function(i)
-    if not termsKey then return nil, 'terms are written and no index named' end
-    return i + 1
-  end,
-  -- keys of terms and terms-of; before the first change of what an actor is found by
-  index = function(i)
-    termsKey, termsOfKey = KEYS[tonumber(CHANGES[i])], KEYS[tonumber(CHANGES[i + 1])]
-    if not fits('ZCARD', termsKey) or not fits('HLEN', termsOfKey) then return nil, 'the index holds another type' end
-    return i + 2
-  end,
-  -- how many messages
-  handled = function(i)
+  elseif word == 'hset' or word == 'hdel' then
+    -- key of the hash, length, name, value, …; or name, …
+    local key, n = KEYS[tonumber(CHANGES[i])], count(CHANGES[i + 1])
+    if not key or not n then return nil, 'a list has no key or no length' end
+    if not fits('HLEN', key) then return nil, 'the key ' .. key .. ' holds another type' end
+    return i + 2 + n
+  elseif word == 'zadd' then
+    -- key of the sorted set, length, score, member, …
+    local key, n = KEYS[tonumber(CHANGES[i])], count(CHANGES[i + 1])
+    if not key or not n then return nil, 'a list has no key or no length' end
+    for k = i + 2, i + 1 + n, 2 do
+      if not finite(CHANGES[k]) then return nil, CHANGES[k + 1] .. ' has the time ' .. CHANGES[k] end
+    end
+    mustFit('ZCARD', key)
+    return i + 2 + n
+  elseif word == 'zrem' then
+    -- key of the sorted set, length, member, …
+    local key, n = KEYS[tonumber(CHANGES[i])], count(CHANGES[i + 1])
+    if not key or not n then return nil, 'a list has no key or no length' end
+    mustFit('ZCARD', key)
+    return i + 2 + n
+  elseif word == 'handled' then
+    -- how many messages
     if not count(CHANGES[i]) then return nil, 'handled is ' .. CHANGES[i] end
     willTouch(address)
     return i + 1
-  end,
-  -- id, address, term, text
-  entry = function(i)
+  elseif word == 'entry' then
+    -- id, address, term, text
     if not isTerm(CHANGES[i + 2]) then return nil, 'a message is remembered until ' .. CHANGES[i + 2] end
+    hasEntries = true
     willTouch(CHANGES[i + 1])
     return i + 4
-  end,
-  -- key of the stream, its name, '=' or '~', most entries, text
-  log = function(i)
-    if not fits('XLEN', KEYS[tonumber(CHANGES[i])]) then return nil, 'the stream ' .. CHANGES[i + 1] .. ' holds another type' end
-    if not count(CHANGES[i + 3]) then return nil, 'a stream keeps ' .. CHANGES[i + 3] .. ' entries' end
-    return i + 5
-  end,
-  -- key of the list, how many come off its front, length, text, …
-  park = function(i)
-    if not count(CHANGES[i + 1]) then return nil, 'unpark is ' .. CHANGES[i + 1] end
-    if not fits('LLEN', KEYS[tonumber(CHANGES[i])]) then return nil, 'the parked messages hold another type' end
-    return i + 3 + tonumber(CHANGES[i + 2])
-  end,
-  -- key of the outbox, target shard, length, number, entry, …
-  outbox = function(i)
+  elseif word == 'outbox' then
+    -- key of the outbox, target shard, length, number, entry, …
     if not fits('ZCARD', KEYS[tonumber(CHANGES[i])]) then return nil, 'the outbox to shard ' .. CHANGES[i + 1] .. ' holds another type' end
     local last = i + 2 + tonumber(CHANGES[i + 2])
     for k = i + 3, last, 2 do
       if not finite(CHANGES[k]) then return nil, 'an outbox entry has the number ' .. CHANGES[k] end
     end
+    mustFit('SCARD', OUTBOXES)
     return last + 1
-  end,
-  -- key of the outbox, target shard, number up to which it was delivered
-  delivered = function(i)
+  elseif word == 'delivered' then
+    -- key of the outbox, target shard, number up to which it was delivered
     if not finite(CHANGES[i + 2]) then return nil, 'delivered through ' .. CHANGES[i + 2] end
     if not fits('ZCARD', KEYS[tonumber(CHANGES[i])]) then return nil, 'the outbox to shard ' .. CHANGES[i + 1] .. ' holds another type' end
+    mustFit('SCARD', OUTBOXES)
     return i + 3
-  end,
-}
+  elseif word == 'log' then
+    -- key of the stream, its name, '=' or '~', most entries, text
+    if not fits('XLEN', KEYS[tonumber(CHANGES[i])]) then return nil, 'the stream ' .. CHANGES[i + 1] .. ' holds another type' end
+    if not count(CHANGES[i + 3]) then return nil, 'a stream keeps ' .. CHANGES[i + 3] .. ' entries' end
+    mustFit('ZCARD', STREAMS)
+    return i + 5
+  elseif word == 'index' then
+    -- keys of terms and terms-of; before the first change of what an actor is found by
+    termsKey, termsOfKey = KEYS[tonumber(CHANGES[i])], KEYS[tonumber(CHANGES[i + 1])]
+    if not fits('ZCARD', termsKey) or not fits('HLEN', termsOfKey) then return nil, 'the index holds another type' end
+    return i + 2
+  elseif word == 'terms' then
+    -- the terms, a line break between two
+    if not termsKey then return nil, 'terms are written and no index named' end
+    return i + 1
+  elseif word == 'create' then
+    -- the address as it stands in index-by-key
+    mustFit('ZCARD', INDEX)
+    mustFit('ZCARD', INDEX_BY_KEY)
+    return i + 1
+  elseif word == 'erase' then
+    -- the address as it stands in index-by-key, key of the record, key of its parked messages
+    if not termsKey then return nil, 'a record is erased and no index named' end
+    mustFit('ZCARD', INDEX)
+    mustFit('ZCARD', INDEX_BY_KEY)
+    mustFit('SCARD', PARKED)
+    mustFit('ZCARD', STREAMS)
+    return i + 3
+  elseif word == 'park' then
+    -- key of the list, how many come off its front, length, text, …
+    if not count(CHANGES[i + 1]) then return nil, 'unpark is ' .. CHANGES[i + 1] end
+    if not fits('LLEN', KEYS[tonumber(CHANGES[i])]) then return nil, 'the parked messages hold another type' end
+    mustFit('SCARD', PARKED)
+    return i + 3 + tonumber(CHANGES[i + 2])
+  elseif word == 'accepted' then
+    -- length, until when an id is remembered, id, …
+    local n = count(CHANGES[i])
+    if not n then return nil, 'a list has no length' end
+    for k = i + 1, i + n, 2 do
+      if not finite(CHANGES[k]) then return nil, CHANGES[k + 1] .. ' has the time ' .. CHANGES[k] end
+    end
+    mustFit('ZCARD', IDS)
+    return i + 1 + n
+  end
+  return nil, 'there is no change ' .. word
+end
 
 local i = 1
-for _, change in ipairs(FOLDED) do
-  local n = tonumber(CHANGES[i])
-  if change[1] == 'ZADD' then
-    for k = i + 1, i + n, 2 do
-      if not finite(CHANGES[k]) then return { 'refused', '', CHANGES[k + 1] .. ' has the time ' .. CHANGES[k] } end
-    end
-  end
-  i = i + n + 1
-end
-local changes = i
 while i <= #CHANGES do
-  local check = CHECK[CHANGES[i]]
-  if not check then return { 'refused', address, 'there is no change ' .. CHANGES[i] } end
-  local after, detail = check(i + 1)
+  local after, detail = checked(CHANGES[i], i + 1)
   if not after then return { 'refused', address, detail } end
   i = after
 end
 
-openMailbox(tonumber(seq), addresses)
--- An entry above the counter would make XADD fail after other writes.
-if #redis.call('XRANGE', LOG, '(' .. plain(tail), '+', 'COUNT', 1) > 0 then
-  return redis.error_reply('ERR the log ' .. LOG .. ' is ahead of its counter ' .. seq)
+local isTrimming = position > (tonumber(stored[3]) or 0)
+if isTrimming then mustFit('XLEN', LOG) end
+tail = tonumber(seq)
+if #addresses > 0 then openMailbox(tail, addresses) end
+-- What remembers something forgets what is over; so does now and then a commit that does not.
+local isSweeping = hasEntries or looked[IDS] or looked[REPLY_EXPIRY] or next % 16 == 0
+if isSweeping then
+  mustFit('ZCARD', IDS)
+  mustFit('ZCARD', REPLY_EXPIRY)
+  mustFit('HLEN', REPLIES)
+end
+if hasEntries then mustFit('XLEN', DEAD) end
+-- An entry above the counter would make XADD fail after other writes; so would one of a counter that is lost, later.
+if hasEntries or not stored[4] then
+  mustFit('XLEN', LOG)
+  if #redis.call('XRANGE', LOG, '(' .. plain(tail), '+', 'COUNT', 1) > 0 then
+    return redis.error_reply('ERR the log ' .. LOG .. ' is ahead of its counter ' .. seq)
+  end
 end
 
 -- ── Write ──
@@ -253,27 +267,49 @@ local function writeTerms()
   each('HDEL', termsOfKey, none, 1, #none)
 end
 
-local APPLY = {
-  part = function(i)
+-- Of what a commit accepted the ids, which win over those of messages.
+local accepted = {}
+
+-- As `checked`; returns the place after.
+local function applied(word, i)
+  if word == 'part' then
     address = CHANGES[i]
     return i + 1
-  end,
-  set = function(i)
+  elseif word == 'hset' or word == 'hdel' or word == 'zadd' or word == 'zrem' then
     local last = i + 1 + tonumber(CHANGES[i + 1])
-    each('HSET', KEYS[tonumber(CHANGES[i])], CHANGES, i + 2, last)
+    each(word, KEYS[tonumber(CHANGES[i])], CHANGES, i + 2, last)
     return last + 1
-  end,
-  unset = function(i)
-    local last = i + 1 + tonumber(CHANGES[i + 1])
-    each('HDEL', KEYS[tonumber(CHANGES[i])], CHANGES, i + 2, last)
+  elseif word == 'handled' then
+    counts[address] = math.max(0, counts[address] - tonumber(CHANGES[i]))
+    moved[address] = true
+    return i + 1
+  elseif word == 'entry' then
+    take(nowText, CHANGES[i], CHANGES[i + 1], CHANGES[i + 2], CHANGES[i + 3])
+    return i + 4
+  elseif word == 'outbox' then
+    local last = i + 2 + tonumber(CHANGES[i + 2])
+    each('ZADD', KEYS[tonumber(CHANGES[i])], CHANGES, i + 3, last)
+    redis.call('SADD', OUTBOXES, CHANGES[i + 1])
     return last + 1
-  end,
-  create = function(i)
+  elseif word == 'delivered' then
+    local key = KEYS[tonumber(CHANGES[i])]
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', CHANGES[i + 2])
+    if isEmpty(key) then redis.call('SREM', OUTBOXES, CHANGES[i + 1]) end
+    return i + 3
+  elseif word == 'log' then
+    local id = redis.call('XADD', KEYS[tonumber(CHANGES[i])], 'MAXLEN', CHANGES[i + 2], CHANGES[i + 3], '0-*', 't', CHANGES[i + 4])
+    if id == '0-1' then redis.call('ZADD', STREAMS, '0', CHANGES[i + 1]) end
+    return i + 5
+  elseif word == 'index' then
+    return i + 2
+  elseif word == 'terms' then
+    setTerms(CHANGES[i])
+    return i + 1
+  elseif word == 'create' then
     redis.call('ZADD', INDEX, '0', address)
     redis.call('ZADD', INDEX_BY_KEY, '0', CHANGES[i])
     return i + 1
-  end,
-  erase = function(i)
+  elseif word == 'erase' then
     redis.call('UNLINK', KEYS[tonumber(CHANGES[i + 1])], KEYS[tonumber(CHANGES[i + 2])])
     redis.call('SREM', PARKED, address)
     redis.call('ZREM', INDEX, address)
@@ -284,63 +320,31 @@ local APPLY = {
     for _, name in ipairs(own) do redis.call('UNLINK', ARGV[10] .. name) end
     each('ZREM', STREAMS, own, 1, #own)
     return i + 3
-  end,
-  terms = function(i)
-    setTerms(CHANGES[i])
-    return i + 1
-  end,
-  index = function(i) return i + 2 end,
-  handled = function(i)
-    counts[address] = math.max(0, counts[address] - tonumber(CHANGES[i]))
-    moved[address] = true
-    return i + 1
-  end,
-  entry = function(i)
-    take(nowText, CHANGES[i], CHANGES[i + 1], CHANGES[i + 2], CHANGES[i + 3])
-    return i + 4
-  end,
-  log = function(i)
-    local id = redis.call('XADD', KEYS[tonumber(CHANGES[i])], 'MAXLEN', CHANGES[i + 2], CHANGES[i + 3], '0-*', 't', CHANGES[i + 4])
-    if id == '0-1' then redis.call('ZADD', STREAMS, '0', CHANGES[i + 1]) end
-    return i + 5
-  end,
-  park = function(i)
+  elseif word == 'park' then
     local key, last = KEYS[tonumber(CHANGES[i])], i + 2 + tonumber(CHANGES[i + 2])
     if tonumber(CHANGES[i + 1]) > 0 then redis.call('LTRIM', key, CHANGES[i + 1], -1) end
     each('RPUSH', key, CHANGES, i + 3, last)
     redis.call(isEmpty(key) and 'SREM' or 'SADD', PARKED, address)
     return last + 1
-  end,
-  outbox = function(i)
-    local last = i + 2 + tonumber(CHANGES[i + 2])
-    each('ZADD', KEYS[tonumber(CHANGES[i])], CHANGES, i + 3, last)
-    redis.call('SADD', OUTBOXES, CHANGES[i + 1])
-    return last + 1
-  end,
-  delivered = function(i)
-    local key = KEYS[tonumber(CHANGES[i])]
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', CHANGES[i + 2])
-    if isEmpty(key) then redis.call('SREM', OUTBOXES, CHANGES[i + 1]) end
-    return i + 3
-  end,
-}
-
-i = changes
-while i <= #CHANGES do i = APPLY[CHANGES[i]](i + 1) end
-if termsKey then writeTerms() end
--- Before the folded changes, whose ids are to win over those of messages.
-closeMailbox()
-i = 1
-for _, change in ipairs(FOLDED) do
-  local n = tonumber(CHANGES[i])
-  each(change[1], change[2], CHANGES, i + 1, i + n)
-  i = i + n + 1
+  end
+  -- accepted
+  local last = i + tonumber(CHANGES[i])
+  for k = i + 1, last do accepted[#accepted + 1] = CHANGES[k] end
+  return last + 1
 end
-if position > (tonumber(stored[3]) or 0) then redis.call('XTRIM', LOG, 'MINID', plain(position + 1)) end
 
-sweep(IDS, now, 1000 + #remembered)
-local forgotten = sweep(KEYS[11], now, 1000)
-each('HDEL', KEYS[10], forgotten, 1, #forgotten)
+i = 1
+while i <= #CHANGES do i = applied(CHANGES[i], i + 1) end
+if termsKey then writeTerms() end
+closeMailbox()
+each('ZADD', IDS, accepted, 1, #accepted)
+if isTrimming then redis.call('XTRIM', LOG, 'MINID', plain(position + 1)) end
+
+if isSweeping then
+  sweep(IDS, now, 1000 + #remembered)
+  local forgotten = sweep(REPLY_EXPIRY, now, 1000)
+  each('HDEL', REPLIES, forgotten, 1, #forgotten)
+end
 
 redis.call('HSET', META,
   'number', ARGV[6], 'position', ARGV[7], 'seq', plain(tail), 'clock', nowText, 'beat', plain((tonumber(stored[6]) or 0) + 1))
