@@ -8,6 +8,7 @@ import { availableParallelism, cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { bulkhead } from './bulkhead.js'
+import { callOverhead, callTrips, serve, tripSets } from './calls.js'
 import { durable, storeKinds } from './durable.js'
 import { jsonLines, measure, table, type Figure, type Result } from './figure.js'
 import { latencyStores, sendToTurn } from './latency.js'
@@ -22,11 +23,12 @@ import { bareStep, sendMemory, turnsMemory, turnsMemoryPass } from './turns.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { reps: { type: 'string', default: '5' }, json: { type: 'boolean', default: false }, fill: { type: 'string' }, node: { type: 'string' }, work: { type: 'string' }, host: { type: 'string' }, how: { type: 'string' } },
+  options: { reps: { type: 'string', default: '5' }, json: { type: 'boolean', default: false }, fill: { type: 'string' }, node: { type: 'string' }, work: { type: 'string' }, host: { type: 'string' }, how: { type: 'string' }, serve: { type: 'boolean' } },
 })
 if (values.fill !== undefined) await fill(values.fill)
 if (values.node !== undefined) await node(values.node)
 if (values.work !== undefined) await work(values.work)
+if (values.serve) await serve()
 if (values.host !== undefined) await host(values.host, values.how!)
 
 /** By name, in the order in which they are told. */
@@ -48,6 +50,8 @@ const figures: Readonly<Record<string, (scratch: string) => Promise<Figure>>> = 
       (['owner', 'client'] as const).flatMap((from) => [0.5, 0.99].map((share) => [`send.to.turn.${kind}.${from}.p${share * 100}`, sendToTurn(kind, from, share)] as const)),
     ),
   ),
+  ...Object.fromEntries((['p50', 'p99', 'cpu'] as const).map((what) => [`call.overhead.${what}`, callOverhead(what)] as const)),
+  ...Object.fromEntries(tripSets.map((set) => [`call.trips.${set}`, callTrips(set)] as const)),
   ...Object.fromEntries(payloadCaseNames.map((name) => [`payload.${name}`, payloadBytes(name)] as const)),
   'memory.idle': memoryIdle,
   restore,
@@ -75,7 +79,7 @@ if (unknown.length > 0 || !(Number.isSafeInteger(reps) && reps >= 1)) {
   console.error(unknown.length > 0 ? `There is no figure ${unknown.join(', ')}. There are:\n  ${Object.keys(figures).join('\n  ')}` : `--reps: expected a whole number of at least 1, got ${values.reps}.`)
   process.exit(2)
 }
-if (names.some((name) => /redis|handover|takeover|nodes|actors/.test(name)) && spawnSync('redis-server', ['--version']).status !== 0) {
+if (names.some((name) => /redis|handover|takeover|nodes|actors|call/.test(name)) && spawnSync('redis-server', ['--version']).status !== 0) {
   console.error('There is no redis-server on the PATH for the figures on Redis. `npm test` provides one; or name other figures.')
   process.exit(2)
 }

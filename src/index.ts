@@ -21,6 +21,7 @@ export type { Parked } from './runtime/envelope.js'
 export type { DrainHandler, StreamDrain } from './runtime/stream-drain.js'
 export {
   append,
+  atMostOnce,
   durableChild,
   external,
   fromAsk,

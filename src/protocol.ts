@@ -23,6 +23,9 @@ export const ASK: unique symbol = Symbol.for('holdfast.ask') as never
 /** Marks a promise logic that says what a crash in the middle of it means. */
 export const EFFECT: unique symbol = Symbol.for('holdfast.effect') as never
 
+/** Marks an action function that a crash may lose. */
+export const AT_MOST_ONCE: unique symbol = Symbol.for('holdfast.atMostOnce') as never
+
 /** What a promise logic's creator is called with beside XState's own arguments. */
 export interface EffectArgs<TInput> {
   readonly input: TInput
@@ -89,6 +92,14 @@ function declare<TOutput, TInput>(declaration: EffectDeclaration): PromiseActorL
   // Under plain createActor, in a unit test, the action simply runs, once.
   const logic = fromPromise<TOutput, TInput>(async ({ input, signal }) => (await declaration.run({ input: input as never, signal, idempotencyKey: 'test', attempt: 1 })) as TOutput)
   return Object.assign(logic, { [EFFECT]: declaration })
+}
+
+/**
+ * A named action that a crash may lose and that never runs twice, as an inline one: for what concerns this process alone, such as
+ * counters. A named action without it is kept with its turn and runs again after a crash, which costs a further write.
+ */
+export function atMostOnce<C extends MachineContext, E extends EventObject, P extends Params = undefined>(action: Expression<C, E, P, void>): CommandAction<C, E, P> {
+  return Object.assign((args: CommandArgs<C, E>, params: P): void => action(args, params), { [AT_MOST_ONCE]: true })
 }
 
 /**

@@ -132,6 +132,7 @@ test('what the package exports is what is listed here', () => {
       "UnknownMachineError",
       "agentMachine",
       "append",
+      "atMostOnce",
       "callMachine",
       "cancelMove",
       "circuitBreakerMachine",

@@ -11,7 +11,7 @@ import type { PlannedAction } from '../machines/approval.js'
 import { defaultBackoff, type Backoff } from '../machines/backoff.js'
 import { callMachine, type CallInput, type CallOutput } from '../machines/call.machine.js'
 import { noConfidence, passes, type Confidence } from '../machines/gate.js'
-import { external, repeatable, type EffectArgs, type Reconciled } from '../protocol.js'
+import { atMostOnce, external, repeatable, type EffectArgs, type Reconciled } from '../protocol.js'
 import { checkId } from '../runtime/identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from '../runtime/json.js'
 import { digestOf, canonicalJson, isIntact } from './canonical.js'
@@ -243,7 +243,8 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     actions: {
       prepareCall: assign(({ context }) => attempt('prompt', () => ({ call: storable('the call', callFor(options, { ...resolved, id: 'call' }, services.models, aboutOf(context))) }))),
       readAnswer: assign(({ context, event }) => readAnswer(options, resolved.name, aboutOf(context), (event as unknown as { output: CallOutput }).output)),
-      reportQuality: ({ context: { task, attempt: key } }, { ok }) => services.desk.judge(permitKey(task!.run, task!.id, resolved.name, key ?? ''), ok),
+      // Outcomes that a crash loses are not counted; and a call costs no write more than its own.
+      reportQuality: atMostOnce(({ context: { task, attempt: key } }, { ok }) => services.desk.judge(permitKey(task!.run, task!.id, resolved.name, key ?? ''), ok)),
       planActions: assign(({ context }) => attempt('plan', () => planFor(options, resolved, context))),
     },
   }) as AnyStateMachine

@@ -8,7 +8,7 @@
  */
 import { createHash } from 'node:crypto'
 import { InvalidIdError, SnapshotError, TurnError, toStoredError } from '../errors.js'
-import type { Command, ReplyToken } from '../protocol.js'
+import { AT_MOST_ONCE, type Command, type ReplyToken } from '../protocol.js'
 import { actionNameOf, idPath, isExternal, srcPath } from './effect-names.js'
 import { effectIdOf } from './effects.js'
 import { checkEvent } from './envelope.js'
@@ -512,9 +512,9 @@ export class DurableRecord implements TreeHost {
     }
   }
 
-  /** A named action can be run again after a crash, if what it was called with can be kept; an inline one cannot. */
+  /** A named action can be run again after a crash, if it is meant to be and what it was called with can be kept; an inline one cannot. */
   private encodeAction(act: Act & { readonly type: '@xstate.action' }, original: Original | undefined): string | undefined {
-    if ((act.cell.logic as XMachine).implementations?.actions[act.name] !== act.exec) return undefined
+    if ((act.cell.logic as XMachine).implementations?.actions[act.name] !== act.exec || AT_MOST_ONCE in act.exec) return undefined
     const { event } = act.info
     try {
       const encode = (value: unknown): string => encodeJson(value, `action "${act.name}"`, this.host.limits, this.tree)

@@ -1,6 +1,7 @@
 /** Actions: after the commit, in order; named ones at least once, inline ones at most once (contract 3). */
 import { expect, test } from 'vitest'
 import { assign, raise, setup } from 'xstate'
+import { atMostOnce } from '../../src/index.js'
 import type { Fault, Write } from '../../src/testing/index.js'
 import { World } from '../../src/testing/index.js'
 import { aWorld } from '../support/worlds.js'
@@ -83,6 +84,38 @@ test('actions that were confirmed do not run again, unconfirmed ones do', async 
   await world.start()
   await world.settled()
   expect(ran).toHaveLength(4)
+})
+
+test('a named action that is declared atMostOnce runs after its commit, is not kept, and costs no second write', async () => {
+  const ran: number[] = []
+  const machine = setup({
+    types: { context: {} as { n: number }, events: {} as { type: 'go' } },
+    actions: { count: assign({ n: ({ context }) => context.n + 1 }), tell: atMostOnce(({ context }) => void ran.push(context.n)) },
+  }).createMachine({ id: 'm', context: { n: 0 }, on: { go: { actions: ['count', 'tell'] } } })
+  const commits: Write[] = []
+  let isDeadly = false
+  const world = new World({
+    machines: [machine],
+    shards: 1,
+    onWrite: (write) => {
+      if (write.commit) commits.push(write)
+      return isDeadly && write.commit ? 'kill-after' : undefined
+    },
+  })
+  await world.start()
+  await world.system.actor(machine, 'a').send({ type: 'go' })
+  await world.settled()
+  expect(ran).toEqual([1])
+  expect(commits).toHaveLength(1)
+  expect([...commits[0]!.commit!.parts[0]!.actions]).toEqual([])
+  isDeadly = true
+  void world.system.actor(machine, 'a').send({ type: 'go' })
+  await world.died
+  isDeadly = false
+  await world.start()
+  await world.settled()
+  expect(await world.system.actor(machine, 'a').snapshot()).toMatchObject({ context: { n: 2 } })
+  expect(ran).toEqual([1])
 })
 
 test('what a named action sends is sent once, however often it runs', async () => {
