@@ -202,6 +202,11 @@ export class Mesh {
         await this.traces.ready(signal)
         return this.permits.isCurrent()
       },
+      holding: async (subject: Omit<PermitSubject, 'model'>, signal: AbortSignal) => {
+        await this.permits.current(signal)
+        const stop = this.permits.stopOf({ ...subject, model: '' })
+        return { policy: this.permits.callFor(subject).figures, refusal: stop ? refusalOf(stop) : null }
+      },
       mayAct: async (subject: Omit<PermitSubject, 'model'>) => {
         if (!(await this.permits.isCurrent())) throw new ConfigError('What was stopped could not be read from the store, so no external action is begun. Have it tried again.')
         const stop = this.permits.stopOf({ ...subject, model: '' })

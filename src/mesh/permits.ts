@@ -13,7 +13,7 @@ import { BulkheadStock } from './bulkhead-stock.js'
 import { LimiterStock } from './limiter-stock.js'
 import { Desk, type PermitSubject } from './desk.js'
 import { inHand, type Stock, type StockPorts } from './permit-stock.js'
-import { checkPolicies, policiesFor, type EffectivePolicy, type PolicyOptions } from './policies.js'
+import { callPolicyFor, checkPolicies, policiesFor, type EffectiveCall, type EffectivePolicy, type PolicyOptions } from './policies.js'
 
 /** Subjects and policies that are remembered, at most: those of tenants and versions long gone make room. */
 const rememberedMax = 10_000
@@ -113,6 +113,19 @@ export class Permits {
   /** What applies to calls of this kind, with all figures. */
   chainFor(subject: PermitSubject, options = this.options): readonly EffectivePolicy[] {
     return policiesFor(options, subject, this.ports.isLocal(subject.model))
+  }
+
+  /** How hard calls of an agent's version try that begin now. */
+  callFor({ agent, version }: Pick<PermitSubject, 'agent' | 'version'>, options = this.options): EffectiveCall {
+    return callPolicyFor(options, agent, version)
+  }
+
+  /** Waits until it is known what was changed and stopped. */
+  async current(signal: AbortSignal): Promise<void> {
+    while (!(await this.isCurrent())) {
+      signal.throwIfAborted()
+      await new Promise<void>((resolve) => void this.ports.clock.after(heldMs, resolve))
+    }
   }
 
   private set(options: PolicyOptions): void {

@@ -8,6 +8,7 @@
 import { z } from 'zod'
 import { ConfigError } from '../errors.js'
 import { defaultBreaker, type BreakerPolicy } from '../machines/circuit-breaker.machine.js'
+import { defaultCallPolicy, type CallPolicy, type FallbackStep } from '../machines/call-policy.js'
 import { defaultLimit, type LimitPolicy } from '../machines/limiter.machine.js'
 import type { PolicyScope } from '../machines/permit.js'
 import type { BulkheadPolicy } from './bulkhead-stock.js'
@@ -34,6 +35,20 @@ const breaker = z.strictObject({
 const limit = z.strictObject({ requestsMax: whole(1, 1e9).nullable(), tokensMax: whole(1, 1e12).nullable(), windowMs: ms, permitsMax: whole(1, 10_000), permitMs: ms })
 const bulkhead = z.strictObject({ workingMax: whole(1, 100_000), waitingMax: whole(0, 1_000_000) })
 
+const wait = whole(0, 86_400_000)
+const actorId = z.string().regex(/^[A-Za-z0-9._:-]{1,256}$/, 'expected the name of an agent, [A-Za-z0-9._:-], 1 to 256 bytes')
+/** Steps of a fallback path, at most. */
+const stepsMax = 8
+const fallback = z.union([z.strictObject({ agent: actorId, deadlineMs: ms.optional() }), z.strictObject({ person: z.string().min(1).max(1_000), deadlineMs: ms.optional() })])
+/** What calls of an agent hold to by themselves, without a permit. */
+const calling = {
+  retry: z.strictObject({ attemptsMax: whole(1, 1_000), backoff: z.strictObject({ firstMs: wait, factor: z.number().min(1).max(1_000), maxMs: wait, jitter: z.number().min(0).max(1) }).partial() }).partial().optional(),
+  deadlineMs: ms.optional(),
+  whenOpen: z.enum(['wait', 'fail']).optional(),
+  priority: whole(0, 9).optional(),
+  fallback: z.array(fallback).max(stepsMax).optional(),
+}
+
 const off = z.literal(false)
 const limited = { limit: z.union([off, limit.partial()]).optional() }
 const scoped = { ...limited, bulkhead: z.union([off, bulkhead.partial()]).optional() }
@@ -42,7 +57,7 @@ const named = <T extends z.ZodType>(one: T): z.ZodOptional<z.ZodRecord<z.ZodStri
 const policies = z.strictObject({
   providers: named(z.strictObject(limited)),
   models: named(z.strictObject(guarded)),
-  agents: named(z.strictObject(guarded)),
+  agents: named(z.strictObject({ ...guarded, ...calling })),
   tenants: named(z.strictObject(scoped)),
 })
 
@@ -115,6 +130,42 @@ export function policiesFor(options: PolicyOptions, { agent, version, model, ten
     ...breakerOf('model', model, ofModel, isLocal ? null : breakerDefaults('models'), defaultBreaker),
     ...breakerOf('version', `${agent}@${version}`, ofAgent, isLocal ? null : breakerDefaults('agents'), semanticBreaker),
   ]
+}
+
+/** How hard the calls of an agent try, and where each figure was said: a name of the policies, or `default`. */
+export interface EffectiveCall {
+  readonly figures: CallPolicy
+  readonly from: Readonly<Record<keyof CallPolicy, string>>
+}
+
+const hourMs = 3_600_000
+/** How long each is waited for, ms, unless the step says so. */
+const stepDeadlineMs = { agent: hourMs, person: 7 * 24 * hourMs }
+
+/** What calls of an agent's version hold to when they begin. */
+export function callPolicyFor(options: PolicyOptions, agent: string, version: string): EffectiveCall {
+  let figures = defaultCallPolicy
+  const from = Object.fromEntries(Object.keys(figures).map((figure) => [figure, 'default'])) as Record<keyof CallPolicy, string>
+  for (const layer of layers(options.agents, [`${agent}@${version}`, agent, '*'])) {
+    const { retry: { attemptsMax, backoff } = {}, deadlineMs, whenOpen, priority, fallback } = layer.given
+    const said = withoutUndefined({ attemptsMax, deadlineMs, whenOpen, priority, backoff: backoff && { ...figures.backoff, ...withoutUndefined(backoff) }, fallback: fallback && pathOf(fallback, agent) }) as Partial<CallPolicy>
+    for (const figure of Object.keys(said)) from[figure as keyof CallPolicy] = layer.from
+    figures = { ...figures, ...said }
+  }
+  return { figures, from }
+}
+
+/** Nobody stands in for himself. */
+function pathOf(path: readonly z.input<typeof fallback>[], agent: string): readonly FallbackStep[] {
+  return path.flatMap((step): FallbackStep[] => {
+    if ('person' in step) return [{ person: step.person, deadlineMs: step.deadlineMs ?? stepDeadlineMs.person }]
+    return step.agent === agent ? [] : [{ agent: step.agent, deadlineMs: step.deadlineMs ?? stepDeadlineMs.agent }]
+  })
+}
+
+/** Names of all agents that policies hand tasks to, with where they are said. */
+export function substitutesIn({ agents = {} }: PolicyOptions): readonly { readonly agent: string; readonly at: readonly string[] }[] {
+  return Object.entries(agents).flatMap(([name, { fallback: path = [] }]) => path.flatMap((step, i) => ('agent' in step ? [{ agent: step.agent, at: ['agents', name, 'fallback', String(i), 'agent'] }] : [])))
 }
 
 type Some<T> = { readonly [K in keyof T]?: T[K] | undefined }

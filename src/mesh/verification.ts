@@ -1,8 +1,9 @@
 /** Verification as it is declared: strategies as plain shapes, and the actors that they stand for. */
 import { assign, type AnyActorLogic, type PromiseActorLogic } from 'xstate'
 import { ConfigError } from '../errors.js'
-import type { AgentFailure, AgentTask, Goal } from '../machines/agent.machine.js'
+import type { AgentFailure, AgentTask, Gathered, Goal } from '../machines/agent.machine.js'
 import type { ApprovalRequest } from '../machines/approval.js'
+import type { CallPolicy } from '../machines/call-policy.js'
 import type { callMachine, CallInput, CallOutput } from '../machines/call.machine.js'
 import { noConfidence, type Confidence } from '../machines/gate.js'
 import { inOrderMachine } from '../machines/in-order.machine.js'
@@ -142,10 +143,12 @@ export interface Judged {
   /** What may stand as the agent's output. @throws ConfigError, NonJsonError, LimitError for what may not */
   outputOf(name: string, value: unknown): unknown
   materialOf(task: AgentTask): Promise<unknown>
-  readonly gather: PromiseActorLogic<unknown, { task: AgentTask }>
+  readonly gather: PromiseActorLogic<Gathered, { task: AgentTask }>
+  /** @throws an error that says who has stopped the agent, and why */
+  mayAct(task: AgentTask): Promise<void>
   readonly call: typeof callMachine
   /** Another call from the same task. @throws for what no call can be made of */
-  callFor(id: string, models: readonly ModelRef[] | undefined, about: { readonly task: AgentTask; readonly gathered: unknown }): CallInput
+  callFor(id: string, models: readonly ModelRef[] | undefined, about: { readonly task: AgentTask; readonly gathered: unknown; readonly policy: CallPolicy | null }): CallInput
   read(answer: CallOutput, about: { readonly task: AgentTask; readonly gathered: unknown }): { readonly output?: unknown; readonly confidence?: Confidence; readonly failure?: { readonly reason: AgentFailure; readonly message: string } | null }
 }
 
@@ -200,6 +203,7 @@ const someCitations = list(shape<Citation>({ finding: anything, source: words, q
 
 function sourceCheck({ citations, read, stands = isQuoted, keep, deadlineMs }: SourceCheck<unknown, unknown>, judged: Judged): AnyActorLogic {
   const check = repeatable<Verdict, VerificationInput>(async ({ input: { task, output }, signal }) => {
+    await judged.mayAct(task)
     const input = judged.inputOf(task)
     const cited = atOnce('citations', citations({ output, input }))
     someCitations('citations', cited)
@@ -246,7 +250,7 @@ function rederivation({ times = 1, agreement = 1, model, agrees = isSame }: Rede
     actions: {
       prepareCall: assign(({ context }) => {
         try {
-          return { call: judged.callFor(`${name}-${context.derivations.length + 1}`, models, { task: context.input.task, gathered: context.gathered }) }
+          return { call: judged.callFor(`${name}-${context.derivations.length + 1}`, models, { task: context.input.task, gathered: context.gathered, policy: context.policy }) }
         } catch (error) {
           return { verdict: notJudged('rederivation', (error as Error).message) }
         }
