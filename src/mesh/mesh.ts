@@ -22,11 +22,11 @@ import type { PermitSubject } from './desk.js'
 import { isAgent, type AgentDefinition } from './define-agent.js'
 import { aCeiling, type Ceiling, type RunDefinition } from './define-run.js'
 import { Models } from './model-call.js'
-import { anything, having, isObject, list, optional, options as optionsOf, record, shape, text, whole, wrong, type Check } from './options.js'
+import { anything, having, isObject, list, meant, optional, options as optionsOf, record, shape, text, whole, wrong, type Check } from './options.js'
 import type { TraceStore } from './ports/trace-store.js'
 import { Permits, refusalOf } from './permits.js'
 import { PolicyControl } from './policy-control.js'
-import { checkPolicies, type PolicyOptions } from './policies.js'
+import { checkPolicies, substitutesIn, type PolicyOptions } from './policies.js'
 import { defaultPrices, modelPrice, type PriceTable } from './prices.js'
 import { RunHandle } from './run-handle.js'
 import { Traces, traceparentOf } from './trace.js'
@@ -118,6 +118,7 @@ export class Mesh {
   private readonly materials = new Map<string, Promise<unknown>>()
   private readonly newId: () => string
   private readonly store: MeshOptions['store']
+  private readonly names: ReadonlySet<string>
 
   /** @throws ConfigError for definitions that do not fit together */
   constructor(options: MeshOptions) {
@@ -154,9 +155,12 @@ export class Mesh {
       tell: (event) => this.holder().ask(event),
       pass: (delayMs) => new Promise((resolve) => void clock.after(delayMs, resolve)),
       agent: (name) => this.agentOf(name),
+      check: (given) => this.mustStandIn(given),
     })
     const all = [...this.machines(history), ...machines]
-    this.mustBeThere(new Set(all.map((machine) => ('machine' in machine ? (machine.name ?? machine.machine.id) : machine.id))))
+    this.names = new Set(all.map((machine) => ('machine' in machine ? (machine.name ?? machine.machine.id) : machine.id)))
+    this.mustBeThere(this.names)
+    this.mustStandIn(policies ?? {})
     this.system = createActorSystem({ ...system, machines: all })
   }
 
@@ -164,6 +168,11 @@ export class Mesh {
     const agent = this.agents.get(name)
     if (!agent) throw new ConfigError(`agent: this mesh has no agent ${name} (it has: ${[...this.agents.keys()].join(', ')}).`)
     return { name, version: agent.version, models: agent.models.map((model) => model.name) }
+  }
+
+  /** Whom policies hand tasks to must be there when they are needed. */
+  private mustStandIn(policies: PolicyOptions): void {
+    for (const { agent, at } of substitutesIn(policies)) if (!this.names.has(agent)) throw new ConfigError(`policies: ${at.join('.')}: "${agent}" is neither an agent nor a machine of this mesh${meant(agent, this.names)} (there are: ${[...this.names].join(', ')}).`)
   }
 
   /** Holds what was changed and stopped. */

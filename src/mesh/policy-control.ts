@@ -21,6 +21,8 @@ export interface PolicyControlPorts {
   /** Resolves after so many ms. */
   pass(delayMs: number): Promise<void>
   /** Agents by name, with their versions and models. */
+  /** @throws ConfigError for what is said of somebody who is not there */
+  check(policies: PolicyOptions): void
   agent(name: string): { readonly name: string; readonly version: string; readonly models: readonly string[] }
 }
 
@@ -55,6 +57,7 @@ export class PolicyControl {
   async set(policies: PolicyOptions | null, by: { readonly by: string }): Promise<void> {
     author('', by)
     const checked = policies === null ? null : checkPolicies(policies)
+    if (checked) this.ports.check(checked)
     await this.change({ type: 'policies.set', policies: checked, by: by.by, at: await this.ports.now() })
   }
 
