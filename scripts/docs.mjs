@@ -1,4 +1,4 @@
-// Draws the charts into docs/charts.md, from the built package. `--check` fails if the file is not what it would write.
+// Draws the charts into docs/charts.md, and writes the JSON Schema of a policy file, from the built package. `--check` fails if the file is not what it would write.
 import { readFileSync, writeFileSync } from 'node:fs'
 
 const { agentMachine, callMachine, circuitBreakerMachine, limiterMachine, runMachine, supervisorMachine } = await import('../dist/index.js')
@@ -26,12 +26,23 @@ const text = [
   '',
 ].join('\n')
 
+const schemaFile = 'docs/policies.schema.json'
+const { policyFileSchema } = await import('../dist/mesh/policy-text.js')
+const schema = `${JSON.stringify(policyFileSchema(), null, 2)}\n`
+
 if (process.argv.includes('--check')) {
+  if (readFileSync(schemaFile, 'utf8') !== schema) {
+    console.error(`${schemaFile} is not what the policies are. Run: npm run docs`)
+    process.exitCode = 1
+  }
   if (readFileSync(file, 'utf8') !== text) {
     console.error(`${file} is not what the machines are. Run: npm run docs`)
     process.exitCode = 1
   }
-} else writeFileSync(file, text)
+} else {
+  writeFileSync(file, text)
+  writeFileSync(schemaFile, schema)
+}
 
 function states(node) {
   return Object.values(node.states).flatMap((child) => [child, ...states(child)])

@@ -26,7 +26,9 @@ import { anything, having, isObject, list, meant, optional, options as optionsOf
 import type { TraceStore } from './ports/trace-store.js'
 import { Permits, refusalOf } from './permits.js'
 import { PolicyControl } from './policy-control.js'
-import { checkPolicies, substitutesIn, type PolicyOptions } from './policies.js'
+import { checkPolicies, strangersIn, substitutesIn, type PolicyIssue, type PolicyOptions } from './policies.js'
+import { isPolicySource, PolicyFile } from './policy-file.js'
+import type { PolicySource } from './ports/policy-source.js'
 import { defaultPrices, modelPrice, type PriceTable } from './prices.js'
 import { RunHandle } from './run-handle.js'
 import { Traces, traceparentOf } from './trace.js'
@@ -41,8 +43,8 @@ export interface MeshOptions extends Omit<ActorSystemOptions, 'machines'> {
   readonly history?: HistoryOptions | boolean
   /** Prices that go before the built-in ones. */
   readonly prices?: PriceTable
-  /** What calls need a permit of: circuit breakers, bulkheads. Default: those of models that answer elsewhere, with figures fit for them (docs/policies.md). */
-  readonly policies?: PolicyOptions
+  /** What calls hold to and need a permit of; or a file that says so, as `policyFile` of `holdfast/file` gives it, which is read again when it changes. Default: those of models that answer elsewhere, with figures fit for them (docs/policies.md). */
+  readonly policies?: PolicyOptions | PolicySource
   /** Where the trace of the calls is kept. Default: it stays in the actors' store, at most 100,000 entries a shard; the oldest go. */
   readonly traces?: TraceStore
   /** Entries of the trace that may wait for the trace store before calls wait, too. At least 1, below `streamMax`. Default 10,000. */
@@ -119,6 +121,7 @@ export class Mesh {
   private readonly newId: () => string
   private readonly store: MeshOptions['store']
   private readonly names: ReadonlySet<string>
+  private readonly file: PolicyFile | undefined
 
   /** @throws ConfigError for definitions that do not fit together */
   constructor(options: MeshOptions) {
@@ -136,7 +139,9 @@ export class Mesh {
     this.store = options.store
     const ids = options.ids ?? randomIds
     this.newId = () => ids.next()
-    this.permits = new Permits(checkPolicies(policies ?? {}), {
+    this.file = isPolicySource(policies) ? new PolicyFile(policies, (given) => this.issuesFor(given), logger) : undefined
+    const said = this.file ? undefined : checkPolicies(policies ?? {})
+    this.permits = new Permits({}, {
       clock,
       logger,
       node: ids.next(),
@@ -156,11 +161,23 @@ export class Mesh {
       pass: (delayMs) => new Promise((resolve) => void clock.after(delayMs, resolve)),
       agent: (name) => this.agentOf(name),
       check: (given) => this.mustStandIn(given),
+      load: () => {
+        if (!this.file) throw new ConfigError('These policies came with the code, so there is no file to read again. Give createMesh({ policies: await policyFile(path) }), or use policies.set.')
+        return this.file.load()
+      },
     })
     const all = [...this.machines(history), ...machines]
     this.names = new Set(all.map((machine) => ('machine' in machine ? (machine.name ?? machine.machine.id) : machine.id)))
     this.mustBeThere(this.names)
-    this.mustStandIn(policies ?? {})
+    const hold = (given: PolicyOptions): void => {
+      for (const { path, message } of this.strangersIn(given)) logger.warn({ policies: path.join('.') }, message)
+      this.permits.setOfCode(given)
+    }
+    if (said) {
+      this.mustStandIn(said)
+      hold(said)
+    }
+    this.file?.begin(hold)
     this.system = createActorSystem({ ...system, machines: all })
   }
 
@@ -172,7 +189,18 @@ export class Mesh {
 
   /** Whom policies hand tasks to must be there when they are needed. */
   private mustStandIn(policies: PolicyOptions): void {
-    for (const { agent, at } of substitutesIn(policies)) if (!this.names.has(agent)) throw new ConfigError(`policies: ${at.join('.')}: "${agent}" is neither an agent nor a machine of this mesh${meant(agent, this.names)} (there are: ${[...this.names].join(', ')}).`)
+    const [issue] = this.issuesFor(policies)
+    if (issue) throw new ConfigError(`policies: ${issue.path.map(String).join('.')}: ${issue.message}.`)
+  }
+
+  private issuesFor(policies: PolicyOptions): PolicyIssue[] {
+    const known = [...this.agents.keys()].join(', ')
+    return substitutesIn(policies).flatMap(({ agent, at }) => (this.names.has(agent) ? [] : [{ path: at, message: `"${agent}" is neither an agent nor a machine of this mesh${meant(agent, this.agents.keys())} (its agents: ${known})` }]))
+  }
+
+  /** What policies say of agents, models and providers that this mesh does not have; another one may. */
+  private strangersIn(policies: PolicyOptions): PolicyIssue[] {
+    return strangersIn(policies, { agents: [...this.agents.keys()], models: this.models.names() })
   }
 
   /** Holds what was changed and stopped. */
@@ -236,6 +264,7 @@ export class Mesh {
   async start(): Promise<this> {
     await this.system.start()
     if (this.system.role === 'owner') this.traces.start(this.system)
+    this.file?.watch()
     return this
   }
 
@@ -247,6 +276,7 @@ export class Mesh {
 
   /** Stops cleanly. What is under way goes on when a mesh is started again. */
   async stop(): Promise<void> {
+    this.file?.close()
     await this.system.stop()
     this.permits.close()
     await this.traces.close()

@@ -35,7 +35,9 @@ export class Permits {
   readonly desk: Desk
   private readonly ports: PermitPorts
   private options: PolicyOptions
-  private readonly ofCode: PolicyOptions
+  private ofCode: PolicyOptions
+  /** Whether others were set while the mesh ran. */
+  private isSet = false
   private revision = 0
   /** When the store was last asked, by this process's clock. */
   private seenAt = -Infinity
@@ -95,6 +97,7 @@ export class Permits {
     if (revision <= this.revision) return
     this.revision = revision
     this.stops = stops
+    this.isSet = policies !== null
     try {
       this.set(policies === null ? this.ofCode : checkPolicies(policies))
     } catch (error) {
@@ -102,6 +105,12 @@ export class Permits {
       this.ports.logger.error({ error: toStoredError(error).message }, 'policies that were set are not understood here: those of the code hold')
       this.set(this.ofCode)
     }
+  }
+
+  /** What holds on this node unless others are set: its code, or a file, says otherwise from now on. */
+  setOfCode(options: PolicyOptions): void {
+    this.ofCode = options
+    if (!this.isSet) this.set(options)
   }
 
   /** Why such a call may not begin, as far as this node knows. */

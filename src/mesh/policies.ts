@@ -14,7 +14,7 @@ import type { PolicyScope } from '../machines/permit.js'
 import type { BulkheadPolicy } from './bulkhead-stock.js'
 import { digestOf } from './canonical.js'
 import type { PermitSubject } from './desk.js'
-import { given as withoutUndefined } from './options.js'
+import { given as withoutUndefined, meant } from './options.js'
 
 const whole = (min: number, max: number): z.ZodNumber => z.int().min(min).max(max)
 const ms = whole(1, 366 * 86_400_000)
@@ -53,13 +53,17 @@ const off = z.literal(false)
 const limited = { limit: z.union([off, limit.partial()]).optional() }
 const scoped = { ...limited, bulkhead: z.union([off, bulkhead.partial()]).optional() }
 const guarded = { ...scoped, breaker: z.union([off, breaker.partial()]).optional() }
-const named = <T extends z.ZodType>(one: T): z.ZodOptional<z.ZodRecord<z.ZodString, T>> => z.record(z.string().min(1).max(520), one).optional()
+const named = <T extends z.ZodType>(name: RegExp, expected: string, one: T): z.ZodOptional<z.ZodRecord<z.ZodString, T>> => z.record(z.string().regex(name, `expected ${expected}`), one).optional()
+/** A name that could be nobody's would hold for nobody. */
 const policies = z.strictObject({
-  providers: named(z.strictObject(limited)),
-  models: named(z.strictObject(guarded)),
-  agents: named(z.strictObject({ ...guarded, ...calling })),
-  tenants: named(z.strictObject(scoped)),
+  /** For editors. */
+  $schema: z.string().optional(),
+  providers: named(/^(?:\*|[A-Za-z0-9._:-]{1,256})$/, 'the name of a provider, or *', z.strictObject(limited)),
+  models: named(/^(?:\*|[A-Za-z0-9._:-]{1,256}\/(?:\*|[A-Za-z0-9._:-]{1,256}))$/, 'provider/model, provider/*, or *', z.strictObject(guarded)),
+  agents: named(/^(?:\*|[A-Za-z0-9._:-]{1,256}(?:@[A-Za-z0-9._:-]{1,256})?)$/, 'the name of an agent, name@version, or *', z.strictObject({ ...guarded, ...calling })),
+  tenants: named(/^(?:\*|[A-Za-z0-9._:-]{1,256})$/, 'the name of a tenant, or *', z.strictObject(scoped)),
 })
+export { policies as policySchema }
 
 /**
  * Policies by what they are about: providers, one for each key, by name; models by full name, `anthropic/claude-opus-5-5`, or all of a provider's, `anthropic/*`;
@@ -67,36 +71,89 @@ const policies = z.strictObject({
  */
 export type PolicyOptions = z.input<typeof policies>
 
+/** Something that is wrong with policies. */
+export interface PolicyIssue {
+  readonly path: readonly PropertyKey[]
+  /** What was expected there, and what was found. */
+  readonly message: string
+}
+
 /** @throws ConfigError that names each value that is wrong, where it stands and what it may be */
 export function checkPolicies(given: unknown): PolicyOptions {
+  const issues = issuesIn(given)
+  if (issues.length > 0) throw new ConfigError(`policies: ${issues.slice(0, 5).map(({ path, message }) => `${path.map(String).join('.')}: ${message}`).join('; ')}.`)
+  // What is changed in the object that was given changes nothing here.
+  return policies.parse(given)
+}
+
+/** All that is wrong with what should be policies. */
+export function issuesIn(given: unknown): readonly PolicyIssue[] {
   const result = policies.safeParse(given)
-  if (!result.success) {
-    const issues = result.error.issues.flatMap((issue) => pathsOf(issue)).slice(0, 5)
-    throw new ConfigError(`policies: ${issues.join('; ')}.`)
-  }
-  for (const scope of ['models', 'agents'] as const) {
-    for (const [name, { breaker: figures }] of Object.entries(result.data[scope] ?? {})) {
-      if (!figures) continue
+  if (!result.success) return result.error.issues.flatMap((issue) => issuesOf(issue, given))
+  return (['models', 'agents'] as const).flatMap((scope) =>
+    Object.entries(result.data[scope] ?? {}).flatMap(([name, { breaker: figures }]) => {
+      if (!figures) return []
       const { successesToClose, probesMax } = { ...breakerDefaults(scope), ...withoutUndefined(figures) } as BreakerPolicy
-      if (successesToClose > probesMax) throw new ConfigError(`policies: ${scope}.${name}.breaker.successesToClose: expected at most probesMax, which is ${probesMax}, got ${successesToClose}; it would never close.`)
-    }
-  }
-  return result.data
+      return successesToClose <= probesMax ? [] : [{ path: [scope, name, 'breaker', 'successesToClose'], message: `expected at most probesMax, which is ${probesMax}, got ${successesToClose}; it would never close` }]
+    }),
+  )
 }
 
 /** Of a union, what is wrong with the shape that comes nearest. */
-function pathsOf(issue: z.core.$ZodIssue, at: readonly PropertyKey[] = []): string[] {
+function issuesOf(issue: z.core.$ZodIssue, given: unknown, at: readonly PropertyKey[] = []): PolicyIssue[] {
   const path = [...at, ...issue.path]
-  if (issue.code === 'invalid_union') {
-    const nearest = issue.errors.reduce<readonly z.core.$ZodIssue[]>((best, one) => (depthOf(one) > depthOf(best) ? one : best), issue.errors[0] ?? [])
-    if (depthOf(nearest) > 0) return nearest.flatMap((one) => pathsOf(one, path))
-    return [`${path.map(String).join('.')}: expected its figures or false`]
+  const found = valueAt(given, path)
+  switch (issue.code) {
+    case 'invalid_union': {
+      const [nearest = []] = issue.errors.toSorted((a, b) => nearness(b) - nearness(a) || a.length - b.length)
+      // With a name put right, what is missing is there.
+      const strange = nearest.filter(({ code }) => code === 'unrecognized_keys')
+      if (nearness(nearest) > 0) return (strange.length > 0 ? strange : nearest).flatMap((one) => issuesOf(one, given, path))
+      const isStep = path.at(-2) === 'fallback'
+      return [{ path, message: `expected ${isStep ? '{ "agent": name } or { "person": why }, each with a deadlineMs if need be' : 'its figures or false'}, got ${shown(found)}` }]
+    }
+    case 'unrecognized_keys': {
+      const known = keysAt(path)
+      return issue.keys.map((key) => ({ path: [...path, key], message: `there is no such policy or figure${meant(key, known)} (there are: ${known.join(', ')})` }))
+    }
+    case 'invalid_key':
+      return [{ path, message: `${issue.issues[0]?.message ?? 'expected another name'}, got ${shown(path.at(-1))}` }]
+    default:
+      return [{ path, message: `${issue.message.charAt(0).toLowerCase()}${issue.message.slice(1)}, got ${shown(found)}` }]
   }
-  if (issue.code === 'unrecognized_keys') return [`${[...path, issue.keys[0]!].map(String).join('.')}: there is no such policy or figure`]
-  return [`${path.map(String).join('.')}: ${issue.message.charAt(0).toLowerCase()}${issue.message.slice(1)}`]
 }
 
-const depthOf = (issues: readonly z.core.$ZodIssue[]): number => Math.max(0, ...issues.map(({ path, code }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)))
+/** How much of the shape is there: what goes wrong deeper inside came nearer, and one key too many is nearer than one that is missing. */
+function nearness(issues: readonly z.core.$ZodIssue[]): number {
+  return Math.max(0, ...issues.map(({ path, code }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)))
+}
+
+function valueAt(given: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((value, key) => (typeof value === 'object' && value !== null && Object.hasOwn(value, key) ? (value as Record<PropertyKey, unknown>)[key] : undefined), given)
+}
+
+function shown(value: unknown): string {
+  if (value === undefined) return 'nothing'
+  const text = JSON.stringify(value) ?? typeof value
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+interface Shape {
+  readonly properties?: Readonly<Record<string, Shape>>
+  readonly additionalProperties?: Shape | boolean
+  readonly items?: Shape
+  readonly anyOf?: readonly Shape[]
+}
+
+/** What an object may hold that stands at a path. */
+function keysAt(path: readonly PropertyKey[]): string[] {
+  let shapes: Shape[] = [z.toJSONSchema(policies, { io: 'input' }) as Shape]
+  const alternatives = (): Shape[] => shapes.flatMap((shape) => [shape, ...(shape.anyOf ?? [])])
+  for (const key of path) {
+    shapes = alternatives().flatMap(({ properties, additionalProperties, items }) => [properties?.[String(key)], typeof additionalProperties === 'object' ? additionalProperties : undefined, items].filter((one) => one !== undefined).slice(0, 1))
+  }
+  return [...new Set(alternatives().flatMap(({ properties = {} }) => Object.keys(properties)))].filter((key) => key !== '$schema')
+}
 
 /** An answer is judged late, by a verifier or a person, and one bad answer says less than one dead connection. */
 const semanticBreaker: BreakerPolicy = { ...defaultBreaker, windowMs: 1_800_000, callsMin: 10, failureShare: 0.6, consecutiveMax: 6, openMs: 120_000, openMsMax: 3_600_000, probeMs: 3_600_000 }
@@ -166,6 +223,18 @@ function pathOf(path: readonly z.input<typeof fallback>[], agent: string): reado
 /** Names of all agents that policies hand tasks to, with where they are said. */
 export function substitutesIn({ agents = {} }: PolicyOptions): readonly { readonly agent: string; readonly at: readonly string[] }[] {
   return Object.entries(agents).flatMap(([name, { fallback: path = [] }]) => path.flatMap((step, i) => ('agent' in step ? [{ agent: step.agent, at: ['agents', name, 'fallback', String(i), 'agent'] }] : [])))
+}
+
+/** What policies say of agents, models and providers that are not among these. */
+export function strangersIn({ providers = {}, models = {}, agents = {} }: PolicyOptions, known: { readonly agents: readonly string[]; readonly models: readonly string[] }): PolicyIssue[] {
+  const providersKnown = [...new Set(known.models.map((model) => model.slice(0, model.indexOf('/'))))]
+  const strange = (scope: string, what: string, name: string, wanted: string, there: readonly string[]): PolicyIssue[] =>
+    wanted === '*' || there.includes(wanted) ? [] : [{ path: [scope, name], message: `this mesh has no ${what} "${wanted}"${meant(wanted, there)} (it has: ${there.join(', ') || 'none'})` }]
+  return [
+    ...Object.keys(providers).flatMap((name) => strange('providers', 'provider', name, name, providersKnown)),
+    ...Object.keys(models).flatMap((name) => (name.endsWith('/*') ? strange('models', 'provider', name, name.slice(0, -2), providersKnown) : strange('models', 'model', name, name, known.models))),
+    ...Object.keys(agents).flatMap((name) => strange('agents', 'agent', name, name.replace(/@.*$/, ''), known.agents)),
+  ]
 }
 
 type Some<T> = { readonly [K in keyof T]?: T[K] | undefined }

@@ -4,7 +4,7 @@ import { stopsMax, type PoliciesEvent, type Stop } from '../machines/policies.ma
 import type { PolicyScope } from '../machines/permit.js'
 import { oneOf, options as optionsOf, text } from './options.js'
 import { heldMs, type Permits } from './permits.js'
-import { checkPolicies, type EffectivePolicy, type PolicyOptions } from './policies.js'
+import { checkPolicies, type EffectiveCall, type EffectivePolicy, type PolicyOptions } from './policies.js'
 import type { PermitSubject } from './desk.js'
 
 /** Which calls. */
@@ -14,7 +14,20 @@ export interface CallsOf {
   readonly name: string
 }
 
+/** What calls of an agent to one of its models hold to. */
+export interface ExplainedModel {
+  readonly model: string
+  /** How hard they try, over all models; the same for each. */
+  readonly call: EffectiveCall
+  /** Who has stopped them; null: nobody. */
+  readonly stop: Stop | null
+  /** What they need a permit of, in the order in which it is asked. */
+  readonly chain: readonly EffectivePolicy[]
+}
+
 export interface PolicyControlPorts {
+  /** @throws ConfigError */
+  load(): Promise<void>
   readonly permits: Permits
   now(): Promise<number>
   tell(event: PoliciesEvent): Promise<{ readonly done: boolean }>
@@ -38,14 +51,31 @@ export class PolicyControl {
   }
 
   /**
-   * The policies that apply to an agent's calls, for each of its models in order, with all figures and where they come from.
+   * The policies that apply to an agent's calls, for each of its models in order, with all figures and where they come from,
+   * and what is stopped as far as this node knows.
    *
    * @param options.policies as if these were set
    * @throws ConfigError if the mesh has no such agent, or for policies that are wrong
    */
-  explain(agent: string, { tenant = null, policies }: { readonly tenant?: string | null; readonly policies?: PolicyOptions } = {}): readonly { readonly model: string; readonly chain: readonly EffectivePolicy[] }[] {
+  explain(agent: string, { tenant = null, policies }: { readonly tenant?: string | null; readonly policies?: PolicyOptions } = {}): readonly ExplainedModel[] {
     const { version, models } = this.ports.agent(agent)
-    return models.map((model) => ({ model, chain: this.ports.permits.chainFor({ agent, version, model, tenant }, policies && checkPolicies(policies)) }))
+    const { permits } = this.ports
+    const asIf = policies && checkPolicies(policies)
+    const call = permits.callFor({ agent, version }, asIf)
+    return models.map((model) => {
+      const subject = { agent, version, model, tenant }
+      return { model, call, stop: permits.stopOf(subject) ?? null, chain: permits.chainFor(subject, asIf) }
+    })
+  }
+
+  /**
+   * Reads the file again that the policies were given by. Calls under way go on, calls that wait are looked at again, and
+   * what was {@link set} goes before it still. The mesh does so by itself when the file changes.
+   *
+   * @throws ConfigError that names all that is wrong, each with its line and column; nothing is changed then. Also if there is no file
+   */
+  load(): Promise<void> {
+    return this.ports.load()
   }
 
   /**
