@@ -51,7 +51,7 @@ export type { CallsOf, ExplainedModel, PolicyControl } from './mesh/policy-contr
 export type { PolicySource } from './mesh/ports/policy-source.js'
 export { defaultCallPolicy, type CallPolicy, type FallbackStep } from './machines/call-policy.js'
 export type { Stop } from './machines/policies.machine.js'
-export type { EffectiveCall, EffectivePolicy, PolicyOptions } from './mesh/policies.js'
+export type { EffectiveCall, EffectivePolicy, PolicyIssue, PolicyOptions } from './mesh/policies.js'
 export { defineAgent, type AgentDefinition, type AgentOptions, type ExternalActionOptions, type GatherArgs, type Prompt } from './mesh/define-agent.js'
 export { isQuoted, type Citation, type PersonalCheck, type Rederivation, type SourceCheck, type VerificationStrategy, type Verifier } from './mesh/verification.js'
 export { defineRun, type Ceiling, type RunDefinition, type RunOptions, type RunResult } from './mesh/define-run.js'

@@ -22,7 +22,8 @@ import type { PermitSubject } from './desk.js'
 import { isAgent, type AgentDefinition } from './define-agent.js'
 import { aCeiling, type Ceiling, type RunDefinition } from './define-run.js'
 import { Models } from './model-call.js'
-import { anything, having, isObject, list, meant, optional, options as optionsOf, record, shape, text, whole, wrong, type Check } from './options.js'
+import { meant } from './nearest.js'
+import { anything, having, isObject, list, optional, options as optionsOf, record, shape, text, whole, wrong, type Check } from './options.js'
 import type { TraceStore } from './ports/trace-store.js'
 import { Permits, refusalOf } from './permits.js'
 import { PolicyControl } from './policy-control.js'
@@ -161,6 +162,7 @@ export class Mesh {
       pass: (delayMs) => new Promise((resolve) => void clock.after(delayMs, resolve)),
       agent: (name) => this.agentOf(name),
       check: (given) => this.mustStandIn(given),
+      strangersIn: (given) => [...this.issuesFor(given), ...this.strangersIn(given)],
       load: () => {
         if (!this.file) throw new ConfigError('These policies came with the code, so there is no file to read again. Give createMesh({ policies: await policyFile(path) }), or use policies.set.')
         return this.file.load()

@@ -124,32 +124,6 @@ export function options<T>(checks: Checks<T>): Check {
   }
 }
 
-/** `, did you mean …?`, if one of the names is near to what was given: at most a third of it is changed. */
-export function meant(given: string, names: Iterable<string>): string {
-  let nearest: string | undefined
-  let least = Math.max(1, Math.floor(given.length / 3)) + 1
-  for (const name of names) {
-    const distance = given.toLowerCase() === name.toLowerCase() ? 0 : editsBetween(given, name, least)
-    if (distance < least) [nearest, least] = [name, distance]
-  }
-  return nearest === undefined ? '' : `, did you mean "${nearest}"?`
-}
-
-/** Characters to change, put in, take out or exchange with the next one; `enough`, if it is no fewer. */
-function editsBetween(a: string, b: string, enough: number): number {
-  if (Math.abs(a.length - b.length) >= enough) return enough
-  const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)]
-  for (let i = 1; i <= a.length; i++) {
-    const row = [i]
-    for (let j = 1; j <= b.length; j++) {
-      row[j] = Math.min(rows[i - 1]![j]! + 1, row[j - 1]! + 1, rows[i - 1]![j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1))
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) row[j] = Math.min(row[j]!, rows[i - 2]![j - 2]! + 1)
-    }
-    rows.push(row)
-  }
-  return Math.min(enough, rows[a.length]![b.length]!)
-}
-
 /** Without what is undefined, so that a default is not overwritten by it. */
 export function given<T extends object>(value: T | undefined): T {
   return Object.fromEntries(Object.entries(value ?? {}).filter(([, inner]) => inner !== undefined)) as T

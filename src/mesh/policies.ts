@@ -14,7 +14,8 @@ import type { PolicyScope } from '../machines/permit.js'
 import type { BulkheadPolicy } from './bulkhead-stock.js'
 import { digestOf } from './canonical.js'
 import type { PermitSubject } from './desk.js'
-import { given as withoutUndefined, meant } from './options.js'
+import { meant } from './nearest.js'
+import { given as withoutUndefined } from './options.js'
 
 const whole = (min: number, max: number): z.ZodNumber => z.int().min(min).max(max)
 const ms = whole(1, 366 * 86_400_000)

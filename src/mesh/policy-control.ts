@@ -4,7 +4,7 @@ import { stopsMax, type PoliciesEvent, type Stop } from '../machines/policies.ma
 import type { PolicyScope } from '../machines/permit.js'
 import { oneOf, options as optionsOf, text } from './options.js'
 import { heldMs, type Permits } from './permits.js'
-import { checkPolicies, type EffectiveCall, type EffectivePolicy, type PolicyOptions } from './policies.js'
+import { checkPolicies, type EffectiveCall, type EffectivePolicy, type PolicyIssue, type PolicyOptions } from './policies.js'
 import type { PermitSubject } from './desk.js'
 
 /** Which calls. */
@@ -28,6 +28,7 @@ export interface ExplainedModel {
 export interface PolicyControlPorts {
   /** @throws ConfigError */
   load(): Promise<void>
+  strangersIn(policies: PolicyOptions): readonly PolicyIssue[]
   readonly permits: Permits
   now(): Promise<number>
   tell(event: PoliciesEvent): Promise<{ readonly done: boolean }>
@@ -66,6 +67,11 @@ export class PolicyControl {
       const subject = { agent, version, model, tenant }
       return { model, call, stop: permits.stopOf(subject) ?? null, chain: permits.chainFor(subject, asIf) }
     })
+  }
+
+  /** What policies say of agents, models and providers that this mesh does not have, and hand tasks to that it does not have. */
+  strangersIn(policies: PolicyOptions): readonly PolicyIssue[] {
+    return this.ports.strangersIn(checkPolicies(policies))
   }
 
   /**

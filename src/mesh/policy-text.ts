@@ -18,7 +18,7 @@ export function readPolicies(text: string, more: (policies: PolicyOptions) => re
     const { value, placeOf } = parseJsonText(text)
     const wrong = issuesIn(value)
     const issues = wrong.length > 0 ? wrong : more(value as PolicyOptions)
-    return { policies: issues.length === 0 ? checkPolicies(value) : {}, issues: issues.map((issue) => ({ ...issue, ...placeOf(issue.path) })) }
+    return { policies: issues.length === 0 ? checkPolicies(value) : {}, issues: issues.map((issue) => ({ ...issue, ...placeOf(issue.path) })).toSorted((a, b) => a.line - b.line || a.column - b.column) }
   } catch (error) {
     if (!(error instanceof JsonTextError)) throw error
     return bad(error.message, error.place)

@@ -31,8 +31,8 @@ describe('what is wrong with a file is told with its line and column', () => {
     [
       '{\n  "models": {\n    "x/m": { "breaker": { "openMS": 5, "probesMax": 0 } }\n  },\n  "agents": { "a": { "retry": { "attempts": 3 }, "whenOpen": "later" } }\n}',
       [
-        /^p\.json:3:40: models\.x\/m\.breaker\.probesMax: too small: expected number to be >=1, got 0$/,
         /^p\.json:3:27: models\.x\/m\.breaker\.openMS: there is no such policy or figure, did you mean "openMs"\? \(there are: windowMs, callsMin, /,
+        /^p\.json:3:40: models\.x\/m\.breaker\.probesMax: too small: expected number to be >=1, got 0$/,
         /^p\.json:5:33: agents\.a\.retry\.attempts: there is no such policy or figure \(there are: attemptsMax, backoff\)$/,
         /^p\.json:5:50: agents\.a\.whenOpen: invalid option: expected one of "wait"\|"fail", got "later"$/,
       ],
