@@ -44,6 +44,13 @@ export interface RunInput {
   readonly material: unknown
 }
 
+/** The action that ends a run, and whose run it is. */
+export interface Publication {
+  readonly action: PlannedAction
+  readonly ordinal: number
+  readonly tenant: string | null
+}
+
 /** A part of the plan. */
 export interface Step {
   readonly id: string
@@ -260,7 +267,7 @@ export const runMachine = setup({
   actors: {
     crew: supervisorMachine,
     /** Replaced by defineRun: changes the outside world, once, under the run's key. */
-    publish: fromPromise<unknown, { action: PlannedAction; ordinal: number }>(() => Promise.reject(new Error('nowhere to publish'))),
+    publish: fromPromise<unknown, Publication>(() => Promise.reject(new Error('nowhere to publish'))),
   },
   guards: {
     isPlan: ({ context, event }) => endedId(event) === planId && succeeded(event) && plannedSteps(event).length > 0 && plannedSteps(event).length <= context.input.stepsMax,
@@ -587,7 +594,7 @@ export const runMachine = setup({
           invoke: {
             id: 'publish',
             src: 'publish',
-            input: ({ context }) => ({ action: context.planned!, ordinal: 1 }),
+            input: ({ context }) => ({ action: context.planned!, ordinal: 1, tenant: context.input.tenant ?? null }),
             onDone: { target: '#run.done', actions: 'notePublished' },
             onError: [
               { guard: 'isOutcomeUnknown', target: 'unsure', actions: 'failPublish' },

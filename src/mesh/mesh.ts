@@ -255,7 +255,7 @@ export class Mesh {
     }
     return [
       ...[...this.agents.values()].map((agent) => ({ name: agent.name, version: agent.version, machine: agent.machine(services), history })),
-      ...[...this.runs.values()].map((run) => ({ name: run.name, version: run.version, machine: run.machine, history })),
+      ...[...this.runs.values()].map((run) => ({ name: run.name, version: run.version, machine: run.machine(services), history })),
       circuitBreakerMachine,
       limiterMachine,
       policiesMachine,

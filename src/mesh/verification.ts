@@ -11,8 +11,9 @@ import { personMachine } from '../machines/person.machine.js'
 import { rederivationGuards, rederivationMachine, type Derivation } from '../machines/rederivation.machine.js'
 import { sourceCheckMachine } from '../machines/source-check.machine.js'
 import { notJudged, refusal, type Refused, type VerificationInput, type Verdict } from '../machines/verdict.js'
-import { fromAsk, repeatable } from '../protocol.js'
+import { ASK, EFFECT, fromAsk, repeatable, type EffectArgs, type EffectDeclaration } from '../protocol.js'
 import { checkId } from '../runtime/identity.js'
+import { kindOf } from '../runtime/xstate/insides.js'
 import { canonicalJson, digestOf } from './canonical.js'
 import { aModel, type ModelRef } from './model-call.js'
 import { aFunction, anything, atOnce, having, isObject, list, milliseconds, oneOf, optional, options as optionsOf, shape, share, text, whole, wrong, type Check } from './options.js'
@@ -177,7 +178,7 @@ interface Actor {
 
 function actorOf(strategy: AnyStrategy, judged: Judged): Actor {
   if (typeof strategy === 'string') return { name: strategy, description: `The agent ${strategy} judges it, asked through the run.`, logic: () => askRun(strategy, judged.deadlineMs) }
-  if (!('strategy' in strategy)) return { name: 'actor', description: 'An actor of the user’s judges it.', logic: () => strategy }
+  if (!('strategy' in strategy)) return { name: 'actor', description: 'An actor of the user’s judges it.', logic: () => mayBeStopped(strategy, judged) }
   switch (strategy.strategy) {
     case 'sources':
       return { name: 'sources', description: 'Its quotations are looked up in their sources.', logic: () => sourceCheck(strategy, judged) }
@@ -186,6 +187,18 @@ function actorOf(strategy: AnyStrategy, judged: Judged): Actor {
     case 'person':
       return { name: 'person', description: 'A person is shown it and decides.', logic: (name) => person(strategy, name, judged) }
   }
+}
+
+/** A promise of the user's begins only if nobody has stopped the agent; a machine's own effects are its own. */
+function mayBeStopped(logic: Verifier, { mayAct }: Judged): AnyActorLogic {
+  const { [EFFECT]: declared, config } = logic as unknown as { readonly [EFFECT]?: EffectDeclaration; readonly config?: EffectDeclaration['run'] }
+  const run = declared?.run ?? config
+  if (ASK in logic || typeof run !== 'function' || kindOf(logic as never) !== 'promise') return logic
+  const asking = async (args: EffectArgs<never>): Promise<unknown> => {
+    await mayAct((args.input as VerificationInput).task)
+    return run(args)
+  }
+  return { ...logic, config: asking, ...(declared ? { [EFFECT]: { ...declared, run: asking } } : {}) } as AnyActorLogic
 }
 
 /** Asks the run for the verdict of one of its agents. */
