@@ -22,11 +22,11 @@ const remote: ModelClient = {
 
 const common = { input: z.looseObject({}), prompt: ({ input }: { input: unknown }) => ({ messages: [{ role: 'user' as const, content: JSON.stringify(input) }] }) }
 const planner = defineAgent({ ...common, name: 'planner', output: z.object({ steps: z.array(z.string()) }), model: modelOf(scripted, 'scripted') })
-const researcher = defineAgent({ ...common, name: 'researcher', output: z.object({ claim: z.string() }), model: [modelOf(remote, 'large'), modelOf(remote, 'small')], attemptsMax: 2 })
+const researcher = defineAgent({ ...common, name: 'researcher', output: z.object({ claim: z.string() }), model: [modelOf(remote, 'large'), modelOf(remote, 'small')] })
 const writer = defineAgent({ ...common, name: 'writer', output: z.object({ text: z.string() }), model: modelOf(scripted, 'scripted') })
 const research = defineRun({ name: 'research', crew: { planner, worker: researcher, writer }, supervisor: { workingMax: 1 } })
 
-const mesh = await createMesh({ store: new MemoryStore(), runs: [research], policies: { models: { 'remote/large': { breaker: { consecutiveMax: 2, openMs: 60_000 } } } } }).start()
+const mesh = await createMesh({ store: new MemoryStore(), runs: [research], policies: { agents: { researcher: { retry: { attemptsMax: 2 } } }, models: { 'remote/large': { breaker: { consecutiveMax: 2, openMs: 60_000 } } } } }).start()
 for (const { model, chain } of mesh.policies.explain('researcher')) console.log(model, 'needs a permit of', chain.map(({ kind, scope }) => `the ${kind} of its ${scope}`).join(', '))
 const run = await mesh.run(research, { id: 'r-1', goal: 'Tell me about otters.' })
 await run.output()

@@ -1,7 +1,9 @@
-// Draws the charts into docs/charts.md, from the built package. `--check` fails if the file is not what it would write.
+// Draws the charts into docs/charts.md, and writes the JSON Schema of a policy file, from the built package. `--check` fails if the file is not what it would write.
 import { readFileSync, writeFileSync } from 'node:fs'
 
 const { agentMachine, callMachine, circuitBreakerMachine, limiterMachine, runMachine, supervisorMachine } = await import('../dist/index.js')
+const { fallbackMachine } = await import('../dist/machines/fallback.machine.js')
+const { policiesMachine } = await import('../dist/machines/policies.machine.js')
 const { inOrderMachine } = await import('../dist/machines/in-order.machine.js')
 const { personMachine } = await import('../dist/machines/person.machine.js')
 const { rederivationMachine } = await import('../dist/machines/rederivation.machine.js')
@@ -15,7 +17,7 @@ const inOrder = inOrderMachine([
   { name: 'critic', description: 'The agent critic judges it, asked through the run.', logic: sourceCheckMachine },
   { name: 'person', description: 'A person is shown it and decides.', logic: personMachine },
 ])
-const charts = [agentMachine, callMachine, circuitBreakerMachine, limiterMachine, supervisorMachine, runMachine, sourceCheckMachine, rederivationMachine, personMachine, inOrder]
+const charts = [agentMachine, callMachine, fallbackMachine, circuitBreakerMachine, limiterMachine, policiesMachine, supervisorMachine, runMachine, sourceCheckMachine, rederivationMachine, personMachine, inOrder]
 const text = [
   '# The charts',
   '',
@@ -24,12 +26,23 @@ const text = [
   '',
 ].join('\n')
 
+const schemaFile = 'docs/policies.schema.json'
+const { policyFileSchema } = await import('../dist/mesh/policy-text.js')
+const schema = `${JSON.stringify(policyFileSchema(), null, 2)}\n`
+
 if (process.argv.includes('--check')) {
+  if (readFileSync(schemaFile, 'utf8') !== schema) {
+    console.error(`${schemaFile} is not what the policies are. Run: npm run docs`)
+    process.exitCode = 1
+  }
   if (readFileSync(file, 'utf8') !== text) {
     console.error(`${file} is not what the machines are. Run: npm run docs`)
     process.exitCode = 1
   }
-} else writeFileSync(file, text)
+} else {
+  writeFileSync(file, text)
+  writeFileSync(schemaFile, schema)
+}
 
 function states(node) {
   return Object.values(node.states).flatMap((child) => [child, ...states(child)])

@@ -1,5 +1,6 @@
 /** What a command is: its name, its options, its help, and what it does. */
 import { parseArgs } from 'node:util'
+import { distance } from '../mesh/nearest.js'
 import { UsageError, type ExitCode } from './exit.js'
 import type { Terminal } from './terminal.js'
 
@@ -98,17 +99,6 @@ function sentence(message: string, names: readonly string[]): string {
   const unknown = /'--?([\w-]+)/.exec(message)?.[1]
   const near = unknown === undefined ? undefined : names.find((name) => distance(name, unknown) <= 2)
   return `${first!.replace(/\.$/, '')}.${near === undefined || near === unknown ? '' : ` Did you mean --${near}?`}`
-}
-
-/** Edits between two words (Levenshtein), for words of a few letters. */
-export function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1))
-    row = next
-  }
-  return row[b.length]!
 }
 
 export function helpOf(command: Command): string {

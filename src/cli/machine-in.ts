@@ -1,8 +1,7 @@
 /** A machine of the user's, out of a module of his. The module is run to get at it. */
-import { resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import type { AnyStateMachine } from 'xstate'
 import { UsageError } from './exit.js'
+import { moduleIn } from './module-in.js'
 import { printable } from './terminal.js'
 
 export interface Sought {
@@ -23,16 +22,7 @@ export async function machineIn(place: string, { command, cwd, instead, id }: So
   const hash = place.lastIndexOf('#')
   const [path, name] = hash === -1 ? [place, undefined] : [place.slice(0, hash), place.slice(hash + 1)]
   const wrong = (message: string): UsageError => new UsageError(message, command)
-  const file = resolve(cwd, path)
-  let module: Record<string, unknown>
-  try {
-    module = (await import(pathToFileURL(file).href)) as Record<string, unknown>
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    if (code === 'ERR_MODULE_NOT_FOUND' && message.includes(file)) throw wrong(`There is no machine "${printable(place)}": ${instead === undefined ? '' : `it is ${instead}, and `}there is no such file.`)
-    if (code === 'ERR_UNKNOWN_FILE_EXTENSION') throw wrong(`${printable(path)} is no JavaScript module. Give what it is compiled to.`)
-    throw wrong(`${printable(path)} cannot be loaded: ${printable(message)}`)
-  }
+  const module = await moduleIn(path, { command, cwd, missing: `There is no machine "${printable(place)}": ${instead === undefined ? '' : `it is ${instead}, and `}there is no such file.` })
   const machines = Object.entries(module).filter((entry): entry is [string, AnyStateMachine] => isMachine(entry[1]))
   const names = machines.map(([key]) => key)
   if (name !== undefined) {

@@ -7,9 +7,12 @@
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
 import { append, isOutcomeUnknown, refTo, reply } from '../protocol.js'
 import { decisionAnswer, decisionOn, resolutionOf, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type Resolution, type ResolutionEvent } from './approval.js'
+import type { CallPolicy } from './call-policy.js'
 import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
+import { fallbackMachine, openPath, pathText, type FallbackInput, type FallbackOutput } from './fallback.machine.js'
 import { noConfidence, type Confidence } from './gate.js'
 import { nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
+import type { Refusal } from './permit.js'
 import { traceStream, type TraceJudgement } from './trace.js'
 import { notJudged, toVerdict, type VerificationInput, type VerifierToAgent, type Verdict } from './verdict.js'
 
@@ -31,8 +34,18 @@ export interface AgentTask {
   readonly models?: readonly string[]
   /** Whose work it is, for what is limited by tenant. */
   readonly tenant?: string
-  /** 0 to 9: among calls that wait for permits the higher goes first. Default 5. */
+  /** 0 to 9: among calls that wait for permits the higher goes first. Default: what the policies say. */
   readonly priority?: number
+  /** It is another agent's, whose models could not be had: there is no fallback from here. */
+  readonly isSubstitute?: true
+}
+
+/** What was read for the prompt, and what holds for the call that comes of it. JSON. */
+export interface Gathered {
+  readonly gathered: unknown
+  readonly policy: CallPolicy
+  /** Somebody has stopped the agent: nothing was read. */
+  readonly refusal: Refusal | null
 }
 
 export interface AgentInput {
@@ -52,6 +65,8 @@ export interface AgentOutput {
   readonly output: unknown
   readonly confidence: Confidence
   readonly verdict: Verdict | null
+  /** Who gave the output in the agent's stead, because no model could be had: `agent/` and its address, or `person/` and the name; null: its own model did. */
+  readonly givenBy: string | null
   readonly acted: readonly Act[]
   readonly failure: { readonly reason: AgentFailure; readonly message: string } | null
   /** What the agent gives back of its grant, and what it spent. */
@@ -70,6 +85,11 @@ export interface AgentContext {
   readonly task: AgentTask | null
   readonly ledger: Ledger
   readonly gathered: unknown
+  /** What holds for the call, as the policies were when it began. */
+  readonly policy: CallPolicy | null
+  /** With what the declared path is taken, once no model could be had. */
+  readonly fallback: FallbackInput | null
+  readonly givenBy: string | null
   /** The call under way. */
   readonly call: CallInput | null
   /** The attempt that brought the answer. */
@@ -103,6 +123,12 @@ export function nextAction({ planned, acted }: Pick<AgentContext, 'planned' | 'a
   return { action, ordinal: planned.slice(0, acted.length + 1).filter((other) => other.name === action.name).length }
 }
 
+/** With what the declared path is taken. */
+export function fallbackInput({ task, gathered, policy, failure, ledger }: AgentContext, agent: string, version: string): FallbackInput {
+  const { id, origin, run, goal } = task!
+  return { task: task!, gathered, path: openPath(policy!.fallback, task!), cause: failure!, free: ledger.free, about: { agent, version, run, task: id, goal: goal.digest, origin } }
+}
+
 export const agentMachine = setup({
   types: {
     context: {} as AgentContext,
@@ -112,8 +138,10 @@ export const agentMachine = setup({
   },
   actors: {
     call: callMachine,
-    /** Replaced by defineAgent, as are verify and act: reads what the prompt needs. */
-    gather: fromPromise<unknown, { task: AgentTask }>(() => Promise.resolve(null)),
+    /** What it reads and asks is filled in by defineAgent. */
+    fallback: fallbackMachine,
+    /** Replaced by defineAgent, as are verify and act: reads what the prompt needs, and what holds for the call. */
+    gather: fromPromise<Gathered, { task: AgentTask }>(() => Promise.reject(new Error('nothing is gathered'))),
     verify: fromPromise<Verdict, VerificationInput>(() => Promise.reject(new Error('nobody verifies'))),
     act: fromPromise<unknown, { task: AgentTask; action: PlannedAction; ordinal: number }>(() => Promise.reject(new Error('nothing to act with'))),
   },
@@ -128,6 +156,15 @@ export const agentMachine = setup({
     isAccepted: ({ event }) => toVerdict(outputOf(event)).accepted,
     needsApproval: ({ context }) => context.approval !== null,
     hasActions: ({ context }) => context.acted.length < context.planned.length,
+    isRefused: ({ event }) => outputOf<Gathered>(event).refusal !== null,
+    /** No model could be had for it; that the money is spent is no reason to ask others. */
+    isUnavailable: ({ event }) => {
+      const result = outputOf<CallOutput>(event)
+      return !result.ok && result.reason !== 'budget'
+    },
+    hasFallback: ({ context }) => openPath(context.policy?.fallback ?? [], context.task!).length > 0,
+    /** Replaced by defineAgent: whether it is an answer to this question that could not be the agent's output. */
+    isUnfitAnswer: () => false,
     isApproved: ({ context, event }) => decisionOn(context.approval, event)?.approved === true,
     /** Once it is decided, it stays so. */
     isForThisRequest: ({ context, event }) => context.decision === null && decisionOn(context.approval, event) !== null,
@@ -142,7 +179,20 @@ export const agentMachine = setup({
   actions: {
     takeTask: assign({ task: ({ event }) => (event as AgentEvent & { type: 'task.assign' }).task }),
     openLedger: assign({ ledger: ({ context }) => openLedger(context.task?.grant ?? nothing) }),
-    noteGathered: assign({ gathered: ({ event }) => outputOf(event) ?? null }),
+    noteGathered: assign(({ event }) => {
+      const { gathered, policy } = outputOf<Gathered>(event)
+      return { gathered: gathered ?? null, policy }
+    }),
+    failStopped: assign({ failure: ({ event }) => agentFailure('unavailable', outputOf<Gathered>(event).refusal!.message) }),
+    /** Replaced by defineAgent: with its name. */
+    beginFallback: assign({ fallback: ({ context }) => fallbackInput(context, 'agent', '1'), failure: null }),
+    /** What was brought has been read as this agent's output already. */
+    readFallback: assign(({ context, event }) => {
+      const { answer, attempt, tried } = outputOf<FallbackOutput>(event)
+      if (answer) return { output: answer.output, confidence: answer.confidence, givenBy: answer.by, attempt }
+      const { reason, message } = context.fallback!.cause
+      return { failure: agentFailure(reason, `${message}; ${pathText(tried)}`) }
+    }),
     /** Replaced by defineAgent: renders the prompt into `call`. */
     prepareCall: assign({ failure: () => agentFailure('prompt', 'this agent has no prompt') }),
     /** Replaced by defineAgent: reads the answer into `output` and `confidence`, or `failure`. */
@@ -162,7 +212,7 @@ export const agentMachine = setup({
     reportQuality: (_, _params: { ok: boolean }) => {},
     /** Replaced by defineAgent: what the accepted output calls for, and whether a person must approve. */
     planActions: assign({ planned: [], approval: null }),
-    answerReserve: enqueueActions(({ enqueue, context, event }, { to }: { to: 'call' | 'verify' }) => {
+    answerReserve: enqueueActions(({ enqueue, context, event }, { to }: { to: 'call' | 'verify' | 'fallback' }) => {
       const { id, worst } = event as CallToAgent & { type: 'call.reserve' }
       const ledger = reserve(context.ledger, id, worst)
       if (ledger) enqueue.assign({ ledger })
@@ -179,7 +229,11 @@ export const agentMachine = setup({
       return { verdict, output: verdict.accepted && verdict.output !== undefined ? verdict.output : context.output, confidence: verdict.confidence }
     }),
     noteRequest: assign(({ event }) => ({ approval: (event as VerifierToAgent & { type: 'person.ask' }).request, decision: null })),
+    noteWithdrawn: assign({ approval: null }),
     tellVerifier: sendTo('verify', ({ context }) => ({ type: 'person.decided', decision: context.decision! })),
+    tellFallback: sendTo('fallback', ({ context }) => ({ type: 'person.decided', decision: context.decision! })),
+    /** Replaced by defineAgent: the same with what is wrong with the answer. */
+    answerUnfit: reply(({ context }) => decisionAnswer(context)),
     /** The run gives its place to others meanwhile. */
     tellRun: enqueueActions(({ enqueue, context }, { waits }: { waits: boolean }) => {
       const { id, runAddress } = context.task!
@@ -224,6 +278,9 @@ export const agentMachine = setup({
     task: input?.task ?? null,
     ledger: openLedger(nothing),
     gathered: null,
+    policy: null,
+    fallback: null,
+    givenBy: null,
     call: null,
     attempt: null,
     isJudged: false,
@@ -242,6 +299,7 @@ export const agentMachine = setup({
     output: context.output,
     confidence: context.confidence,
     verdict: context.verdict,
+    givenBy: context.givenBy,
     acted: context.acted,
     failure: context.failure,
     unspent: unspent(context.ledger),
@@ -269,7 +327,10 @@ export const agentMachine = setup({
             id: 'gather',
             src: 'gather',
             input: ({ context }) => ({ task: context.task! }),
-            onDone: { target: 'prepared', actions: ['noteGathered', 'prepareCall'] },
+            onDone: [
+              { guard: 'isRefused', target: 'unavailable', actions: ['noteGathered', 'failStopped'], description: 'Somebody has stopped this agent.' },
+              { target: 'prepared', actions: ['noteGathered', 'prepareCall'] },
+            ],
             onError: { target: '#agent.failed', actions: 'failGather' },
           },
         },
@@ -283,11 +344,37 @@ export const agentMachine = setup({
             id: 'call',
             src: 'call',
             input: ({ context }) => context.call!,
-            onDone: { target: 'judging', actions: ['readAnswer', 'noteAnswered', 'traceJudgement'] },
+            onDone: [
+              { guard: 'isUnavailable', target: 'unavailable', actions: ['readAnswer', 'noteAnswered', 'traceJudgement'] },
+              { target: 'judging', actions: ['readAnswer', 'noteAnswered', 'traceJudgement'] },
+            ],
           },
           on: {
             'call.reserve': { actions: { type: 'answerReserve', params: { to: 'call' } } },
             'call.settle': { actions: 'settleCall' },
+          },
+        },
+        unavailable: {
+          description: 'No model can be had. Who stands in?',
+          always: [{ guard: 'hasFallback', target: 'fallingBack', actions: 'beginFallback' }, { target: '#agent.failed' }],
+        },
+        fallingBack: {
+          description: 'The declared path: another agent, or a person, is asked for the answer, on this agent’s budget.',
+          invoke: {
+            id: 'fallback',
+            src: 'fallback',
+            input: ({ context }) => context.fallback!,
+            onDone: { target: 'judging', actions: ['readFallback', 'traceJudgement'] },
+          },
+          on: {
+            'call.reserve': { actions: { type: 'answerReserve', params: { to: 'fallback' } } },
+            'call.settle': { actions: 'settleCall' },
+            'person.ask': { actions: ['noteRequest', { type: 'tellRun', params: { waits: true } }], description: 'A person is to give the answer.' },
+            'person.withdraw': { actions: ['noteWithdrawn', { type: 'tellRun', params: { waits: false } }], description: 'Nobody gave it in time.' },
+            'approval.decide': [
+              { guard: 'isUnfitAnswer', actions: 'answerUnfit', description: 'It is told what is wrong with the answer, and waited for another.' },
+              { guard: 'isForThisRequest', actions: ['noteDecision', 'answerDecision', { type: 'tellRun', params: { waits: false } }, 'tellFallback'] },
+            ],
           },
         },
         judging: {

@@ -14,7 +14,9 @@ export interface ApprovalRequest {
   readonly actions: readonly PlannedAction[]
   /** What is to be approved where there is no action: an output. */
   readonly output?: unknown
-  /** Digest over the canonical actions, or the output; a decision names it. */
+  /** What a person is to answer himself: the task, and the JSON Schema that the answer must fit. To approve is to give it. */
+  readonly question?: { readonly input: unknown; readonly schema: unknown }
+  /** Digest over the canonical actions, the output or the question; a decision names it. */
   readonly digest: string
 }
 
@@ -27,6 +29,8 @@ export interface Decision {
   readonly note: string
   /** When, in namespace time, ms; null if whoever told did not say. */
   readonly at: number | null
+  /** The answer to a question, where it was given. */
+  readonly output?: unknown
 }
 
 export interface DecisionEvent {
@@ -35,6 +39,8 @@ export interface DecisionEvent {
   readonly approved: boolean
   readonly by: string
   readonly note?: string
+  /** The answer to a question. */
+  readonly output?: unknown
   /** Namespace time, ms. */
   readonly at?: number
 }
@@ -78,9 +84,9 @@ const timeOf = (at: unknown): number | null => (Number.isFinite(at) ? (at as num
 
 /** The decision on a request that an event brings. Only a plain yes is one; what names nobody or another request is none. */
 export function decisionOn(request: ApprovalRequest | null, event: { readonly type: string }): Decision | null {
-  const { type, digest, approved, by, note, at } = event as Partial<DecisionEvent>
+  const { type, digest, approved, by, note, at, output } = event as Partial<DecisionEvent>
   if (type !== 'approval.decide' || !request || digest !== request.digest || !isSomebody(by)) return null
-  return { digest, approved: approved === true, by: by!, note: typeof note === 'string' ? note : '', at: timeOf(at) }
+  return { digest, approved: approved === true, by: by!, note: typeof note === 'string' ? note : '', at: timeOf(at), ...(request.question && approved === true ? { output: output ?? null } : {}) }
 }
 
 /** What an event says of an action of unknown outcome; what is no plain yes or no, or nobody's, says nothing. */
@@ -100,6 +106,8 @@ export interface DecisionAnswer {
   readonly decision: Decision | null
   /** Digest of the request that waits for a decision. */
   readonly pending: string | null
+  /** What is wrong with the answer that was given; it is waited for still. */
+  readonly problem?: string
 }
 
 export function decisionAnswer({ approval, decision }: { readonly approval: ApprovalRequest | null; readonly decision: Decision | null }): DecisionAnswer {

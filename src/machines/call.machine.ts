@@ -11,13 +11,14 @@
  */
 import { assign, fromPromise, sendParent, setup } from 'xstate'
 import { append } from '../protocol.js'
-import { backoffMs, chanceFrom, type Backoff } from './backoff.js'
+import { backoffMs, chanceFrom } from './backoff.js'
+import type { CallPolicy } from './call-policy.js'
 import { nothing, type Amounts } from './ledger.js'
 import { concernsModel, type Refusal } from './permit.js'
 import { traceStream, type CallSubject, type TraceIntent, type TraceOutcome, type TracePermit } from './trace.js'
 
-/** What is asked of a model, and how hard to try. JSON. */
-export interface CallInput {
+/** What is asked of a model, and how hard to try, as the policies said when it began. What a crash cut off is charged; as many attempts of that kind as may be are borne beside `attemptsMax`. JSON. */
+export interface CallInput extends Omit<CallPolicy, 'fallback'> {
   /** Unique among the calls of the agent. */
   readonly id: string
   /** Full names `provider/model`, tried in order. */
@@ -28,15 +29,6 @@ export interface CallInput {
   readonly task: unknown
   /** Most one attempt can cost, by model. */
   readonly worst: Readonly<Record<string, Amounts>>
-  /** Attempts over all models whose outcome is known, inclusive. What a crash cut off is charged; as many of those are borne beside them. */
-  readonly attemptsMax: number
-  readonly backoff: Backoff
-  /** Until when the call must be settled, ms from its start: waiting for permits and backing off included. */
-  readonly deadlineMs: number
-  /** What comes of it while the circuit breaker of the last model is open: it waits, within its deadline, or fails at once. */
-  readonly whenOpen: 'wait' | 'fail'
-  /** 0 to 9: among those that wait for permits the higher goes first. */
-  readonly priority: number
   readonly tenant: string | null
   /** Whose call it is, for the trace. */
   readonly about: CallSubject

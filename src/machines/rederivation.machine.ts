@@ -6,7 +6,8 @@
  */
 import { assign, fromPromise, sendParent, sendTo, setup } from 'xstate'
 import { append } from '../protocol.js'
-import type { AgentTask } from './agent.machine.js'
+import type { AgentTask, Gathered } from './agent.machine.js'
+import type { CallPolicy } from './call-policy.js'
 import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
 import { noConfidence, type Confidence } from './gate.js'
 import { traceStream, type TraceJudgement } from './trace.js'
@@ -26,6 +27,8 @@ export interface Derivation {
 export interface RederivationContext {
   readonly input: VerificationInput
   readonly gathered: unknown
+  /** What holds for its calls. */
+  readonly policy: CallPolicy | null
   /** The call under way. */
   readonly call: CallInput | null
   readonly derivations: readonly Derivation[]
@@ -65,7 +68,7 @@ export const rederivationMachine = setup({
   actors: {
     call: callMachine,
     /** Replaced by defineAgent: reads what the prompt needs, anew. */
-    gather: fromPromise<unknown, { task: AgentTask }>(() => Promise.resolve(null)),
+    gather: fromPromise<Gathered, { task: AgentTask }>(() => Promise.reject(new Error('nothing is gathered'))),
   },
   guards: {
     hasVerdict: ({ context }) => context.verdict !== null,
@@ -73,7 +76,10 @@ export const rederivationMachine = setup({
     ...rederivationGuards({ times: 1, agreement: 1 }),
   },
   actions: {
-    noteGathered: assign({ gathered: ({ event }) => (event as unknown as { output: unknown }).output ?? null }),
+    noteGathered: assign(({ event }) => {
+      const { gathered, policy, refusal } = (event as unknown as { output: Gathered }).output
+      return { gathered: gathered ?? null, policy, ...(refusal ? { verdict: notJudged('rederivation', refusal.message) } : {}) }
+    }),
     failGather: assign({ verdict: ({ event }) => notJudged(by, (event as unknown as { error: { message: string } }).error.message) }),
     /** Replaced by defineAgent: renders the prompt into `call`, or says in `verdict` why not. */
     prepareCall: assign({ verdict: () => notJudged(by, 'this agent has no prompt') }),
@@ -109,7 +115,7 @@ export const rederivationMachine = setup({
   id: 'rederivation',
   version: '1',
   description: 'The output is derived again from the task, without being shown, and compared.',
-  context: ({ input }) => ({ input, gathered: null, call: null, derivations: [], verdict: null }),
+  context: ({ input }) => ({ input, gathered: null, policy: null, call: null, derivations: [], verdict: null }),
   output: ({ context }) => context.verdict!,
   initial: 'gathering',
   states: {

@@ -10,8 +10,9 @@
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
 import { append, isOutcomeUnknown, reply, type ReplyToken } from '../protocol.js'
 import type { AgentInput, AgentOutput, Goal } from './agent.machine.js'
+import type { SubstituteAnswer, SubstituteRequest } from './fallback.machine.js'
 import { decisionAnswer, decisionOn, resolutionOf, retryOf, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type Resolution, type ResolutionEvent, type Retry, type RetryEvent } from './approval.js'
-import type { Confidence } from './gate.js'
+import { noConfidence, type Confidence } from './gate.js'
 import { closeGrant, grant, lesser, minus, nothing, openLedger, share, type Amounts, type Ledger } from './ledger.js'
 import { defaultSupervisorOptions, supervisorMachine, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './supervisor.machine.js'
 import { notJudged, type Verdict } from './verdict.js'
@@ -41,6 +42,13 @@ export interface RunInput {
   readonly priority?: number
   /** What the run works on; its agents read it from here. JSON. */
   readonly material: unknown
+}
+
+/** The action that ends a run, and whose run it is. */
+export interface Publication {
+  readonly action: PlannedAction
+  readonly ordinal: number
+  readonly tenant: string | null
 }
 
 /** A part of the plan. */
@@ -73,6 +81,8 @@ export interface Member {
   readonly id: string
   readonly role: RunRole
   readonly machine: string
+  /** Whose task it has, because no model could be had for it: what it spends is part of what that one spends. null: its own. */
+  readonly standsInFor: string | null
   readonly startedAt: number | null
   readonly endedAt: number | null
   readonly restarts: number
@@ -95,6 +105,8 @@ export interface RunContext {
   readonly held: readonly string[]
   readonly steps: readonly Step[]
   readonly requests: Readonly<Record<string, Request>>
+  /** Agents that stand in for others, with whom to tell what came of it. */
+  readonly substitutes: Readonly<Record<string, ReplyToken>>
   /** The step being judged. */
   readonly checking: string | null
   readonly report: unknown
@@ -113,6 +125,7 @@ export interface RunContext {
 export type RunEvent =
   | SupervisorReport
   | { readonly type: 'verification.request'; readonly step: string; readonly by: string; readonly output: unknown; readonly confidence: Confidence; readonly replyToken?: ReplyToken }
+  | (SubstituteRequest & { readonly replyToken?: ReplyToken })
   /** From an agent that waits for a person, or does so no more. */
   | { readonly type: 'person.wait'; readonly id: string; readonly waits: boolean }
   | { readonly type: 'run.cancel'; readonly by: string }
@@ -181,7 +194,7 @@ function engage(context: RunContext, role: RunRole, id: string, machine = contex
   const amounts = isAlone ? lesser(free, wanted) : wanted
   const ledger = grant(context.ledger, id, amounts)
   if (!ledger) return undefined
-  const member: Member = { id, role, machine, startedAt: null, endedAt: null, restarts: 0, awaitsPerson: false, outcome: null, spent: nothing, overrun: nothing }
+  const member: Member = { id, role, machine, standsInFor: null, startedAt: null, endedAt: null, restarts: 0, awaitsPerson: false, outcome: null, spent: nothing, overrun: nothing }
   return { ledger, members: [...context.members, member] }
 }
 
@@ -211,6 +224,11 @@ function inputOf(context: RunContext, role: RunRole, step: Step | undefined): un
       return { step: id, task }
   }
 }
+
+/** Why another agent cannot stand in. */
+const noSubstitute = (by: string, message: string): SubstituteAnswer => ({ output: null, confidence: noConfidence, failure: { reason: 'unavailable', message }, spent: nothing, overrun: nothing, by })
+
+const addressIn = (context: RunContext, member: Pick<Member, 'machine' | 'id'>): string => `${member.machine}/${context.input.run}~${member.id}`
 
 /** The first step of the plan that is not settled, if there is something to do about it. */
 function nextInTurn({ steps, requests, checking }: RunContext): Step | undefined {
@@ -249,7 +267,7 @@ export const runMachine = setup({
   actors: {
     crew: supervisorMachine,
     /** Replaced by defineRun: changes the outside world, once, under the run's key. */
-    publish: fromPromise<unknown, { action: PlannedAction; ordinal: number }>(() => Promise.reject(new Error('nowhere to publish'))),
+    publish: fromPromise<unknown, Publication>(() => Promise.reject(new Error('nowhere to publish'))),
   },
   guards: {
     isPlan: ({ context, event }) => endedId(event) === planId && succeeded(event) && plannedSteps(event).length > 0 && plannedSteps(event).length <= context.input.stepsMax,
@@ -277,6 +295,7 @@ export const runMachine = setup({
     hasHappened: ({ event }) => resolutionOf(event)?.happened === true,
     isRetry: ({ event }) => retryOf(event) !== null,
     hasNotHappened: ({ event }) => resolutionOf(event)?.happened === false,
+    isSubstitute: ({ context, event }) => context.substitutes[endedId(event)] !== undefined,
     /** Its output waits to be judged. */
     isAwaited: ({ context, event }) => context.requests[endedId(event)] !== undefined,
     startsToWait: ({ context, event }) => event.type === 'person.wait' && event.waits && context.members.some(({ id, outcome }) => id === event.id && outcome === null),
@@ -346,7 +365,7 @@ export const runMachine = setup({
       const result = endedOutput(event)
       const worker = context.input.crew.worker
       const entry = (finding: unknown, accepted: boolean, reasons: readonly string[]): void =>
-        enqueue(append(() => ({ stream: 'findings', value: { step: step.id, origin: step.origin, agent: `${worker}/${context.input.run}~${step.id}`, finding, accepted, reasons, judgedBy: result?.verdict?.by ?? null, goal: context.input.goal.digest } })))
+        enqueue(append(() => ({ stream: 'findings', value: { step: step.id, origin: step.origin, agent: result?.givenBy ?? `${worker}/${context.input.run}~${step.id}`, finding, accepted, reasons, judgedBy: result?.verdict?.by ?? null, goal: context.input.goal.digest } })))
       for (const finding of result?.outcome === 'done' ? findingsOf(result.output) : []) entry(finding, true, [])
       for (const refused of result?.verdict?.refused ?? []) entry(refused.finding, false, [...refused.reasons, refused.explanation])
     }),
@@ -371,6 +390,37 @@ export const runMachine = setup({
       if (!replyToken || stepById(context, step)?.state !== 'working') return
       enqueue.assign({ requests: { ...context.requests, [step]: { by, output, confidence, token: replyToken } }, steps: change(context, step, { state: 'checking' }) })
       enqueue.sendTo('crew', { type: 'child.yield', id: step })
+    }),
+    /** It spends what the agent holds for it that it stands in for, and takes the place that this one yields. */
+    engageSubstitute: enqueueActions(({ enqueue, context, event }) => {
+      const { id, by, input, origin, grant, replyToken } = event as RunEvent & { type: 'substitute.request' }
+      if (!replyToken) return
+      const asker = context.members.find((member) => member.id === id && member.outcome === null && member.standsInFor === null)
+      if (!asker) {
+        enqueue(reply(() => noSubstitute(by, `${id} is not at work in this run`), () => replyToken))
+        return
+      }
+      const standIns = context.members.filter(({ standsInFor }) => standsInFor === id)
+      const member: Member = { ...asker, id: `${id}.standIn${standIns.length === 0 ? '' : `-${standIns.length + 1}`}`, machine: by, standsInFor: id, startedAt: null, restarts: 0, awaitsPerson: false, spent: nothing, overrun: nothing }
+      const { goal, run, address, models, tenant, priority } = context.input
+      const task: AgentInput = { task: { id: member.id, origin, input, goal, grant, run, runAddress: address, isSubstitute: true, ...(models ? { models } : {}), ...(tenant === undefined ? {} : { tenant }), ...(priority === undefined ? {} : { priority }) } }
+      // Who asked before, and was begun again since, has nobody that waits for these.
+      for (const { id: earlier } of standIns.filter(({ outcome }) => outcome === null)) enqueue.sendTo('crew', { type: 'child.dismiss', id: earlier })
+      enqueue.assign({ members: [...context.members, member], substitutes: { ...context.substitutes, [member.id]: replyToken } })
+      enqueue.sendTo('crew', { type: 'child.yield', id })
+      enqueue.sendTo('crew', { type: 'child.request', child: { id: member.id, machine: by, input: task } })
+    }),
+    endSubstitute: enqueueActions(({ enqueue, context, event }) => {
+      const id = endedId(event)
+      const { [id]: token, ...substitutes } = context.substitutes
+      const member = context.members.find((other) => other.id === id)!
+      const address = addressIn(context, member)
+      const result = endedOutput(event)
+      const outcome = event.type === 'supervisor.refused' ? ('refused' as const) : (result?.outcome ?? ('stopped' as const))
+      enqueue.assign({ substitutes, members: changeMember(context, id, () => ({ outcome, awaitsPerson: false, endedAt: event.type === 'supervisor.ended' ? event.at : null, spent: result?.spent ?? nothing, overrun: result?.overrun ?? nothing })) })
+      // Of one that was stopped nobody knows what it spent.
+      const answer: SubstituteAnswer | null = result ? { output: result.output, confidence: result.confidence, failure: result.failure, spent: result.spent, overrun: result.overrun, by: address } : event.type === 'supervisor.refused' ? noSubstitute(address, whyFailed(event)) : null
+      enqueue(reply(() => answer, () => token!))
     }),
     noteWait: assign({ members: ({ context, event }) => changeMember(context, endedId(event), ({ outcome }) => ({ awaitsPerson: outcome === null && (event as RunEvent & { type: 'person.wait' }).waits })) }),
     /** Also of a worker that was restarted while it waited for its verdict: it still waits. */
@@ -434,6 +484,7 @@ export const runMachine = setup({
     held: [],
     steps: [],
     requests: {},
+    substitutes: {},
     checking: null,
     report: null,
     approval: null,
@@ -467,6 +518,9 @@ export const runMachine = setup({
           { actions: 'noteStarted' },
         ],
         'supervisor.restarting': { actions: 'noteRestarting' },
+        'substitute.request': { actions: 'engageSubstitute', description: 'No model can be had for one of its agents: another has the task.' },
+        'supervisor.ended': { guard: 'isSubstitute', actions: 'endSubstitute' },
+        'supervisor.refused': { guard: 'isSubstitute', actions: 'endSubstitute', description: 'No room, not even to wait.' },
         'person.wait': [
           { guard: 'startsToWait', actions: ['noteWait', 'yieldPlace'], description: 'Persons take their time: whoever waits for one yields its place.' },
           { actions: 'noteWait' },
@@ -493,6 +547,7 @@ export const runMachine = setup({
           on: {
             'verification.request': { actions: ['noteRequest', 'takeTurn'] },
             'supervisor.ended': [
+              { guard: 'isSubstitute', actions: ['endSubstitute', 'takeTurn'] },
               { guard: 'isCheck', actions: ['closeGrant', 'answerRequest', 'takeTurn'] },
               { guard: 'isStepDone', actions: ['closeGrant', 'noteStep', 'recordFindings', 'takeTurn'] },
               { guard: 'mayReplan', actions: ['closeGrant', 'recordFindings', 'noteFailed', 'takeTurn'] },
@@ -539,7 +594,7 @@ export const runMachine = setup({
           invoke: {
             id: 'publish',
             src: 'publish',
-            input: ({ context }) => ({ action: context.planned!, ordinal: 1 }),
+            input: ({ context }) => ({ action: context.planned!, ordinal: 1, tenant: context.input.tenant ?? null }),
             onDone: { target: '#run.done', actions: 'notePublished' },
             onError: [
               { guard: 'isOutcomeUnknown', target: 'unsure', actions: 'failPublish' },

@@ -39,7 +39,7 @@ export interface Refused {
 }
 
 /** What a verifier that is a machine may ask of its agent: to pay for a call, or to put a question to a person. */
-export type VerifierToAgent = CallToAgent | { readonly type: 'person.ask'; readonly request: ApprovalRequest }
+export type VerifierToAgent = CallToAgent | { readonly type: 'person.ask'; readonly request: ApprovalRequest } | { readonly type: 'person.withdraw' }
 
 /** What it is answered. */
 export type AgentToVerifier = LedgerAnswer | { readonly type: 'person.decided'; readonly decision: Decision }

@@ -6,18 +6,21 @@
 import { assign, type AnyStateMachine, type PromiseActorLogic } from 'xstate'
 import { z } from 'zod'
 import { ConfigError } from '../errors.js'
-import { agentFailure, agentMachine, type AgentContext, type AgentOutput, type AgentTask, type Goal } from '../machines/agent.machine.js'
-import type { PlannedAction } from '../machines/approval.js'
-import { defaultBackoff, type Backoff } from '../machines/backoff.js'
+import { agentFailure, agentMachine, fallbackInput, type AgentContext, type AgentOutput, type AgentTask, type Gathered, type Goal } from '../machines/agent.machine.js'
+import { decisionAnswer, decisionOn, type ApprovalRequest, type PlannedAction } from '../machines/approval.js'
+import type { Backoff } from '../machines/backoff.js'
+import { defaultCallPolicy, type CallPolicy } from '../machines/call-policy.js'
 import { callMachine, type CallInput, type CallOutput } from '../machines/call.machine.js'
+import { fallbackMachine, type FallbackContext } from '../machines/fallback.machine.js'
 import { noConfidence, passes, type Confidence } from '../machines/gate.js'
-import { atMostOnce, external, repeatable, type EffectArgs, type Reconciled } from '../protocol.js'
+import type { Refusal } from '../machines/permit.js'
+import { atMostOnce, external, repeatable, reply, type EffectArgs, type Reconciled } from '../protocol.js'
 import { checkId } from '../runtime/identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from '../runtime/json.js'
 import { digestOf, canonicalJson, isIntact } from './canonical.js'
 import { aModel, attemptLogic, permitKey, permitLogic, type AttemptServices, type Completion, type ModelRef, type Models } from './model-call.js'
 import type { PermitSubject } from './desk.js'
-import { aFunction, anything, atOnce, given, isObject, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
+import { aFunction, anything, atOnce, isObject, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
 import type { ModelMessage, ModelRequest } from './ports/model-client.js'
 import { free, worstCaseOf } from './prices.js'
 import { agentsAmong, modelsAmong, strategiesCheck, strategiesOf, verifierOf, type Judged, type Verifier, type VerifyWith } from './verification.js'
@@ -96,19 +99,12 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   readonly approvalDeadlineMs?: number
   /** Bound of a completion, tokens, 1 to 10,000,000. Default 4,096. */
   readonly completionTokensMax?: number
-  /** Attempts over all models, 1 to 1,000. Default 4. */
-  readonly attemptsMax?: number
-  readonly backoff?: Partial<Backoff>
-  /** How long a call may take with all its attempts, ms, at least 1. Default 10 minutes. */
-  readonly deadlineMs?: number
-  /** What comes of a call while the circuit breaker of its last model is open: it waits for that to close, within `deadlineMs`, or fails at once as unavailable. Default `wait`. */
-  readonly whenOpen?: 'wait' | 'fail'
-  /** 0 to 9: among calls that wait for permits the higher goes first. Default 5. */
-  readonly priority?: number
 }
 
 /** What an agent needs of the mesh that runs it. */
 export interface AgentServices extends AttemptServices {
+  /** What holds for the next call of an agent, and who has stopped it. Waits while that cannot be known. */
+  holding(subject: Omit<PermitSubject, 'model'>, signal: AbortSignal): Promise<{ readonly policy: CallPolicy; readonly refusal: Refusal | null }>
   /** @throws an error that says who has stopped it, and why */
   mayAct(subject: Omit<PermitSubject, 'model'>): Promise<void>
   /** What a run was given to work on. */
@@ -157,11 +153,6 @@ const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   approval: optional(aFunction),
   approvalDeadlineMs: optional(milliseconds),
   completionTokensMax: optional(whole(1, 10_000_000)),
-  attemptsMax: optional(whole(1, 1_000)),
-  backoff: optional(optionsOf<Partial<Backoff>>({ firstMs: optional(wait), factor: optional(backoff.factor), maxMs: optional(wait), jitter: optional(share) })),
-  deadlineMs: optional(milliseconds),
-  whenOpen: optional(oneOf('wait', 'fail')),
-  priority: optional(whole(0, 9)),
 })
 
 export function isAgent(value: unknown): value is AgentDefinition {
@@ -208,10 +199,14 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
   const inputOf = (task: AgentTask): TInput => parse(options.input, task.input, `the task of ${resolved.name}`)
   const materialOf = async (task: AgentTask): Promise<unknown> => (task.runAddress === undefined ? null : await services.material(task.runAddress))
   const call = callMachine.provide({ actors: { attempt: attemptLogic(services), permit: permitLogic(services) } })
-  const gather = repeatable(async ({ input: { task }, signal }: { input: { task: AgentTask }; signal: AbortSignal }) => {
+  const subjectOf = ({ tenant }: AgentTask): Omit<PermitSubject, 'model'> => ({ agent: resolved.name, version: resolved.version, tenant: tenant ?? null })
+  const mayAct = (task: AgentTask): Promise<void> => services.mayAct(subjectOf(task))
+  const gather = repeatable(async ({ input: { task }, signal }: { input: { task: AgentTask }; signal: AbortSignal }): Promise<Gathered> => {
     const input = inputOf(task)
-    if (!options.gather) return null
-    return options.gather({ input, goal: task.goal, material: await materialOf(task), signal })
+    const before = await services.holding(subjectOf(task), signal)
+    if (!options.gather || before.refusal) return { gathered: null, ...before }
+    const gathered = (await options.gather({ input, goal: task.goal, material: await materialOf(task), signal })) ?? null
+    return { gathered, ...(await services.holding(subjectOf(task), signal)) }
   })
   const judged: Judged = {
     agent: resolved.name,
@@ -224,6 +219,7 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     },
     materialOf,
     gather,
+    mayAct,
     call,
     callFor: (id, models, about) => storable('the call', callFor(options, { ...resolved, id, models: models ?? resolved.models }, services.models, about)),
     read: (answer, about) => readAnswer(options, resolved.name, about, answer),
@@ -232,17 +228,22 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     actors: {
       call,
       gather,
+      fallback: fallbackOf(options, resolved),
       ...(strategies.length === 0 ? {} : { verify: verifierOf(strategies, judged) as Verifier }),
-      act: actLogic(options.externalActions ?? {}, ({ task }) => services.mayAct({ agent: resolved.name, version: resolved.version, tenant: task.tenant ?? null })),
+      act: actLogic(options.externalActions ?? {}, ({ task }) => mayAct(task)),
     },
     guards: {
       passesGate: ({ context }) => (accept ? passes(context.confidence, accept.confidence) : strategies.length === 0),
-      canBeVerified: ({ context }) => strategies.length > 0 && (!asksRun || context.task?.runAddress !== undefined),
+      // The run judges steps, and one that stands in has none: who it stands in for has it verified.
+      canBeVerified: ({ context: { task } }) => strategies.length > 0 && (!asksRun || (task?.runAddress !== undefined && !task.isSubstitute)),
+      isUnfitAnswer: ({ context, event }) => context.decision === null && problemOf(options, resolved, context, event) !== undefined,
     },
     delays: { approvalDeadline: options.approvalDeadlineMs ?? 7 * 24 * hourMs },
     actions: {
       prepareCall: assign(({ context }) => attempt('prompt', () => ({ call: storable('the call', callFor(options, { ...resolved, id: 'call' }, services.models, aboutOf(context))) }))),
       readAnswer: assign(({ context, event }) => readAnswer(options, resolved.name, aboutOf(context), (event as unknown as { output: CallOutput }).output)),
+      beginFallback: assign({ fallback: ({ context }) => fallbackInput(context, resolved.name, resolved.version), failure: null }),
+      answerUnfit: reply(({ context, event }) => ({ ...decisionAnswer(context), problem: problemOf(options, resolved, context, event)! })),
       // Outcomes that a crash loses are not counted; and a call costs no write more than its own.
       reportQuality: atMostOnce(({ context: { task, attempt: key } }, { ok }) => services.desk.judge(permitKey(task!.run, task!.id, resolved.name, key ?? ''), ok)),
       planActions: assign(({ context }) => attempt('plan', () => planFor(options, resolved, context))),
@@ -254,9 +255,10 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
 interface About {
   readonly task: AgentTask
   readonly gathered: unknown
+  readonly policy?: CallPolicy | null
 }
 
-const aboutOf = ({ task, gathered }: AgentContext): About => ({ task: task!, gathered })
+const aboutOf = ({ task, gathered, policy }: AgentContext): About => ({ task: task!, gathered, policy })
 
 /** What user code does here is part of a turn: a throw is a failure of the agent with its reason, not of the machine. */
 function attempt(reason: 'prompt' | 'plan', run: () => Partial<AgentContext>): Partial<AgentContext> {
@@ -303,7 +305,7 @@ function issuesOf(error: z.ZodError): string {
   return `${shown.join('; ')}${error.issues.length > 3 ? ` and ${error.issues.length - 3} more` : ''}`
 }
 
-function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema }: Resolved & { readonly id: string }, known: Models, { task, gathered }: About): CallInput {
+function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema }: Resolved & { readonly id: string }, known: Models, { task, gathered, policy }: About): CallInput {
   if (!isIntact(task.goal)) throw new GoalBroken(`the goal "${task.goal.text.slice(0, 80)}" does not have the digest ${task.goal.digest}: it was changed on the way`)
   const input = parse(options.input, task.input, `the task of ${name}`)
   const prompt = atOnce('prompt', options.prompt({ input, goal: task.goal, gathered }))
@@ -315,6 +317,7 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     maxTokens: completionTokensMax,
     schema,
   }
+  const { fallback: _, ...trying } = policy ?? defaultCallPolicy
   const names = task.models ?? models.map((ref) => ref.name)
   const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', prompt.messages, schema])) + promptOverheadBytes
   return {
@@ -323,11 +326,8 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     request,
     task: { agent: name, input, gathered } satisfies ModelRequest['task'],
     worst: Object.fromEntries(names.map((model) => [model, worstCaseOf(known.priceOf(model) ?? free, promptBytes, completionTokensMax)])),
-    attemptsMax: options.attemptsMax ?? 4,
-    backoff: { ...defaultBackoff, ...given(options.backoff) },
-    deadlineMs: options.deadlineMs ?? 600_000,
-    whenOpen: options.whenOpen ?? 'wait',
-    priority: task.priority ?? options.priority ?? 5,
+    ...trying,
+    priority: task.priority ?? trying.priority,
     tenant: task.tenant ?? null,
     about: { agent: name, version, run: task.run, task: task.id, goal: task.goal.digest, origin: task.origin },
   }
@@ -347,11 +347,16 @@ function readAnswer<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutp
   } catch {
     return { failure: agentFailure('malformed', 'the answer is not JSON') }
   }
+  return readOutput(options, agent, { task, gathered }, answer, result.model)
+}
+
+/** What was answered as the agent's output, whoever answered it. */
+function readOutput<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, agent: string, { task, gathered }: About, answer: unknown, model: string): Pick<Partial<AgentContext>, 'output' | 'confidence' | 'failure'> {
   const parsed = options.output.safeParse(answer)
   if (!parsed.success) return { failure: agentFailure('malformed', `the answer does not fit ${agent}'s schema: ${issuesOf(parsed.error)}`) }
   try {
     const input = parse(options.input, task.input, `the task of ${agent}`)
-    const args = { output: parsed.data, input, gathered, model: result.model }
+    const args = { output: parsed.data, input, gathered, model }
     const output: unknown = options.give ? atOnce('give', options.give(args)) : parsed.data
     const confidence = atOnce('confidence', options.confidence?.(args)) ?? noConfidence
     aConfidence('confidence', confidence)
@@ -359,6 +364,35 @@ function readAnswer<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutp
   } catch (error) {
     return { failure: agentFailure('unfit', (error as Error).message) }
   }
+}
+
+/** The declared path, with what its steps are shown and how what they bring is read. */
+function fallbackOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { name, version, schema }: Resolved): typeof fallbackMachine {
+  return fallbackMachine.provide({
+    actions: {
+      prepareRequest: assign(({ context }: { context: FallbackContext }) => {
+        const { task, path, cause } = context.input
+        const step = path[context.place]!
+        const question = { input: task.input, schema }
+        const why = `${'person' in step ? step.person : ''} (${cause.message})`.slice(0, 10_000)
+        const request: ApprovalRequest = { why, actions: [], question, digest: digestOf(canonicalJson({ run: task.run, task: task.id, agent: name, version, place: context.place, why, question })) }
+        return { request }
+      }),
+      weigh: assign(({ context }: { context: FallbackContext }) => {
+        const { task, gathered } = context.input
+        const { output: answer, confidence: theirs, by } = context.brought!
+        const { output, failure } = readOutput(options, name, { task, gathered }, answer, by)
+        return failure ? { brought: null, failure: failure.message } : { brought: { output, confidence: theirs, by } }
+      }),
+    },
+  })
+}
+
+/** What is wrong with the answer that a person gives to a question; undefined: nothing, or it is no such answer. */
+function problemOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { name }: Resolved, { task, gathered, approval }: AgentContext, event: { readonly type: string }): string | undefined {
+  const decision = approval?.question ? decisionOn(approval, event) : null
+  if (!decision?.approved) return undefined
+  return readOutput(options, name, { task: task!, gathered }, decision.output, `person/${decision.by}`).failure?.message
 }
 
 function planFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { name, version }: Resolved, context: AgentContext): Partial<AgentContext> {

@@ -6,7 +6,7 @@ import { assign, type AnyStateMachine } from 'xstate'
 import type { Goal } from '../machines/agent.machine.js'
 import type { PlannedAction } from '../machines/approval.js'
 import { type Amounts } from '../machines/ledger.js'
-import { runMachine, unanswered, type Member, type RunContext, type RunInput, type RunRole } from '../machines/run.machine.js'
+import { runMachine, unanswered, type Member, type Publication, type RunContext, type RunInput, type RunRole } from '../machines/run.machine.js'
 import { supervisorMachine, type SupervisorOptions } from '../machines/supervisor.machine.js'
 import { checkId } from '../runtime/identity.js'
 import { canonicalJson, digestOf } from './canonical.js'
@@ -72,6 +72,12 @@ export interface RunOptions {
   readonly approvalDeadlineMs?: number
 }
 
+/** What a run needs of the mesh that runs it. */
+export interface RunServices {
+  /** @throws an error that says who has stopped the tenant, and why */
+  mayAct(subject: { readonly agent: string; readonly version: string; readonly tenant: string | null }): Promise<void>
+}
+
 export interface RunDefinition {
   readonly name: string
   readonly version: string
@@ -79,7 +85,7 @@ export interface RunDefinition {
   readonly agents: readonly AgentDefinition[]
   /** Names of the machines that take its roles. */
   readonly crew: RunInput['crew']
-  readonly machine: AnyStateMachine
+  machine(services: RunServices): AnyStateMachine
   /** What the machine is started with. */
   input(given: { readonly run: string; readonly address: string; readonly goal: Goal; readonly ceiling: Ceiling; readonly models: readonly string[] | null; readonly material: unknown; readonly tenant?: string; readonly priority?: number }): RunInput
 }
@@ -149,7 +155,7 @@ export function defineRun(options: RunOptions): RunDefinition {
     version,
     agents: [planner, worker, writer, checker].filter((agent) => typeof agent === 'object'),
     crew,
-    machine: machineOf(options, name, version),
+    machine: (services) => machineOf(options, name, version, services),
     input({ run, address, goal, ceiling, models, material, tenant, priority }) {
       return {
         run,
@@ -170,9 +176,9 @@ export function defineRun(options: RunOptions): RunDefinition {
   }
 }
 
-function machineOf(options: RunOptions, name: string, version: string): AnyStateMachine {
+function machineOf(options: RunOptions, name: string, version: string, services: RunServices): AnyStateMachine {
   return runMachine.provide({
-    actors: { crew: supervisorMachine, publish: actLogic(options.externalActions ?? {}) },
+    actors: { crew: supervisorMachine, publish: actLogic<Publication>(options.externalActions ?? {}, ({ tenant }) => services.mayAct({ agent: '', version: '', tenant })) },
     delays: { approvalDeadline: options.approvalDeadlineMs ?? 7 * 24 * 3_600_000 },
     actions: { planAction: assign(({ context }) => planFor(options, name, version, context)) },
   }) as AnyStateMachine

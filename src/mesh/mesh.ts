@@ -22,11 +22,14 @@ import type { PermitSubject } from './desk.js'
 import { isAgent, type AgentDefinition } from './define-agent.js'
 import { aCeiling, type Ceiling, type RunDefinition } from './define-run.js'
 import { Models } from './model-call.js'
+import { meant } from './nearest.js'
 import { anything, having, isObject, list, optional, options as optionsOf, record, shape, text, whole, wrong, type Check } from './options.js'
 import type { TraceStore } from './ports/trace-store.js'
 import { Permits, refusalOf } from './permits.js'
 import { PolicyControl } from './policy-control.js'
-import { checkPolicies, type PolicyOptions } from './policies.js'
+import { checkPolicies, strangersIn, substitutesIn, type PolicyIssue, type PolicyOptions } from './policies.js'
+import { isPolicySource, PolicyFile } from './policy-file.js'
+import type { PolicySource } from './ports/policy-source.js'
 import { defaultPrices, modelPrice, type PriceTable } from './prices.js'
 import { RunHandle } from './run-handle.js'
 import { Traces, traceparentOf } from './trace.js'
@@ -41,8 +44,8 @@ export interface MeshOptions extends Omit<ActorSystemOptions, 'machines'> {
   readonly history?: HistoryOptions | boolean
   /** Prices that go before the built-in ones. */
   readonly prices?: PriceTable
-  /** What calls need a permit of: circuit breakers, bulkheads. Default: those of models that answer elsewhere, with figures fit for them (docs/policies.md). */
-  readonly policies?: PolicyOptions
+  /** What calls hold to and need a permit of; or a file that says so, as `policyFile` of `holdfast/file` gives it, which is read again when it changes. Default: those of models that answer elsewhere, with figures fit for them (docs/policies.md). */
+  readonly policies?: PolicyOptions | PolicySource
   /** Where the trace of the calls is kept. Default: it stays in the actors' store, at most 100,000 entries a shard; the oldest go. */
   readonly traces?: TraceStore
   /** Entries of the trace that may wait for the trace store before calls wait, too. At least 1, below `streamMax`. Default 10,000. */
@@ -118,6 +121,8 @@ export class Mesh {
   private readonly materials = new Map<string, Promise<unknown>>()
   private readonly newId: () => string
   private readonly store: MeshOptions['store']
+  private readonly names: ReadonlySet<string>
+  private readonly file: PolicyFile | undefined
 
   /** @throws ConfigError for definitions that do not fit together */
   constructor(options: MeshOptions) {
@@ -135,7 +140,9 @@ export class Mesh {
     this.store = options.store
     const ids = options.ids ?? randomIds
     this.newId = () => ids.next()
-    this.permits = new Permits(checkPolicies(policies ?? {}), {
+    this.file = isPolicySource(policies) ? new PolicyFile(policies, (given) => this.issuesFor(given), logger) : undefined
+    const said = this.file ? undefined : checkPolicies(policies ?? {})
+    this.permits = new Permits({}, {
       clock,
       logger,
       node: ids.next(),
@@ -154,9 +161,25 @@ export class Mesh {
       tell: (event) => this.holder().ask(event),
       pass: (delayMs) => new Promise((resolve) => void clock.after(delayMs, resolve)),
       agent: (name) => this.agentOf(name),
+      check: (given) => this.mustStandIn(given),
+      strangersIn: (given) => [...this.issuesFor(given), ...this.strangersIn(given)],
+      load: () => {
+        if (!this.file) throw new ConfigError('These policies came with the code, so there is no file to read again. Give createMesh({ policies: await policyFile(path) }), or use policies.set.')
+        return this.file.load()
+      },
     })
     const all = [...this.machines(history), ...machines]
-    this.mustBeThere(new Set(all.map((machine) => ('machine' in machine ? (machine.name ?? machine.machine.id) : machine.id))))
+    this.names = new Set(all.map((machine) => ('machine' in machine ? (machine.name ?? machine.machine.id) : machine.id)))
+    this.mustBeThere(this.names)
+    const hold = (given: PolicyOptions): void => {
+      for (const { path, message } of this.strangersIn(given)) logger.warn({ policies: path.join('.') }, message)
+      this.permits.setOfCode(given)
+    }
+    if (said) {
+      this.mustStandIn(said)
+      hold(said)
+    }
+    this.file?.begin(hold)
     this.system = createActorSystem({ ...system, machines: all })
   }
 
@@ -164,6 +187,22 @@ export class Mesh {
     const agent = this.agents.get(name)
     if (!agent) throw new ConfigError(`agent: this mesh has no agent ${name} (it has: ${[...this.agents.keys()].join(', ')}).`)
     return { name, version: agent.version, models: agent.models.map((model) => model.name) }
+  }
+
+  /** Whom policies hand tasks to must be there when they are needed. */
+  private mustStandIn(policies: PolicyOptions): void {
+    const [issue] = this.issuesFor(policies)
+    if (issue) throw new ConfigError(`policies: ${issue.path.map(String).join('.')}: ${issue.message}.`)
+  }
+
+  private issuesFor(policies: PolicyOptions): PolicyIssue[] {
+    const known = [...this.agents.keys()].join(', ')
+    return substitutesIn(policies).flatMap(({ agent, at }) => (this.names.has(agent) ? [] : [{ path: at, message: `"${agent}" is neither an agent nor a machine of this mesh${meant(agent, this.agents.keys())} (its agents: ${known})` }]))
+  }
+
+  /** What policies say of agents, models and providers that this mesh does not have; another one may. */
+  private strangersIn(policies: PolicyOptions): PolicyIssue[] {
+    return strangersIn(policies, { agents: [...this.agents.keys()], models: this.models.names() })
   }
 
   /** Holds what was changed and stopped. */
@@ -202,6 +241,11 @@ export class Mesh {
         await this.traces.ready(signal)
         return this.permits.isCurrent()
       },
+      holding: async (subject: Omit<PermitSubject, 'model'>, signal: AbortSignal) => {
+        await this.permits.current(signal)
+        const stop = this.permits.stopOf({ ...subject, model: '' })
+        return { policy: this.permits.callFor(subject).figures, refusal: stop ? refusalOf(stop) : null }
+      },
       mayAct: async (subject: Omit<PermitSubject, 'model'>) => {
         if (!(await this.permits.isCurrent())) throw new ConfigError('What was stopped could not be read from the store, so no external action is begun. Have it tried again.')
         const stop = this.permits.stopOf({ ...subject, model: '' })
@@ -211,7 +255,7 @@ export class Mesh {
     }
     return [
       ...[...this.agents.values()].map((agent) => ({ name: agent.name, version: agent.version, machine: agent.machine(services), history })),
-      ...[...this.runs.values()].map((run) => ({ name: run.name, version: run.version, machine: run.machine, history })),
+      ...[...this.runs.values()].map((run) => ({ name: run.name, version: run.version, machine: run.machine(services), history })),
       circuitBreakerMachine,
       limiterMachine,
       policiesMachine,
@@ -222,6 +266,7 @@ export class Mesh {
   async start(): Promise<this> {
     await this.system.start()
     if (this.system.role === 'owner') this.traces.start(this.system)
+    this.file?.watch()
     return this
   }
 
@@ -233,6 +278,7 @@ export class Mesh {
 
   /** Stops cleanly. What is under way goes on when a mesh is started again. */
   async stop(): Promise<void> {
+    this.file?.close()
     await this.system.stop()
     this.permits.close()
     await this.traces.close()

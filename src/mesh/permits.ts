@@ -13,7 +13,7 @@ import { BulkheadStock } from './bulkhead-stock.js'
 import { LimiterStock } from './limiter-stock.js'
 import { Desk, type PermitSubject } from './desk.js'
 import { inHand, type Stock, type StockPorts } from './permit-stock.js'
-import { checkPolicies, policiesFor, type EffectivePolicy, type PolicyOptions } from './policies.js'
+import { callPolicyFor, checkPolicies, policiesFor, type EffectiveCall, type EffectivePolicy, type PolicyOptions } from './policies.js'
 
 /** Subjects and policies that are remembered, at most: those of tenants and versions long gone make room. */
 const rememberedMax = 10_000
@@ -35,7 +35,9 @@ export class Permits {
   readonly desk: Desk
   private readonly ports: PermitPorts
   private options: PolicyOptions
-  private readonly ofCode: PolicyOptions
+  private ofCode: PolicyOptions
+  /** Whether others were set while the mesh ran. */
+  private isSet = false
   private revision = 0
   /** When the store was last asked, by this process's clock. */
   private seenAt = -Infinity
@@ -95,6 +97,7 @@ export class Permits {
     if (revision <= this.revision) return
     this.revision = revision
     this.stops = stops
+    this.isSet = policies !== null
     try {
       this.set(policies === null ? this.ofCode : checkPolicies(policies))
     } catch (error) {
@@ -102,6 +105,12 @@ export class Permits {
       this.ports.logger.error({ error: toStoredError(error).message }, 'policies that were set are not understood here: those of the code hold')
       this.set(this.ofCode)
     }
+  }
+
+  /** What holds on this node unless others are set: its code, or a file, says otherwise from now on. */
+  setOfCode(options: PolicyOptions): void {
+    this.ofCode = options
+    if (!this.isSet) this.set(options)
   }
 
   /** Why such a call may not begin, as far as this node knows. */
@@ -113,6 +122,19 @@ export class Permits {
   /** What applies to calls of this kind, with all figures. */
   chainFor(subject: PermitSubject, options = this.options): readonly EffectivePolicy[] {
     return policiesFor(options, subject, this.ports.isLocal(subject.model))
+  }
+
+  /** How hard calls of an agent's version try that begin now. */
+  callFor({ agent, version }: Pick<PermitSubject, 'agent' | 'version'>, options = this.options): EffectiveCall {
+    return callPolicyFor(options, agent, version)
+  }
+
+  /** Waits until it is known what was changed and stopped. */
+  async current(signal: AbortSignal): Promise<void> {
+    while (!(await this.isCurrent())) {
+      signal.throwIfAborted()
+      await new Promise<void>((resolve) => void this.ports.clock.after(heldMs, resolve))
+    }
   }
 
   private set(options: PolicyOptions): void {

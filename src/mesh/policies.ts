@@ -8,11 +8,13 @@
 import { z } from 'zod'
 import { ConfigError } from '../errors.js'
 import { defaultBreaker, type BreakerPolicy } from '../machines/circuit-breaker.machine.js'
+import { defaultCallPolicy, type CallPolicy, type FallbackStep } from '../machines/call-policy.js'
 import { defaultLimit, type LimitPolicy } from '../machines/limiter.machine.js'
 import type { PolicyScope } from '../machines/permit.js'
 import type { BulkheadPolicy } from './bulkhead-stock.js'
 import { digestOf } from './canonical.js'
 import type { PermitSubject } from './desk.js'
+import { meant } from './nearest.js'
 import { given as withoutUndefined } from './options.js'
 
 const whole = (min: number, max: number): z.ZodNumber => z.int().min(min).max(max)
@@ -34,17 +36,35 @@ const breaker = z.strictObject({
 const limit = z.strictObject({ requestsMax: whole(1, 1e9).nullable(), tokensMax: whole(1, 1e12).nullable(), windowMs: ms, permitsMax: whole(1, 10_000), permitMs: ms })
 const bulkhead = z.strictObject({ workingMax: whole(1, 100_000), waitingMax: whole(0, 1_000_000) })
 
+const wait = whole(0, 86_400_000)
+const actorId = z.string().regex(/^[A-Za-z0-9._:-]{1,256}$/, 'expected the name of an agent, [A-Za-z0-9._:-], 1 to 256 bytes')
+/** Steps of a fallback path, at most. */
+const stepsMax = 8
+const fallback = z.union([z.strictObject({ agent: actorId, deadlineMs: ms.optional() }), z.strictObject({ person: z.string().min(1).max(1_000), deadlineMs: ms.optional() })])
+/** What calls of an agent hold to by themselves, without a permit. */
+const calling = {
+  retry: z.strictObject({ attemptsMax: whole(1, 1_000), backoff: z.strictObject({ firstMs: wait, factor: z.number().min(1).max(1_000), maxMs: wait, jitter: z.number().min(0).max(1) }).partial() }).partial().optional(),
+  deadlineMs: ms.optional(),
+  whenOpen: z.enum(['wait', 'fail']).optional(),
+  priority: whole(0, 9).optional(),
+  fallback: z.array(fallback).max(stepsMax).optional(),
+}
+
 const off = z.literal(false)
 const limited = { limit: z.union([off, limit.partial()]).optional() }
 const scoped = { ...limited, bulkhead: z.union([off, bulkhead.partial()]).optional() }
 const guarded = { ...scoped, breaker: z.union([off, breaker.partial()]).optional() }
-const named = <T extends z.ZodType>(one: T): z.ZodOptional<z.ZodRecord<z.ZodString, T>> => z.record(z.string().min(1).max(520), one).optional()
+const named = <T extends z.ZodType>(name: RegExp, expected: string, one: T): z.ZodOptional<z.ZodRecord<z.ZodString, T>> => z.record(z.string().regex(name, `expected ${expected}`), one).optional()
+/** A name that could be nobody's would hold for nobody. */
 const policies = z.strictObject({
-  providers: named(z.strictObject(limited)),
-  models: named(z.strictObject(guarded)),
-  agents: named(z.strictObject(guarded)),
-  tenants: named(z.strictObject(scoped)),
+  /** For editors. */
+  $schema: z.string().optional(),
+  providers: named(/^(?:\*|[A-Za-z0-9._:-]{1,256})$/, 'the name of a provider, or *', z.strictObject(limited)),
+  models: named(/^(?:\*|[A-Za-z0-9._:-]{1,256}\/(?:\*|[A-Za-z0-9._:-]{1,256}))$/, 'provider/model, provider/*, or *', z.strictObject(guarded)),
+  agents: named(/^(?:\*|[A-Za-z0-9._:-]{1,256}(?:@[A-Za-z0-9._:-]{1,256})?)$/, 'the name of an agent, name@version, or *', z.strictObject({ ...guarded, ...calling })),
+  tenants: named(/^(?:\*|[A-Za-z0-9._:-]{1,256})$/, 'the name of a tenant, or *', z.strictObject(scoped)),
 })
+export { policies as policySchema }
 
 /**
  * Policies by what they are about: providers, one for each key, by name; models by full name, `anthropic/claude-opus-5-5`, or all of a provider's, `anthropic/*`;
@@ -52,36 +72,89 @@ const policies = z.strictObject({
  */
 export type PolicyOptions = z.input<typeof policies>
 
+/** Something that is wrong with policies. */
+export interface PolicyIssue {
+  readonly path: readonly PropertyKey[]
+  /** What was expected there, and what was found. */
+  readonly message: string
+}
+
 /** @throws ConfigError that names each value that is wrong, where it stands and what it may be */
 export function checkPolicies(given: unknown): PolicyOptions {
+  const issues = issuesIn(given)
+  if (issues.length > 0) throw new ConfigError(`policies: ${issues.slice(0, 5).map(({ path, message }) => `${path.map(String).join('.')}: ${message}`).join('; ')}.`)
+  // What is changed in the object that was given changes nothing here.
+  return policies.parse(given)
+}
+
+/** All that is wrong with what should be policies. */
+export function issuesIn(given: unknown): readonly PolicyIssue[] {
   const result = policies.safeParse(given)
-  if (!result.success) {
-    const issues = result.error.issues.flatMap((issue) => pathsOf(issue)).slice(0, 5)
-    throw new ConfigError(`policies: ${issues.join('; ')}.`)
-  }
-  for (const scope of ['models', 'agents'] as const) {
-    for (const [name, { breaker: figures }] of Object.entries(result.data[scope] ?? {})) {
-      if (!figures) continue
+  if (!result.success) return result.error.issues.flatMap((issue) => issuesOf(issue, given))
+  return (['models', 'agents'] as const).flatMap((scope) =>
+    Object.entries(result.data[scope] ?? {}).flatMap(([name, { breaker: figures }]) => {
+      if (!figures) return []
       const { successesToClose, probesMax } = { ...breakerDefaults(scope), ...withoutUndefined(figures) } as BreakerPolicy
-      if (successesToClose > probesMax) throw new ConfigError(`policies: ${scope}.${name}.breaker.successesToClose: expected at most probesMax, which is ${probesMax}, got ${successesToClose}; it would never close.`)
-    }
-  }
-  return result.data
+      return successesToClose <= probesMax ? [] : [{ path: [scope, name, 'breaker', 'successesToClose'], message: `expected at most probesMax, which is ${probesMax}, got ${successesToClose}; it would never close` }]
+    }),
+  )
 }
 
 /** Of a union, what is wrong with the shape that comes nearest. */
-function pathsOf(issue: z.core.$ZodIssue, at: readonly PropertyKey[] = []): string[] {
+function issuesOf(issue: z.core.$ZodIssue, given: unknown, at: readonly PropertyKey[] = []): PolicyIssue[] {
   const path = [...at, ...issue.path]
-  if (issue.code === 'invalid_union') {
-    const nearest = issue.errors.reduce<readonly z.core.$ZodIssue[]>((best, one) => (depthOf(one) > depthOf(best) ? one : best), issue.errors[0] ?? [])
-    if (depthOf(nearest) > 0) return nearest.flatMap((one) => pathsOf(one, path))
-    return [`${path.map(String).join('.')}: expected its figures or false`]
+  const found = valueAt(given, path)
+  switch (issue.code) {
+    case 'invalid_union': {
+      const [nearest = []] = issue.errors.toSorted((a, b) => nearness(b) - nearness(a) || a.length - b.length)
+      // With a name put right, what is missing is there.
+      const strange = nearest.filter(({ code }) => code === 'unrecognized_keys')
+      if (nearness(nearest) > 0) return (strange.length > 0 ? strange : nearest).flatMap((one) => issuesOf(one, given, path))
+      const isStep = path.at(-2) === 'fallback'
+      return [{ path, message: `expected ${isStep ? '{ "agent": name } or { "person": why }, each with a deadlineMs if need be' : 'its figures or false'}, got ${shown(found)}` }]
+    }
+    case 'unrecognized_keys': {
+      const known = keysAt(path)
+      return issue.keys.map((key) => ({ path: [...path, key], message: `there is no such policy or figure${meant(key, known)} (there are: ${known.join(', ')})` }))
+    }
+    case 'invalid_key':
+      return [{ path, message: `${issue.issues[0]?.message ?? 'expected another name'}, got ${shown(path.at(-1))}` }]
+    default:
+      return [{ path, message: `${issue.message.charAt(0).toLowerCase()}${issue.message.slice(1)}, got ${shown(found)}` }]
   }
-  if (issue.code === 'unrecognized_keys') return [`${[...path, issue.keys[0]!].map(String).join('.')}: there is no such policy or figure`]
-  return [`${path.map(String).join('.')}: ${issue.message.charAt(0).toLowerCase()}${issue.message.slice(1)}`]
 }
 
-const depthOf = (issues: readonly z.core.$ZodIssue[]): number => Math.max(0, ...issues.map(({ path, code }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)))
+/** How much of the shape is there: what goes wrong deeper inside came nearer, and one key too many is nearer than one that is missing. */
+function nearness(issues: readonly z.core.$ZodIssue[]): number {
+  return Math.max(0, ...issues.map(({ path, code }) => path.length + (code === 'unrecognized_keys' ? 1 : 0)))
+}
+
+function valueAt(given: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((value, key) => (typeof value === 'object' && value !== null && Object.hasOwn(value, key) ? (value as Record<PropertyKey, unknown>)[key] : undefined), given)
+}
+
+function shown(value: unknown): string {
+  if (value === undefined) return 'nothing'
+  const text = JSON.stringify(value) ?? typeof value
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+interface Shape {
+  readonly properties?: Readonly<Record<string, Shape>>
+  readonly additionalProperties?: Shape | boolean
+  readonly items?: Shape
+  readonly anyOf?: readonly Shape[]
+}
+
+/** What an object may hold that stands at a path. */
+function keysAt(path: readonly PropertyKey[]): string[] {
+  let shapes: Shape[] = [z.toJSONSchema(policies, { io: 'input' }) as Shape]
+  const alternatives = (): Shape[] => shapes.flatMap((shape) => [shape, ...(shape.anyOf ?? [])])
+  for (const key of path) {
+    shapes = alternatives().flatMap(({ properties, additionalProperties, items }) => [properties?.[String(key)], typeof additionalProperties === 'object' ? additionalProperties : undefined, items].filter((one) => one !== undefined).slice(0, 1))
+  }
+  return [...new Set(alternatives().flatMap(({ properties = {} }) => Object.keys(properties)))].filter((key) => key !== '$schema')
+}
 
 /** An answer is judged late, by a verifier or a person, and one bad answer says less than one dead connection. */
 const semanticBreaker: BreakerPolicy = { ...defaultBreaker, windowMs: 1_800_000, callsMin: 10, failureShare: 0.6, consecutiveMax: 6, openMs: 120_000, openMsMax: 3_600_000, probeMs: 3_600_000 }
@@ -114,6 +187,54 @@ export function policiesFor(options: PolicyOptions, { agent, version, model, ten
     ...(tenant === null ? [] : limitOf('tenant', tenant, ofTenant, null)),
     ...breakerOf('model', model, ofModel, isLocal ? null : breakerDefaults('models'), defaultBreaker),
     ...breakerOf('version', `${agent}@${version}`, ofAgent, isLocal ? null : breakerDefaults('agents'), semanticBreaker),
+  ]
+}
+
+/** How hard the calls of an agent try, and where each figure was said: a name of the policies, or `default`. */
+export interface EffectiveCall {
+  readonly figures: CallPolicy
+  readonly from: Readonly<Record<keyof CallPolicy, string>>
+}
+
+const hourMs = 3_600_000
+/** How long each is waited for, ms, unless the step says so. */
+const stepDeadlineMs = { agent: hourMs, person: 7 * 24 * hourMs }
+
+/** What calls of an agent's version hold to when they begin. */
+export function callPolicyFor(options: PolicyOptions, agent: string, version: string): EffectiveCall {
+  let figures = defaultCallPolicy
+  const from = Object.fromEntries(Object.keys(figures).map((figure) => [figure, 'default'])) as Record<keyof CallPolicy, string>
+  for (const layer of layers(options.agents, [`${agent}@${version}`, agent, '*'])) {
+    const { retry: { attemptsMax, backoff } = {}, deadlineMs, whenOpen, priority, fallback } = layer.given
+    const said = withoutUndefined({ attemptsMax, deadlineMs, whenOpen, priority, backoff: backoff && { ...figures.backoff, ...withoutUndefined(backoff) }, fallback: fallback && pathOf(fallback, agent) }) as Partial<CallPolicy>
+    for (const figure of Object.keys(said)) from[figure as keyof CallPolicy] = layer.from
+    figures = { ...figures, ...said }
+  }
+  return { figures, from }
+}
+
+/** Nobody stands in for himself. */
+function pathOf(path: readonly z.input<typeof fallback>[], agent: string): readonly FallbackStep[] {
+  return path.flatMap((step): FallbackStep[] => {
+    if ('person' in step) return [{ person: step.person, deadlineMs: step.deadlineMs ?? stepDeadlineMs.person }]
+    return step.agent === agent ? [] : [{ agent: step.agent, deadlineMs: step.deadlineMs ?? stepDeadlineMs.agent }]
+  })
+}
+
+/** Names of all agents that policies hand tasks to, with where they are said. */
+export function substitutesIn({ agents = {} }: PolicyOptions): readonly { readonly agent: string; readonly at: readonly string[] }[] {
+  return Object.entries(agents).flatMap(([name, { fallback: path = [] }]) => path.flatMap((step, i) => ('agent' in step ? [{ agent: step.agent, at: ['agents', name, 'fallback', String(i), 'agent'] }] : [])))
+}
+
+/** What policies say of agents, models and providers that are not among these. */
+export function strangersIn({ providers = {}, models = {}, agents = {} }: PolicyOptions, known: { readonly agents: readonly string[]; readonly models: readonly string[] }): PolicyIssue[] {
+  const providersKnown = [...new Set(known.models.map((model) => model.slice(0, model.indexOf('/'))))]
+  const strange = (scope: string, what: string, name: string, wanted: string, there: readonly string[]): PolicyIssue[] =>
+    wanted === '*' || there.includes(wanted) ? [] : [{ path: [scope, name], message: `this mesh has no ${what} "${wanted}"${meant(wanted, there)} (it has: ${there.join(', ') || 'none'})` }]
+  return [
+    ...Object.keys(providers).flatMap((name) => strange('providers', 'provider', name, name, providersKnown)),
+    ...Object.keys(models).flatMap((name) => (name.endsWith('/*') ? strange('models', 'provider', name, name.slice(0, -2), providersKnown) : strange('models', 'model', name, name, known.models))),
+    ...Object.keys(agents).flatMap((name) => strange('agents', 'agent', name, name.replace(/@.*$/, ''), known.agents)),
   ]
 }
 

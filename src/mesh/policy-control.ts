@@ -4,7 +4,7 @@ import { stopsMax, type PoliciesEvent, type Stop } from '../machines/policies.ma
 import type { PolicyScope } from '../machines/permit.js'
 import { oneOf, options as optionsOf, text } from './options.js'
 import { heldMs, type Permits } from './permits.js'
-import { checkPolicies, type EffectivePolicy, type PolicyOptions } from './policies.js'
+import { checkPolicies, type EffectiveCall, type EffectivePolicy, type PolicyIssue, type PolicyOptions } from './policies.js'
 import type { PermitSubject } from './desk.js'
 
 /** Which calls. */
@@ -14,13 +14,29 @@ export interface CallsOf {
   readonly name: string
 }
 
+/** What calls of an agent to one of its models hold to. */
+export interface ExplainedModel {
+  readonly model: string
+  /** How hard they try, over all models; the same for each. */
+  readonly call: EffectiveCall
+  /** Who has stopped them; null: nobody. */
+  readonly stop: Stop | null
+  /** What they need a permit of, in the order in which it is asked. */
+  readonly chain: readonly EffectivePolicy[]
+}
+
 export interface PolicyControlPorts {
+  /** @throws ConfigError */
+  load(): Promise<void>
+  strangersIn(policies: PolicyOptions): readonly PolicyIssue[]
   readonly permits: Permits
   now(): Promise<number>
   tell(event: PoliciesEvent): Promise<{ readonly done: boolean }>
   /** Resolves after so many ms. */
   pass(delayMs: number): Promise<void>
   /** Agents by name, with their versions and models. */
+  /** @throws ConfigError for what is said of somebody who is not there */
+  check(policies: PolicyOptions): void
   agent(name: string): { readonly name: string; readonly version: string; readonly models: readonly string[] }
 }
 
@@ -36,14 +52,36 @@ export class PolicyControl {
   }
 
   /**
-   * The policies that apply to an agent's calls, for each of its models in order, with all figures and where they come from.
+   * The policies that apply to an agent's calls, for each of its models in order, with all figures and where they come from,
+   * and what is stopped as far as this node knows.
    *
    * @param options.policies as if these were set
    * @throws ConfigError if the mesh has no such agent, or for policies that are wrong
    */
-  explain(agent: string, { tenant = null, policies }: { readonly tenant?: string | null; readonly policies?: PolicyOptions } = {}): readonly { readonly model: string; readonly chain: readonly EffectivePolicy[] }[] {
+  explain(agent: string, { tenant = null, policies }: { readonly tenant?: string | null; readonly policies?: PolicyOptions } = {}): readonly ExplainedModel[] {
     const { version, models } = this.ports.agent(agent)
-    return models.map((model) => ({ model, chain: this.ports.permits.chainFor({ agent, version, model, tenant }, policies && checkPolicies(policies)) }))
+    const { permits } = this.ports
+    const asIf = policies && checkPolicies(policies)
+    const call = permits.callFor({ agent, version }, asIf)
+    return models.map((model) => {
+      const subject = { agent, version, model, tenant }
+      return { model, call, stop: permits.stopOf(subject) ?? null, chain: permits.chainFor(subject, asIf) }
+    })
+  }
+
+  /** What policies say of agents, models and providers that this mesh does not have, and hand tasks to that it does not have. */
+  strangersIn(policies: PolicyOptions): readonly PolicyIssue[] {
+    return this.ports.strangersIn(checkPolicies(policies))
+  }
+
+  /**
+   * Reads the file again that the policies were given by. Calls under way go on, calls that wait are looked at again, and
+   * what was {@link set} goes before it still. The mesh does so by itself when the file changes.
+   *
+   * @throws ConfigError that names all that is wrong, each with its line and column; nothing is changed then. Also if there is no file
+   */
+  load(): Promise<void> {
+    return this.ports.load()
   }
 
   /**
@@ -55,6 +93,7 @@ export class PolicyControl {
   async set(policies: PolicyOptions | null, by: { readonly by: string }): Promise<void> {
     author('', by)
     const checked = policies === null ? null : checkPolicies(policies)
+    if (checked) this.ports.check(checked)
     await this.change({ type: 'policies.set', policies: checked, by: by.by, at: await this.ports.now() })
   }
 

@@ -6,7 +6,8 @@ import type { Member, RunContext, RunOutput, Step } from '../machines/run.machin
 import { runOutput, unanswered } from '../machines/run.machine.js'
 import type { ActorHandle, WaitOptions } from '../runtime/actor.js'
 import type { XMachineSnapshot } from '../runtime/xstate/insides.js'
-import { anything, milliseconds, oneOf, optional, options as optionsOf, text } from './options.js'
+import { canonicalJson, digestOf } from './canonical.js'
+import { anything, milliseconds, oneOf, optional, options as optionsOf, text, wrong } from './options.js'
 import type { TraceRecord } from './trace.js'
 
 /** An agent's finding, as it stands on record: append-only, with who made it, who judged it and what became of it. */
@@ -83,9 +84,16 @@ export interface DecisionOptions {
   readonly deadlineMs?: number
 }
 
+export interface AnswerOptions extends DecisionOptions {
+  /** What the agent is to give in its model's stead; JSON that fits the question's schema. */
+  readonly output: unknown
+}
+
 /** A person, as a name or an address. */
 const aPerson = text(256)
-const decisionOptions = optionsOf<DecisionOptions>({ by: aPerson, note: optional(text(10_000, 0)), digest: optional(text(256)), deadlineMs: optional(milliseconds) })
+const deciding = { by: aPerson, note: optional(text(10_000, 0)), digest: optional(text(256)), deadlineMs: optional(milliseconds) }
+const decisionOptions = optionsOf<DecisionOptions>(deciding)
+const answerOptions = optionsOf<AnswerOptions>({ ...deciding, output: anything })
 
 export interface ResolutionOptions {
   /** Whether the action has happened. */
@@ -257,14 +265,27 @@ export class RunHandle {
     return snapshot?.context ?? {}
   }
 
-  /** Approves what is asked for; see {@link decide}. */
+  /** Approves what is asked for; see {@link decide}. What is a question needs an {@link answer}. */
   approve(decision: DecisionOptions): Promise<Decision> {
+    decisionOptions('approve: ', decision)
     return this.decide('approve', decision)
   }
 
-  /** Rejects what is asked for; see {@link decide}. */
+  /** Rejects what is asked for, or declines to answer; see {@link decide}. */
   reject(decision: DecisionOptions): Promise<Decision> {
+    decisionOptions('reject: ', decision)
     return this.decide('reject', decision)
+  }
+
+  /**
+   * Gives the answer that an agent's models could not be had for, where the policies ask a person; see {@link decide}.
+   *
+   * @throws ConfigError also for an answer that does not fit, with what is wrong; the question stands then
+   */
+  answer(given: AnswerOptions): Promise<Decision> {
+    answerOptions('answer: ', given)
+    if (given.output === undefined) wrong('answer: output', 'the answer', given.output)
+    return this.decide('answer', given)
   }
 
   /**
@@ -273,8 +294,7 @@ export class RunHandle {
    * @throws ConfigError for a wrong option, if nothing waits for a decision, something else than what was shown, or several things and no digest says which
    * @throws DeadlineError if nobody runs the run now; the decision is kept and counts when somebody does
    */
-  private async decide(how: 'approve' | 'reject', given: DecisionOptions): Promise<Decision> {
-    decisionOptions(`${how}: `, given)
+  private async decide(how: 'approve' | 'reject' | 'answer', given: DecisionOptions & { readonly output?: unknown }): Promise<Decision> {
     const { deadlineMs = 10_000, by, note } = given
     // In this order: a decision that comes between the two is found.
     const pending = await this.pending()
@@ -286,10 +306,17 @@ export class RunHandle {
     if (!wanted && pending.length > 0) throw new ConfigError(`Run ${this.id} asks for a decision on ${pending.map(({ digest }) => digest).join(', ')}, not on ${given.digest}. Look at it again.`)
     if (!wanted) throw new ConfigError(`Run ${this.id} does not wait for a decision: it is ${status.state}.`)
     const { address, digest } = wanted
+    if (how === 'approve' && wanted.question) throw new ConfigError(`${address} asks for an answer, not for approval. Give it: run.answer({ by, output }).`)
+    if (how === 'answer' && !wanted.question) throw new ConfigError(`${address} asks for approval, not for an answer. Decide: run.approve({ by }) or run.reject({ by }).`)
+    const approved = how !== 'reject'
+    const answer = how === 'answer' ? { output: given.output } : {}
+    // Another answer is another message: the first may not have fitted.
+    const id = how === 'answer' ? `answer-${digest}-${digestOf(canonicalJson(given.output ?? null))}` : `decide-${digest}-${approved ? 'yes' : 'no'}`
     try {
-      const answer = await this.host.actor(address).ask<DecisionAnswer>({ type: 'approval.decide', digest, approved: how === 'approve', by, at: await this.host.now(), ...(note === undefined ? {} : { note }) } as never, { deadlineMs, id: `decide-${digest}-${how === 'approve' ? 'yes' : 'no'}` })
-      if (answer.decision) return answer.decision
-      throw new ConfigError(`${address} asks for a decision on ${answer.pending ?? 'nothing'}, not on ${digest}. Look at it again.`)
+      const told = await this.host.actor(address).ask<DecisionAnswer>({ type: 'approval.decide', digest, approved, by, at: await this.host.now(), ...answer, ...(note === undefined ? {} : { note }) } as never, { deadlineMs, id })
+      if (told.problem !== undefined) throw new ConfigError(`answer: ${told.problem}`)
+      if (told.decision) return told.decision
+      throw new ConfigError(`${address} asks for a decision on ${told.pending ?? 'nothing'}, not on ${digest}. Look at it again.`)
     } catch (error) {
       // It ended over the first decision before this one came.
       const recorded = isHoldfastError(error) && error.code === 'ACTOR_ENDED' ? (await this.approvalAt(address)).decision : undefined

@@ -1,8 +1,9 @@
 /** Verification as it is declared: strategies as plain shapes, and the actors that they stand for. */
 import { assign, type AnyActorLogic, type PromiseActorLogic } from 'xstate'
 import { ConfigError } from '../errors.js'
-import type { AgentFailure, AgentTask, Goal } from '../machines/agent.machine.js'
+import type { AgentFailure, AgentTask, Gathered, Goal } from '../machines/agent.machine.js'
 import type { ApprovalRequest } from '../machines/approval.js'
+import type { CallPolicy } from '../machines/call-policy.js'
 import type { callMachine, CallInput, CallOutput } from '../machines/call.machine.js'
 import { noConfidence, type Confidence } from '../machines/gate.js'
 import { inOrderMachine } from '../machines/in-order.machine.js'
@@ -10,8 +11,9 @@ import { personMachine } from '../machines/person.machine.js'
 import { rederivationGuards, rederivationMachine, type Derivation } from '../machines/rederivation.machine.js'
 import { sourceCheckMachine } from '../machines/source-check.machine.js'
 import { notJudged, refusal, type Refused, type VerificationInput, type Verdict } from '../machines/verdict.js'
-import { fromAsk, repeatable } from '../protocol.js'
+import { ASK, EFFECT, fromAsk, repeatable, type EffectArgs, type EffectDeclaration } from '../protocol.js'
 import { checkId } from '../runtime/identity.js'
+import { kindOf } from '../runtime/xstate/insides.js'
 import { canonicalJson, digestOf } from './canonical.js'
 import { aModel, type ModelRef } from './model-call.js'
 import { aFunction, anything, atOnce, having, isObject, list, milliseconds, oneOf, optional, options as optionsOf, shape, share, text, whole, wrong, type Check } from './options.js'
@@ -142,10 +144,12 @@ export interface Judged {
   /** What may stand as the agent's output. @throws ConfigError, NonJsonError, LimitError for what may not */
   outputOf(name: string, value: unknown): unknown
   materialOf(task: AgentTask): Promise<unknown>
-  readonly gather: PromiseActorLogic<unknown, { task: AgentTask }>
+  readonly gather: PromiseActorLogic<Gathered, { task: AgentTask }>
+  /** @throws an error that says who has stopped the agent, and why */
+  mayAct(task: AgentTask): Promise<void>
   readonly call: typeof callMachine
   /** Another call from the same task. @throws for what no call can be made of */
-  callFor(id: string, models: readonly ModelRef[] | undefined, about: { readonly task: AgentTask; readonly gathered: unknown }): CallInput
+  callFor(id: string, models: readonly ModelRef[] | undefined, about: { readonly task: AgentTask; readonly gathered: unknown; readonly policy: CallPolicy | null }): CallInput
   read(answer: CallOutput, about: { readonly task: AgentTask; readonly gathered: unknown }): { readonly output?: unknown; readonly confidence?: Confidence; readonly failure?: { readonly reason: AgentFailure; readonly message: string } | null }
 }
 
@@ -174,7 +178,7 @@ interface Actor {
 
 function actorOf(strategy: AnyStrategy, judged: Judged): Actor {
   if (typeof strategy === 'string') return { name: strategy, description: `The agent ${strategy} judges it, asked through the run.`, logic: () => askRun(strategy, judged.deadlineMs) }
-  if (!('strategy' in strategy)) return { name: 'actor', description: 'An actor of the user’s judges it.', logic: () => strategy }
+  if (!('strategy' in strategy)) return { name: 'actor', description: 'An actor of the user’s judges it.', logic: () => mayBeStopped(strategy, judged) }
   switch (strategy.strategy) {
     case 'sources':
       return { name: 'sources', description: 'Its quotations are looked up in their sources.', logic: () => sourceCheck(strategy, judged) }
@@ -183,6 +187,18 @@ function actorOf(strategy: AnyStrategy, judged: Judged): Actor {
     case 'person':
       return { name: 'person', description: 'A person is shown it and decides.', logic: (name) => person(strategy, name, judged) }
   }
+}
+
+/** A promise of the user's begins only if nobody has stopped the agent; a machine's own effects are its own. */
+function mayBeStopped(logic: Verifier, { mayAct }: Judged): AnyActorLogic {
+  const { [EFFECT]: declared, config } = logic as unknown as { readonly [EFFECT]?: EffectDeclaration; readonly config?: EffectDeclaration['run'] }
+  const run = declared?.run ?? config
+  if (ASK in logic || typeof run !== 'function' || kindOf(logic as never) !== 'promise') return logic
+  const asking = async (args: EffectArgs<never>): Promise<unknown> => {
+    await mayAct((args.input as VerificationInput).task)
+    return run(args)
+  }
+  return { ...logic, config: asking, ...(declared ? { [EFFECT]: { ...declared, run: asking } } : {}) } as AnyActorLogic
 }
 
 /** Asks the run for the verdict of one of its agents. */
@@ -200,6 +216,7 @@ const someCitations = list(shape<Citation>({ finding: anything, source: words, q
 
 function sourceCheck({ citations, read, stands = isQuoted, keep, deadlineMs }: SourceCheck<unknown, unknown>, judged: Judged): AnyActorLogic {
   const check = repeatable<Verdict, VerificationInput>(async ({ input: { task, output }, signal }) => {
+    await judged.mayAct(task)
     const input = judged.inputOf(task)
     const cited = atOnce('citations', citations({ output, input }))
     someCitations('citations', cited)
@@ -246,7 +263,7 @@ function rederivation({ times = 1, agreement = 1, model, agrees = isSame }: Rede
     actions: {
       prepareCall: assign(({ context }) => {
         try {
-          return { call: judged.callFor(`${name}-${context.derivations.length + 1}`, models, { task: context.input.task, gathered: context.gathered }) }
+          return { call: judged.callFor(`${name}-${context.derivations.length + 1}`, models, { task: context.input.task, gathered: context.gathered, policy: context.policy }) }
         } catch (error) {
           return { verdict: notJudged('rederivation', (error as Error).message) }
         }

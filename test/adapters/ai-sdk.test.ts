@@ -291,12 +291,10 @@ test('an agent of a run asks it, falls back from one provider to another, and ev
     output: z.object({ claim: z.string() }),
     model: [modelOf(claude(), 'claude-opus-4-6'), modelOf(local(), 'llama-4', { input: 1, output: 2, cacheRead: 0.1 })],
     completionTokensMax: 100,
-    backoff: { firstMs: 1, factor: 1, maxMs: 5, jitter: 0 },
-    attemptsMax: 4,
   })
   const other = (name: string): ReturnType<typeof defineAgent> => defineAgent({ ...common, name, output: z.looseObject({}), model: scripted })
   const job = defineRun({ name: 'job', crew: { planner: other('planner'), worker, writer: other('writer') }, replansMax: 0 })
-  const mesh = await createMesh({ store: new MemoryStore(), runs: [job] }).start()
+  const mesh = await createMesh({ store: new MemoryStore(), runs: [job], policies: { agents: { worker: { retry: { attemptsMax: 4, backoff: { firstMs: 1, factor: 1, maxMs: 5, jitter: 0 } } } } } }).start()
   try {
     const run = await mesh.run(job, { id: 'r', goal: 'why', ceiling: { usd: 5 } })
     await run.settled()

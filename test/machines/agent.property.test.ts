@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { defineAgent, isBalanced, modelOf, ModelError, repeatable, type AgentInput, type AgentOutput, type AgentTask, type Confidence, type ModelResponse, type Reconciled, type Verdict } from '../../src/index.js'
+import { defaultCallPolicy, type CallPolicy } from '../../src/machines/call-policy.js'
 import type { AgentContext } from '../../src/machines/agent.machine.js'
 import { canonicalGoal } from '../../src/mesh/canonical.js'
 import { Desk } from '../../src/mesh/desk.js'
@@ -20,6 +21,7 @@ const runs = extent(150, 2_000)
 const hourMs = 3_600_000
 const grant = { tokens: 40_000, calls: 12, nanoDollars: 1_000_000_000 }
 const attemptsMax = 3
+const policy: CallPolicy = { ...defaultCallPolicy, attemptsMax, deadlineMs: 24 * hourMs, backoff: { firstMs: 1_000, factor: 1, maxMs: 1_000, jitter: 0 } }
 
 interface Answer {
   readonly what: string
@@ -69,9 +71,6 @@ class Real {
       model,
       prompt: ({ input }) => ({ messages: [{ role: 'user', content: input.q }] }),
       completionTokensMax: 1_000,
-      attemptsMax,
-      deadlineMs: 24 * hourMs,
-      backoff: { firstMs: 1_000, factor: 1, maxMs: 1_000, jitter: 0 },
       confidence: ({ output }): Confidence => ({ value: output.confidence, source: 'self' }),
       give: ({ output }) => {
         if (output.what === 'unfit') throw new Error('unfit')
@@ -96,7 +95,7 @@ class Real {
       approval: ({ output }) => (output.ask ? { why: 'so' } : null),
       approvalDeadlineMs: hourMs,
     })
-    this.machine = agent.machine({ models, clock: systemClock, desk: new Desk(systemClock, () => []), mayAct: () => Promise.resolve(), ready: () => Promise.resolve(true), material: () => Promise.resolve(null) })
+    this.machine = agent.machine({ models, clock: systemClock, desk: new Desk(systemClock, () => []), mayAct: () => Promise.resolve(), holding: () => Promise.resolve({ policy, refusal: null }), ready: () => Promise.resolve(true), material: () => Promise.resolve(null) })
     this.world = new World({ machines: [{ name: 'agent', version: '1', machine: this.machine }], shards: 1, suspectMax: Infinity })
   }
 

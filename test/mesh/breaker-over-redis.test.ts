@@ -29,8 +29,11 @@ const grant = { tokens: 1e9, calls: 1e6, nanoDollars: 1e12 }
 const task = (id: string): AgentTask => ({ id, origin: id, input: { n: id }, goal: canonicalGoal('why'), grant, run: `r-${id}` })
 
 /** Two nodes of one mesh, each with the agents. */
-async function twoNodes(policies: PolicyOptions, models: readonly string[], more: object = {}): Promise<(id: string) => Promise<void>> {
+async function twoNodes(policies: PolicyOptions, models: readonly string[], calls: { readonly deadlineMs?: number; readonly attemptsMax?: number; readonly whenOpen?: 'fail' } = {}): Promise<(id: string) => Promise<void>> {
   const namespace = `breaker-${namespaces++}`
+  const { attemptsMax = 2, ...others } = calls
+  const hard = { ...policies.agents?.['worker'], retry: { attemptsMax, backoff: { firstMs: 5, factor: 1, maxMs: 5, jitter: 0 } }, ...others }
+  const all: PolicyOptions = { ...policies, agents: { ...policies.agents, worker: hard } }
   for (const id of ['one', 'two']) {
     const claude = anthropic({ baseURL: server.baseURL, apiKey: server.apiKey })
     const worker = defineAgent({
@@ -40,11 +43,8 @@ async function twoNodes(policies: PolicyOptions, models: readonly string[], more
       model: models.map((model) => modelOf(claude, model)),
       prompt: ({ input }) => ({ messages: [{ role: 'user', content: JSON.stringify(input) }] }),
       completionTokensMax: 100,
-      attemptsMax: 2,
-      backoff: { firstMs: 5, factor: 1, maxMs: 5, jitter: 0 },
-      ...more,
     })
-    meshes.push(await createMesh({ store: redisStore(redis.url), namespace, node: { id }, agents: [worker], policies, leaseMs: 2_000 }).start())
+    meshes.push(await createMesh({ store: redisStore(redis.url), namespace, node: { id }, agents: [worker], policies: all, leaseMs: 2_000 }).start())
   }
   return async (id) => {
     const mesh = meshes[started++ % 2]!

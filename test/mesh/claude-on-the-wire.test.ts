@@ -33,6 +33,7 @@ interface Seen {
 /** A run of one step, whose worker is Claude: Opus, then Sonnet. A step that is not answered is not asked again. */
 async function run(replies: readonly Replier[], options: { readonly deadlineMs?: number; readonly attemptsMax?: number } = {}, store: Store = new MemoryStore(), usd = 5): Promise<Seen> {
   server.next(...replies)
+  const { attemptsMax = 3, ...others } = options
   const claude = anthropic({ baseURL: server.baseURL, apiKey: server.apiKey })
   const scripted = modelOf(functionModel(({ task }) => ((task as { agent: string }).agent === 'planner' ? { steps: [{ n: 1 }] } : {})), 'm', { input: 0, output: 0 })
   const common = { input: z.looseObject({}), prompt: ({ input }: { input: unknown }) => ({ messages: [{ role: 'user' as const, content: JSON.stringify(input) }] }) }
@@ -42,14 +43,11 @@ async function run(replies: readonly Replier[], options: { readonly deadlineMs?:
     output: z.object({ claim: z.string() }),
     model: [modelOf(claude, 'claude-opus-4-6'), modelOf(claude, 'claude-sonnet-4-6')],
     completionTokensMax: 100,
-    backoff: { firstMs: 1, factor: 1, maxMs: 5, jitter: 0 },
-    attemptsMax: 3,
-    ...options,
   })
   const other = (name: string): ReturnType<typeof defineAgent> => defineAgent({ ...common, name, output: z.looseObject({}), model: scripted })
   const job = defineRun({ name: 'job', crew: { planner: other('planner'), worker, writer: other('writer') }, replansMax: 0 })
   const logger = new RecordingLogger()
-  const mesh = await createMesh({ store, runs: [job], logger }).start()
+  const mesh = await createMesh({ store, runs: [job], logger, policies: { agents: { worker: { retry: { attemptsMax, backoff: { firstMs: 1, factor: 1, maxMs: 5, jitter: 0 } }, ...others } } } }).start()
   try {
     const handle = await mesh.run(job, { id: 'r', goal: 'why', ceiling: { usd } })
     await handle.settled()

@@ -84,9 +84,10 @@ test('an option that cannot work is refused where it is given, by its name, with
     approval: [true],
     approvalDeadlineMs: nothings,
     completionTokensMax: nothings,
-    attemptsMax: nothings,
-    deadlineMs: nothings,
-    backoff: [1, { firstMs: -1 }, { factor: 0.5 }, { factor: Number.NaN }, { maxMs: Infinity }, { jitter: 2 }],
+    // The policies have those.
+    attemptsMax: [3],
+    backoff: [{ firstMs: 1_000 }],
+    deadlineMs: [60_000],
     retries: [3],
   })) for (const value of values) expect(agentWith({ [option]: value }), `${option}: ${String(value)}`).toThrow(new RegExp(`^(?:agent a: ${option}|agent a: externalActions: the name).*(?:: expected .+, got |: there is no such option|is not allowed: use)`))
   for (const [option, values] of Object.entries({

@@ -59,9 +59,6 @@ async function play({ fates, models, calls, faults, requestsMax, permitMs }: Sce
     output: z.object({ n: z.number() }),
     model: ['large', 'small'].slice(0, models).map((model) => modelOf(client, model, { input: 1, output: 1 })),
     prompt: () => ({ messages: [] }),
-    attemptsMax,
-    backoff: { firstMs: 200, factor: 2, maxMs: 2_000, jitter: 0.5 },
-    deadlineMs: 3_600_000,
   })
   const breaker = { consecutiveMax: 2, openMs: 3_000, openFactor: 1, permitMs, permitsMax: 2, probesMax: 1, successesToClose: 1, probeMs: 20_000 }
   let mesh: Mesh | undefined
@@ -69,7 +66,7 @@ async function play({ fates, models, calls, faults, requestsMax, permitMs }: Sce
     suspectMax: Infinity,
     shards: 1,
     create: (given) =>
-      (mesh = createMesh({ ...given, agents: [worker], policies: { models: { '*': { breaker, bulkhead: { workingMax: 2 } } }, providers: { far: { limit: { requestsMax, windowMs: 5_000, permitMs } } } } })),
+      (mesh = createMesh({ ...given, agents: [worker], policies: { agents: { worker: { retry: { attemptsMax, backoff: { firstMs: 200, factor: 2, maxMs: 2_000, jitter: 0.5 } }, deadlineMs: 3_600_000 } }, models: { '*': { breaker, bulkhead: { workingMax: 2 } } }, providers: { far: { limit: { requestsMax, windowMs: 5_000, permitMs } } } } })),
     onWrite: ({ index }): Fault | undefined => faults.find(({ at }) => at === index)?.when,
   })
   const ids = Array.from({ length: calls }, (_, i) => `w-${i}`)

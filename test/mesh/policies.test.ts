@@ -36,7 +36,7 @@ test.each(wrong)('policies that are wrong are refused with the place and what wa
 
 test('what applies is explained with all figures and where they come from: by name, by provider, by default', () => {
   const mesh = createMesh({ store: new MemoryStore(), agents: [worker(false)], policies: { models: { 'far/*': { breaker: { openMs: 1_000 } }, 'far/m': { breaker: { probesMax: 5 }, bulkhead: false } }, providers: { far: { limit: { requestsMax: 50 } } } } })
-  const [{ model, chain }] = mesh.policies.explain('worker') as [{ model: string; chain: readonly { kind: string; scope: string; name: string; from: string; figures: object }[] }]
+  const { model, chain } = mesh.policies.explain('worker')[0]!
   expect(model).toBe('far/m')
   expect(chain.map(({ kind, scope, name, from }) => [kind, scope, name, from])).toEqual([
     ['limit', 'provider', 'far', 'far'],

@@ -74,7 +74,7 @@ class Stage {
     })
     const model = modelOf(this.client, 'm')
     const prompt = ({ input }: { input: unknown }) => ({ messages: [{ role: 'user' as const, content: JSON.stringify(input) }] })
-    const common = { input: Any, model, prompt, backoff: { firstMs: 1_000, jitter: 0 } }
+    const common = { input: Any, model, prompt }
     const planner = defineAgent({ ...common, name: 'planner', output: z.object({ steps: z.array(Any) }) })
     const worker = defineAgent({ ...common, name: 'worker', output: z.object({ findings: z.array(z.string()) }), verifyWith: 'critic' })
     const critic = defineAgent({ ...common, name: 'critic', output: Any })
@@ -104,7 +104,7 @@ class Stage {
     this.world = new World({
       shards: 2,
       suspectMax,
-      create: (given) => (this.mesh = createMesh({ ...given, runs: [this.research], prices: { asOf: '2026-01-01', models: { 'test/m': { input: 1, output: 5 } } } })),
+      create: (given) => (this.mesh = createMesh({ ...given, runs: [this.research], policies: { agents: { '*': { retry: { backoff: { firstMs: 1_000, jitter: 0 } } } } }, prices: { asOf: '2026-01-01', models: { 'test/m': { input: 1, output: 5 } } } })),
       ...(onWrite ? { onWrite: ({ index }) => onWrite(index) } : {}),
     })
   }

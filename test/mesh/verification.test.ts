@@ -44,16 +44,16 @@ function stage({ verifyWith, answers = [good], critic, onWrite, options = {}, wo
   const model = modelOf(client, 'm', { input: 1, output: 5 })
   const other = modelOf(client, 'other', { input: 2, output: 9 })
   const prompt = ({ input }: { input: unknown }) => ({ messages: [{ role: 'user' as const, content: JSON.stringify(input) }] })
-  const agent = (name: string) => defineAgent({ name, input: Any, output: Any, model, prompt, backoff: { firstMs: 1_000, jitter: 0 } })
+  const agent = (name: string) => defineAgent({ name, input: Any, output: Any, model, prompt })
   const job = defineRun({
     name: 'job',
-    crew: { planner: agent('planner'), worker: defineAgent({ name: 'worker', input: Any, output: Findings, model, prompt, attemptsMax: 2, backoff: { firstMs: 1_000, jitter: 0 }, completionTokensMax: 500, ...options, verifyWith: typeof verifyWith === 'function' ? verifyWith(other) : verifyWith }), writer: agent('writer'), checker: agent('critic') },
+    crew: { planner: agent('planner'), worker: defineAgent({ name: 'worker', input: Any, output: Findings, model, prompt, completionTokensMax: 500, ...options, verifyWith: typeof verifyWith === 'function' ? verifyWith(other) : verifyWith }), writer: agent('writer'), checker: agent('critic') },
     replansMax: 0,
     supervisor: { workingMax },
     grants: { worker: { calls } },
   })
   let mesh: Mesh
-  const world = new World({ suspectMax: Infinity, create: (given) => (mesh = createMesh({ ...given, runs: [job] })), ...(onWrite ? { onWrite: ({ index }) => onWrite(index) } : {}) })
+  const world = new World({ suspectMax: Infinity, create: (given) => (mesh = createMesh({ ...given, runs: [job], policies: { agents: { worker: { retry: { attemptsMax: 2 } }, '*': { retry: { backoff: { firstMs: 1_000, jitter: 0 } } } } } })), ...(onWrite ? { onWrite: ({ index }) => onWrite(index) } : {}) })
   return {
     world,
     client,
@@ -406,7 +406,7 @@ test.each(['verified', 'refused', 'critic.of.keys'])('an agent of the name %s is
   const asked: string[] = []
   const judged = {
     agent: 'worker', version: '1', deadlineMs: 1_000, inputOf: () => ({}), outputOf: (_: string, value: unknown) => value, materialOf: () => Promise.resolve(sources),
-    gather: undefined as never, call: undefined as never, callFor: undefined as never, read: undefined as never,
+    mayAct: () => Promise.resolve(), gather: undefined as never, call: undefined as never, callFor: undefined as never, read: undefined as never,
   }
   const machine = verifierOf(strategies as never, judged) as AnyStateMachine
   const silent = Object.fromEntries(Object.keys((machine as unknown as { implementations: { actors: object } }).implementations.actors).map((src) => [src, fromPromise(() => (asked.push(src), Promise.resolve(src === 'sources' ? yes('rule') : { ...yes('critic'), accepted: false })))]))

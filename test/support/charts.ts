@@ -3,12 +3,16 @@ import { assign, fromPromise, type AnyMachineSnapshot, type AnyStateMachine, typ
 import { agentFailure, agentMachine, type AgentContext, type AgentTask } from '../../src/machines/agent.machine.js'
 import type { Verdict } from '../../src/machines/verdict.js'
 import { defaultBackoff } from '../../src/machines/backoff.js'
+import { defaultCallPolicy } from '../../src/machines/call-policy.js'
 import { callMachine, type AttemptOutcome, type CallContext, type CallInput, type CallOutput } from '../../src/machines/call.machine.js'
 import { circuitBreakerMachine, defaultBreaker, type BreakerContext, type BreakerOutcome } from '../../src/machines/circuit-breaker.machine.js'
+import { fallbackMachine, type FallbackContext } from '../../src/machines/fallback.machine.js'
 import { inOrderMachine, type InOrderContext } from '../../src/machines/in-order.machine.js'
 import { defaultLimit, limiterMachine, type LimiterAsk, type LimiterContext } from '../../src/machines/limiter.machine.js'
 import { nothing } from '../../src/machines/ledger.js'
+import type { Refusal } from '../../src/machines/permit.js'
 import { personMachine, type PersonContext } from '../../src/machines/person.machine.js'
+import { policiesMachine, type PoliciesContext } from '../../src/machines/policies.machine.js'
 import { rederivationGuards, rederivationMachine, type RederivationContext } from '../../src/machines/rederivation.machine.js'
 import { runMachine, type RunContext, type RunInput } from '../../src/machines/run.machine.js'
 import { sourceCheckMachine, type SourceCheckContext } from '../../src/machines/source-check.machine.js'
@@ -125,6 +129,8 @@ const supervisor: Chart = {
 }
 
 const goal = { text: 'why', digest: 'd' }
+/** What was read, and what holds for the call; of whoever has a run, a person stands in. */
+const gathered = (what: unknown, refusal: Refusal | null = null): EventObject => done('gather', { gathered: what, policy: { ...defaultCallPolicy, fallback: what === 'bare' ? [] : [{ person: 'ann', deadlineMs: 1 }] }, refusal })
 const task = (id: string, input: unknown = null): AgentTask => ({ id, origin: id, input, goal, grant, run: 'r', runAddress: 'run/r' })
 const verdict = (accepted: boolean): Verdict => ({ accepted, reasons: accepted ? [] : ['wrong'], explanation: 'so', confidence: { value: 0.9, source: 'rule' }, by: 'critic' })
 
@@ -135,6 +141,7 @@ const agent: Chart = {
     guards: {
       passesGate: ({ context }) => context.output === 'sure' || context.output === 'act' || context.output === 'ask' || context.output === 'unplannable',
       canBeVerified: ({ context }) => context.output === 'unsure',
+      isUnfitAnswer: ({ event: e }) => 'output' in e && e.output === 'unfit',
     },
     actions: {
       prepareCall: assign(({ context }) => (context.gathered === 'bad' ? { failure: agentFailure('prompt', 'no prompt') } : { call: callInput })),
@@ -153,8 +160,10 @@ const agent: Chart = {
   inputs: [{}, { task: task('t') }],
   events: () => [
     event('task.assign', { task: task('t') }),
-    done('gather', 'good'),
-    done('gather', 'bad'),
+    gathered('good'),
+    gathered('bad'),
+    gathered('bare'),
+    gathered('stopped', { reason: 'stopped', scope: 'agent', name: 'a', message: 'stopped' }),
     error('gather', 'no file'),
     ...['sure', 'unsure', 'alone', 'act', 'ask', 'unplannable'].map((response) => done('call', { ok: true, model: 'x/a', response, attempts: [{}] })),
     done('call', { ok: false, reason: 'failed', message: 'no', attempts: [] }),
@@ -169,6 +178,10 @@ const agent: Chart = {
     event('approval.decide', { digest: 'd1', approved: true, by: 'ann' }),
     event('approval.decide', { digest: 'd1', approved: false, by: 'ann', note: 'no' }),
     event('approval.decide', { digest: 'd2', approved: true, by: 'eve' }),
+    event('approval.decide', { digest: 'd1', approved: true, by: 'ann', output: 'unfit' }),
+    event('person.withdraw'),
+    done('fallback', { answer: { output: 'sure', confidence: { value: 1, source: 'human' }, by: 'person/ann' }, attempt: 'fallback-1', tried: [] }),
+    done('fallback', { answer: null, attempt: null, tried: [{ step: 'person', failure: 'no' }] }),
     after('approvalDeadline', 'agent.approvalPending'),
     done('act', 'ok'),
     error('act', 'no'),
@@ -177,7 +190,7 @@ const agent: Chart = {
     event('action.resolve', { happened: false, by: 'ann' }),
     event('action.resolve', { happened: 'perhaps', by: 'ann' }),
   ],
-  facet: ({ output, gathered, acted, approval, decision, failure, ledger }: AgentContext) => [output, gathered, acted.length, approval?.digest, decision?.approved, failure?.reason, Object.keys(ledger.reserved)],
+  facet: ({ output, gathered, policy, acted, approval, decision, failure, ledger }: AgentContext) => [output, gathered, policy?.fallback.length, acted.length, approval?.digest, decision?.approved, failure?.reason, Object.keys(ledger.reserved)],
 }
 
 export const runInput: RunInput = {
@@ -216,7 +229,12 @@ const run: Chart = {
   inputs: [runInput, { ...runInput, ceiling: nothing }],
   events: ({ context }) => {
     const steps = (context as RunContext).steps.map(({ id }) => id)
+    const standIns = Object.keys((context as RunContext).substitutes)
     return [
+      event('substitute.request', { id: 'plan', by: 'generalist', input: 1, origin: 'plan', grant, replyToken: { id: 's' } }),
+      event('substitute.request', { id: 'nobody', by: 'generalist', input: 1, origin: 'plan', grant, replyToken: { id: 's' } }),
+      ...steps.slice(0, 1).map((id) => event('substitute.request', { id, by: 'generalist', input: 1, origin: id, grant, replyToken: { id: 's' } })),
+      ...standIns.slice(0, 1).flatMap((id) => [ended(id, 1), failed(id), event('supervisor.ended', { id, at: 5, reason: 'stopped' }), event('supervisor.refused', { id, reason: 'overflow' })]),
       ended('plan', { steps: [1, 2] }),
       ended('plan', { steps: [1] }),
       ended('plan', { steps: [] }),
@@ -259,7 +277,8 @@ const run: Chart = {
       done('crew', { escalated: false, id: null, message: null }),
     ]
   },
-  facet: ({ steps, requests, checking, report, decision, failure }: RunContext, value) => [
+  facet: ({ steps, requests, substitutes, checking, report, decision, failure }: RunContext, value) => [
+    Object.keys(substitutes).length > 0,
     isWorking(value) ? [steps.map(({ id, state }) => [id, state]), Object.keys(requests), checking] : report,
     decision?.approved,
     failure?.reason,
@@ -305,8 +324,9 @@ const rederivation: Chart = {
   }) as AnyStateMachine,
   inputs: [judged.input],
   events: () => [
-    done('gather', 'good'),
-    done('gather', 'bad'),
+    gathered('good'),
+    gathered('bad'),
+    gathered('stopped', { reason: 'stopped', scope: 'agent', name: 'a', message: 'stopped' }),
     error('gather', 'no file'),
     ...['same', 'other', 'none'].map((response) => done('call', { ok: true, model: 'x/a', response, attempts: [{}] })),
     event('call.reserve', { id: 'r-1.1', worst }),
@@ -377,4 +397,51 @@ const limiter: Chart = {
   facet: ({ at, grants, claims, pausedUntil }: LimiterContext) => [grants.length, claims.length, pausedUntil > at],
 }
 
-export const charts: readonly Chart[] = [agent, supervisor, run, call, breaker, limiter, sourceCheck, rederivation, person, inOrder]
+const policies: Chart = {
+  name: 'policies',
+  machine: policiesMachine,
+  // Room for a thousand is as good as for two.
+  walkable: policiesMachine.provide({ guards: { hasRoom: ({ context }) => context.stops.length < 2 } }) as AnyStateMachine,
+  inputs: [undefined],
+  events: () => [
+    event('policies.set', { policies: { agents: {} }, by: 'ann', at: 1 }),
+    event('policies.set', { policies: null, by: 'ann', at: 2 }),
+    ...(['agent', 'tenant', 'model'] as const).map((scope) => event('calls.stop', { stop: { scope, name: 'a', by: 'ann', why: 'so', at: 1 } })),
+    event('calls.resume', { scope: 'agent', name: 'a' }),
+  ],
+  facet: ({ policies: set, stops }: PoliciesContext) => [set === null, stops.map(({ scope }) => scope)],
+}
+
+const substituteAnswer = (more: object = {}): EventObject => done('substitute', { output: 'good', confidence: { value: 0.9, source: 'self' }, failure: null, spent: worst, overrun: nothing, by: 'generalist/r~t.standIn', ...more })
+const fallback: Chart = {
+  name: 'fallback',
+  machine: fallbackMachine,
+  walkable: fallbackMachine.provide({
+    actions: {
+      askLedger: () => {},
+      settleSpent: () => {},
+      settleUnknown: () => {},
+      askPerson: () => {},
+      withdraw: () => {},
+      prepareRequest: assign(({ context }) => (context.place === 1 ? { request: { why: 'so', actions: [], question: { input: 1, schema: {} }, digest: 'd1' } } : { failure: 'nothing to show' })),
+      weigh: assign(({ context }) => (context.brought!.output === 'good' ? { brought: context.brought } : { brought: null, failure: 'it does not fit' })),
+    },
+  }) as AnyStateMachine,
+  inputs: [{ task: task('t'), gathered: null, path: [{ agent: 'generalist', deadlineMs: 1 }, { person: 'ann', deadlineMs: 1 }, { person: 'bob', deadlineMs: 1 }], cause: agentFailure('unavailable', 'open'), free: grant, about: callInput.about }],
+  events: () => [
+    event('ledger.reserved'),
+    event('ledger.refused'),
+    substituteAnswer(),
+    substituteAnswer({ output: 'bad' }),
+    substituteAnswer({ failure: { reason: 'model', message: 'no' } }),
+    done('substitute', null),
+    error('substitute', 'late', 'DEADLINE'),
+    event('person.decided', { decision: { digest: 'd1', approved: true, by: 'ann', note: '', at: 1, output: 'good' } }),
+    event('person.decided', { decision: { digest: 'd1', approved: true, by: 'ann', note: '', at: 1, output: 'bad' } }),
+    decided(false),
+    after('personDeadline', 'fallback.askingPerson'),
+  ],
+  facet: ({ place, brought, failure, tried }: FallbackContext) => [place, brought?.output, failure, tried.map((one) => one.failure)],
+}
+
+export const charts: readonly Chart[] = [agent, policies, fallback, supervisor, run, call, breaker, limiter, sourceCheck, rederivation, person, inOrder]

@@ -200,10 +200,10 @@ export async function weighRun(document: string, store: Store, options: Partial<
   const short = ({ input }: { input: unknown }) => ({ messages: [{ role: 'user' as const, content: JSON.stringify(input).slice(0, 100) }] })
   const common = { input: z.looseObject({}), model, prompt: short }
   const planner = defineAgent({ ...common, name: 'planner', output: z.object({ steps: z.array(z.string()) }) })
-  const researcher = defineAgent({ ...common, name: 'researcher', output: z.object({ found: z.string() }), prompt: () => ({ messages: [{ role: 'user', content: document }] }), backoff: { firstMs: 1, factor: 1, maxMs: 1, jitter: 0 } })
+  const researcher = defineAgent({ ...common, name: 'researcher', output: z.object({ found: z.string() }), prompt: () => ({ messages: [{ role: 'user', content: document }] }) })
   const writer = defineAgent({ ...common, name: 'writer', output: z.object({ text: z.string() }) })
   const research = defineRun({ name: 'research', crew: { planner, worker: researcher, writer } })
-  const mesh: Mesh = await createMesh({ store: weighed(store, written), runs: [research], ...options }).start()
+  const mesh: Mesh = await createMesh({ store: weighed(store, written), runs: [research], policies: { agents: { '*': { retry: { backoff: { firstMs: 1, factor: 1, maxMs: 1, jitter: 0 } } } } }, ...options }).start()
   const run = await mesh.run(research, { id: 'r', goal: 'What is it?' })
   await run.output()
   await mesh.system.settled()

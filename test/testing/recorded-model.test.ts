@@ -63,12 +63,12 @@ test('what came of a call comes again, failures included, and neither key nor id
 
 test('a run of agents is the same played back, with nobody there to ask', async () => {
   const run = async (client: ModelClient): Promise<unknown> => {
-    const common = { input: z.looseObject({}), model: modelOf(client, 'claude-opus-4-6'), backoff: { firstMs: 1, factor: 1, maxMs: 1, jitter: 0 }, prompt: ({ input }: { input: unknown }) => ({ messages: [{ role: 'user' as const, content: JSON.stringify(input) }] }) }
+    const common = { input: z.looseObject({}), model: modelOf(client, 'claude-opus-4-6'), prompt: ({ input }: { input: unknown }) => ({ messages: [{ role: 'user' as const, content: JSON.stringify(input) }] }) }
     const planner = defineAgent({ ...common, name: 'planner', output: z.object({ steps: z.array(z.object({ n: z.number() })) }) })
     const worker = defineAgent({ ...common, name: 'worker', output: z.object({ claim: z.string() }) })
     const writer = defineAgent({ ...common, name: 'writer', output: z.object({ report: z.string() }) })
     const job = defineRun({ name: 'job', crew: { planner, worker, writer } })
-    const mesh = await createMesh({ store: new MemoryStore(), runs: [job] }).start()
+    const mesh = await createMesh({ store: new MemoryStore(), runs: [job], policies: { agents: { '*': { retry: { backoff: { firstMs: 1, factor: 1, maxMs: 1, jitter: 0 } } } } } }).start()
     try {
       const handle = await mesh.run(job, { id: 'r', goal: 'why', ceiling: { usd: 5 } })
       await handle.settled()
