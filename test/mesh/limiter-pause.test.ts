@@ -4,7 +4,7 @@ import { defaultLimit, limiterMachine } from '../../src/machines/limiter.machine
 import { Desk, type PermitRequest } from '../../src/mesh/desk.js'
 import { LimiterStock } from '../../src/mesh/limiter-stock.js'
 import { silentLogger } from '../../src/runtime/ports/logger.js'
-import { World } from '../../src/testing/index.js'
+import type { World } from '../../src/testing/index.js'
 import { aWorld } from '../support/worlds.js'
 
 const pauseMs = 20_000

@@ -82,7 +82,7 @@ export function meshOf(given: OutageMesh, node: string): { readonly mesh: Mesh; 
 // ── What the provider answers, so that a result that belongs to another call would be seen ──
 
 export const goalOf = (run: string): string => `What is there to say of ${run}?`
-const claimOf = (q: string): string => `There is ${[...q].reduce((sum, char) => (sum * 31 + char.charCodeAt(0)) % 1_000_003, 7)} to say of ${q}`
+const claimOf = (q: string): string => `There is ${q.split('').reduce((sum, char) => (sum * 31 + char.charCodeAt(0)) % 1_000_003, 7)} to say of ${q}`
 
 /** What a sound model says to a prompt of such an agent. */
 export function answerTo(agent: string, prompt: string): unknown {

@@ -6,7 +6,7 @@
 import type { Amounts, RunStatus, TraceRecord } from '../../src/index.js'
 import type { BreakerContext } from '../../src/machines/circuit-breaker.machine.js'
 import { goalOf, kinds, meshOf, nodes, opus, reportOf, workingMax, type Kind, type OutageMesh } from './outage-job.js'
-import { RedisServer } from './redis-server.js'
+import type { RedisServer } from './redis-server.js'
 import { runScript, type RunningScript } from './run-script.js'
 
 export const troubles = ['429 with retry-after', '429 without', '5xx', '529', 'hangs', 'garbage', 'cut streams'] as const
