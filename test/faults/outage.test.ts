@@ -42,7 +42,7 @@ async function outage(name: string, phases: readonly Phase[]): Promise<void> {
   expect(violations(record)).toEqual([])
 }
 
-/** In the first tier test/mesh/outage.test.ts shows as much, in virtual time. */
+/** In the first tier test/mesh/outage.property.test.ts shows as much, in virtual time. */
 const tried = test.runIf(tier === 'second')
 
 tried(`ten minutes of everything: no run is lost, nothing is restarted, what is spent is what was under way and in hand and the probes, and nobody is trampled when it ends (seed ${firstSeed})`, async () => {
