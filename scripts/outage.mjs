@@ -30,9 +30,9 @@ number of attempts doubles each second.
 
 "Ten minutes of everything" is 529 and overloads within a stream (1 min), 500 to 504 (1), connections that hang, before or after the answer began (2),
 what is no answer (1), cut streams (1), 429 without a time (1), 429 with \`retry-after: 20\` (2), and 529 again (1). The others
-are two minutes of one kind each.
+are two minutes of one kind each; in the last one a node is killed (SIGKILL) after a minute, and another one is started.
 
-| outage | under way when it began | came during it | of these probes | of these after pauses | charged to the runs for failures, $ | charged by the provider for them, $ | first answer after its end, s | three quarters under way again, s | most under way before, after | runs right | runs refused with the reason |
+| outage | under way when it began | came during it | of which at most so many probes | of which after pauses | charged to the runs for failures, $ | charged by the provider for them, $ | first answer after its end, s | three quarters under way again, s | most under way before, after | runs right | runs refused with the reason |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 ${rows.join('\n')}
 

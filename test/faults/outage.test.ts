@@ -36,8 +36,8 @@ function row(name: string, figures: OutageFigures): string {
   return `| ${[name, inFlight, during, probes, afterPauses, dollars(charged), dollars(billed), seconds(firstAnswerMs), seconds(recoveredMs), `${inFlightBefore}, ${inFlightAfter}`, sum(right), sum(typed)].join(' | ')} |`
 }
 
-async function outage(name: string, phases: readonly Phase[]): Promise<void> {
-  const record = await playOutage(redis, { ...common, phases })
+async function outage(name: string, phases: readonly Phase[], more: Partial<OutageOptions> = {}): Promise<void> {
+  const record = await playOutage(redis, { ...common, phases, ...more })
   console.log(row(name, figuresOf(record)))
   expect(violations(record)).toEqual([])
 }
@@ -54,3 +54,7 @@ for (const trouble of troubles) {
     await outage(trouble, [{ trouble, ms: 120_000 }])
   }, 300_000)
 }
+
+tried('a node is killed in the middle of it, and another one comes: no run is lost', async () => {
+  await outage('529, a node killed after one minute', [{ trouble: '529', ms: 120_000 }], { killsAfterMs: 60_000 })
+}, 300_000)

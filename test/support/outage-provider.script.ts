@@ -91,6 +91,7 @@ async function play(script: OutageScript): Promise<void> {
   retryAfterMs = script.retryAfterMs
   const over = (): number => received.filter(({ endedAt }) => endedAt !== null).length
   while (over() < script.beginsAfter || received.length - over() < script.beginsWith) await sleep(5)
+  console.log('began')
   for (const { trouble: next, ms } of script.phases) {
     const from = now()
     trouble = next

@@ -3,6 +3,7 @@
  * and 200 runs that go on meanwhile. What it shows is put together from what the provider says it received, and from
  * what the mesh says came of each run.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Amounts, RunStatus, TraceRecord } from '../../src/index.js'
 import type { BreakerContext } from '../../src/machines/circuit-breaker.machine.js'
 import { goalOf, kinds, meshOf, nodes, opus, reportOf, workingMax, type Kind, type OutageMesh } from './outage-job.js'
@@ -56,13 +57,15 @@ export interface OutageOptions {
   /** How many requests have been answered when it begins, and how many are in flight, both at least. */
   readonly beginsAfter: number
   readonly beginsWith: number
+  /** How long after its beginning one of the nodes is killed, and another one started, in life, ms. Default: none is. */
+  readonly killsAfterMs?: number
   readonly seed: number
 }
 
 export interface OutageRecord extends ProviderSays {
   readonly options: OutageOptions
   readonly runs: readonly { readonly id: string; readonly kind: Kind; readonly status: RunStatus; readonly trace: readonly TraceRecord[] }[]
-  /** Of the breaker of the model whose provider had the outage, at the end. */
+  /** Of the model whose provider had the outage, as it stood when that was over. */
   readonly breaker: BreakerContext
 }
 
@@ -70,7 +73,7 @@ let namespaces = 0
 
 /** @throws Error if a process dies, or if a run does not end */
 export async function playOutage(redis: RedisServer, options: OutageOptions): Promise<OutageRecord> {
-  const { scale, seed, answerMs, phases, runs, beginsAfter, beginsWith } = options
+  const { scale, seed, answerMs, phases, runs, beginsAfter, beginsWith, killsAfterMs } = options
   const ends: (() => unknown)[] = []
   try {
     const provider = await runScript('test/support/outage-provider.script.ts', [String(seed), ...answerMs.map((ms) => String(ms / scale))])
@@ -78,9 +81,13 @@ export async function playOutage(redis: RedisServer, options: OutageOptions): Pr
     const lines = provider.lines
     const [baseURL, backupURL] = JSON.parse((await lines.next()).value as string) as [string, string]
     const given: OutageMesh = { redis: redis.url, namespace: `outage-${process.pid}-${namespaces++}`, baseURL, backupURL, scale }
-    const processes = await Promise.all(nodes.map((name) => runScript('test/support/outage-node.script.ts', [JSON.stringify(given), name])))
-    for (const node of processes) ends.push(() => node.kill('SIGKILL'))
-    for (const node of processes) await started(node)
+    const join = async (name: string): Promise<RunningScript> => {
+      const node = await runScript('test/support/outage-node.script.ts', [JSON.stringify(given), name])
+      ends.push(() => node.kill('SIGKILL'))
+      await started(node)
+      return node
+    }
+    const processes = await Promise.all(nodes.map(join))
     const { mesh, jobs } = meshOf(given, 'client')
     await mesh.startAsClient()
     ends.push(() => mesh.stop())
@@ -88,13 +95,18 @@ export async function playOutage(redis: RedisServer, options: OutageOptions): Pr
     const handles = await Promise.all(all.map(({ id, kind }) => mesh.run(jobs[kind], { id, goal: goalOf(id), ceiling: { usd: 5, tokens: 1_000_000 } })))
     const script: OutageScript = { phases: phases.map(({ trouble, ms }) => ({ trouble, ms: ms / scale })), beginsAfter, beginsWith, retryAfterMs: retryAfterMs / scale }
     provider.send(`begin ${JSON.stringify(script)}`)
+    if ((await lines.next()).value === 'began' && killsAfterMs !== undefined) {
+      await sleep(killsAfterMs / scale)
+      processes.pop()!.kill('SIGKILL')
+      processes.push(await join('three'))
+    }
     if ((await lines.next()).value !== 'over') throw new Error(`The provider died: ${(await provider.exited).stderr}`)
+    const breaker = (await mesh.system.actorAt(`circuitBreaker/model:${opus.replace('/', ':')}` as never).snapshot()) as unknown as { context: BreakerContext }
     const dead = Promise.race(processes.map(async (node) => Promise.reject(new Error(`A node died: ${(await node.exited).stderr}`))))
     dead.catch(() => {})
     await Promise.race([Promise.all(handles.map((handle) => handle.output({ deadlineMs: (3_600_000 + 60_000 * scale) / scale }))), dead])
     provider.send('tell')
     const says = JSON.parse((await lines.next()).value as string) as ProviderSays
-    const breaker = (await mesh.system.actorAt(`circuitBreaker/model:${opus.replace('/', ':')}` as never).snapshot()) as unknown as { context: BreakerContext }
     const told = await Promise.all(handles.map(async (handle, i) => ({ ...all[i]!, status: (await handle.status())!, trace: await handle.trace() })))
     await mesh.stop()
     for (const node of processes) node.kill('SIGTERM')
@@ -204,7 +216,8 @@ export function violations(record: OutageRecord): string[] {
     holds(status.overrun.nanoDollars === 0 && status.overrun.tokens === 0, `run ${id} spent more than was held`)
   }
   const calls = runs.reduce((sum, { status }) => sum + status.spent.calls, 0)
-  holds(calls === received.length, `${calls} attempts are on record, the providers received ${received.length}`)
+  // What a kill cut off is on record, whether it had reached anybody or not.
+  holds(options.killsAfterMs === undefined ? calls === received.length : calls >= received.length && calls <= received.length + workingMax, `${calls} attempts are on record, the providers received ${received.length}`)
   holds(figures.charged >= figures.billed, `the ledgers charged ${figures.charged} for what failed, the provider ${figures.billed}`)
 
   // What was spent during the outage: what was in flight when it began, what was in hand, and the probes.
