@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { Decision } from '../machines/approval.js'
+import { CallsWatch } from './calls.js'
 import { liveProgress, type LiveProgress } from './live.js'
 import { underOwnSignal } from './own-signal.js'
 import { styled, printable, type Terminal } from './terminal.js'
@@ -29,9 +30,12 @@ export async function follow(session: Session, run: RunHandle, plain: Terminal, 
   const live = options.json ? undefined : liveProgress(plain)
   const terminal: Terminal = live ? { ...plain, line: (text) => live.line(text), ask: (question, over) => asking(plain, live, question, over) } : plain
   const progress = run.progress()
+  const narrator = new Narrator(terminal, options.json)
+  const calls = new CallsWatch(session, run, terminal, (event, text) => narrator.say(event, text), (open) => live?.showBreakers(open))
   try {
-    return await followOn(session, run, progress, terminal, live, options, signal)
+    return await followOn(session, run, progress, { terminal, narrator, calls, live }, options, signal)
   } finally {
+    calls.stop()
     live?.stop()
     void progress.return()
   }
@@ -46,8 +50,15 @@ async function asking(terminal: Terminal, live: LiveProgress, question: string, 
   }
 }
 
-async function followOn(session: Session, run: RunHandle, progress: ReturnType<RunHandle['progress']>, terminal: Terminal, live: LiveProgress | undefined, options: FollowOptions, signal: AbortSignal): Promise<ExitCode> {
-  const narrator = new Narrator(terminal, options.json)
+/** Where it is told. */
+interface Told {
+  readonly terminal: Terminal
+  readonly narrator: Narrator
+  readonly calls: CallsWatch
+  readonly live: LiveProgress | undefined
+}
+
+async function followOn(session: Session, run: RunHandle, progress: ReturnType<RunHandle['progress']>, { terminal, narrator, calls, live }: Told, options: FollowOptions, signal: AbortSignal): Promise<ExitCode> {
   const interrupted = new Promise<undefined>((resolve) => {
     if (signal.aborted) resolve(undefined)
     signal.addEventListener('abort', () => resolve(undefined), { once: true })
@@ -80,8 +91,9 @@ async function followOn(session: Session, run: RunHandle, progress: ReturnType<R
     if (last.parked || last.state === 'unsure') return parked(session, last, terminal, options.json)
     if (last.state === 'approvalPending' && !last.decision && !(await decide(run, last, terminal, options, coming, signal))) return parked(session, last, terminal, options.json)
   }
+  const summedUp = await calls.end(last)
   live?.stop()
-  return conclude(session, last, terminal, options.json)
+  return conclude(session, last, terminal, options.json, summedUp)
 }
 
 function stopped(run: RunHandle, { storeOption }: Session): string {
@@ -167,8 +179,9 @@ function parked(session: Session, status: RunStatus, terminal: Terminal, json: b
   return exitCodes.waiting
 }
 
-function conclude(session: Pick<Session, 'storeOption'>, status: RunStatus | undefined, terminal: Terminal, json: boolean): ExitCode {
+function conclude(session: Pick<Session, 'storeOption'>, status: RunStatus | undefined, terminal: Terminal, json: boolean, summedUp: readonly string[]): ExitCode {
   if (!status) return exitCodes.failed
+  if (!json) for (const line of summedUp) terminal.line(line)
   if (json) terminal.line(JSON.stringify(summaryOf(status)))
   else if (status.state === 'failed') {
     terminal.line(`${styled(terminal, 'red', 'Failed')} (${status.failure?.reason ?? 'unknown'}): ${printable(status.failure?.message ?? '')}`)
@@ -249,7 +262,7 @@ class Narrator {
     if (status.state !== 'done' && status.state !== 'failed') this.say({ state: status.state }, `${styled(this.terminal, 'bold', status.run)}  ${stateText(this.terminal, status.state)}`)
   }
 
-  private say(event: object, text: string): void {
+  say(event: object, text: string): void {
     this.terminal.line(this.json ? JSON.stringify(event) : text)
   }
 }

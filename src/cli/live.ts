@@ -6,6 +6,7 @@ import type { Amounts } from '../machines/ledger.js'
 import { unbounded } from '../mesh/define-run.js'
 import { formatDollars } from '../mesh/prices.js'
 import type { RunStatus } from '../mesh/run-handle.js'
+import type { OpenBreaker } from './calls.js'
 import { bar, clockText, Drawing, fitted, isDrawable, spinnerAt, type Piece } from './drawing.js'
 import { printable, type Terminal } from './terminal.js'
 import { stateWords } from './views.js'
@@ -18,10 +19,12 @@ export interface FrameOptions {
   readonly elapsedMs: number
   /** The same for each agent at work, by its id. */
   readonly agentMs: Readonly<Record<string, number | undefined>>
+  /** Circuit breakers that are not closed. */
+  readonly breakers?: readonly OpenBreaker[]
 }
 
 /** The lines of the moment: none wider than the screen, and one fewer than it has at most. */
-export function frame(status: RunStatus, { columns, rows, color, elapsedMs, agentMs }: FrameOptions): string[] {
+export function frame(status: RunStatus, { columns, rows, color, elapsedMs, agentMs, breakers = [] }: FrameOptions): string[] {
   const { steps, members, spent, ceiling } = status
   const over = steps.filter(({ state }) => state === 'done' || state === 'unanswered').length
   const first: Piece[] = [
@@ -32,6 +35,7 @@ export function frame(status: RunStatus, { columns, rows, color, elapsedMs, agen
   const lines: Piece[][] = [first]
   if (steps.length > 0) lines.push([...bar(over, steps.length, columns), [`  ${over} of ${steps.length} ${steps.length === 1 ? 'step' : 'steps'}`]])
   lines.push([[`  ${spentText(spent, ceiling)}`, 'dim']])
+  for (const { name, state, why } of breakers) lines.push([['  ⊘ ', state === 'open' ? 'red' : 'yellow'], [printable(name)], [`  breaker ${state === 'open' ? 'open' : 'half open'}: ${printable(why)}`, 'dim']])
   const working = members.filter(({ startedAt, endedAt }) => startedAt !== null && endedAt === null)
   for (const { id, machine } of working) {
     const step = steps.find((other) => other.id === id || id.startsWith(`${other.id}.`))
@@ -60,6 +64,12 @@ function spentText(spent: RunStatus['spent'], ceiling: RunStatus['ceiling']): st
 export class LiveProgress extends Drawing {
   private readonly since = new Map<string, number>()
   private status: RunStatus | undefined
+  private breakers: readonly OpenBreaker[] = []
+
+  showBreakers(open: readonly OpenBreaker[]): void {
+    this.breakers = open
+    this.draw()
+  }
 
   show(status: RunStatus): void {
     this.status = status
@@ -74,7 +84,7 @@ export class LiveProgress extends Drawing {
     if (!this.status) return []
     const now = this.screen.now()
     const { columns, rows } = this.screen
-    return frame(this.status, { columns, rows, color: this.color, elapsedMs: this.elapsedMs, agentMs: Object.fromEntries([...this.since].map(([id, at]) => [id, now - at])) })
+    return frame(this.status, { columns, rows, color: this.color, elapsedMs: this.elapsedMs, breakers: this.breakers, agentMs: Object.fromEntries([...this.since].map(([id, at]) => [id, now - at])) })
   }
 }
 

@@ -14,6 +14,7 @@ import type { RedisTraceStore } from '../adapters/redis/index.js'
 import type { MovableStore } from '../runtime/ports/moving.js'
 import type { Given } from './command.js'
 import { UsageError } from './exit.js'
+import { checkDrill, drillModels, drillPolicies } from './research/drill.js'
 import type { Terminal } from './terminal.js'
 
 export interface Session {
@@ -51,9 +52,10 @@ export async function openSession(given: Given, terminal: Terminal, as: 'owner' 
   const { store, traces, place } = await storesAt(where, namespace, terminal.cwd)
   if (!begins) await mustHold(store, place, namespace)
   const leaseMs = leaseOf(given)
-  const research = researchRun(await models(terminal.env))
+  const drill = checkDrill(given.strings['drill'])
+  const research = researchRun(await models(terminal.env, drill))
   const inspection = inspectionMachine(() => mesh.system, logger)
-  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...(given.flags['unsafe'] || as === 'client' ? { unsafe: true } : {}), ...(leaseMs === undefined ? {} : { leaseMs }) })
+  const mesh: Mesh = createMesh({ store, traces, namespace, logger, runs: [research], machines: [inspection], suspectMax, ...(drill ? { policies: drillPolicies } : {}), ...(given.flags['unsafe'] || as === 'client' ? { unsafe: true } : {}), ...(leaseMs === undefined ? {} : { leaseMs }) })
   try {
     await (as === 'owner' ? mesh.start() : mesh.startAsClient())
   } catch (error) {
@@ -135,9 +137,15 @@ export const anthropicDefault = 'claude-sonnet-5-5'
 export const offlineName = 'offline/extractive'
 
 /** Every model that a run may name in this process. The first one is used unless the run names another. */
-async function models(env: Terminal['env']): Promise<ModelRef[]> {
+async function models(env: Terminal['env'], drill: boolean): Promise<ModelRef[]> {
   const { offlineResearch } = await import('./research/skills.js')
-  const offline = offlineResearch()
+  if (!drill) return soundModels(env, offlineResearch())
+  const { outOfOrder, offline } = drillModels(offlineResearch())
+  // Last: who names no model means a sound one, and asks this one before it.
+  return [...(await soundModels(env, offline)), outOfOrder]
+}
+
+async function soundModels(env: Terminal['env'], offline: ModelRef): Promise<ModelRef[]> {
   if ((env['ANTHROPIC_API_KEY'] ?? '') === '') return [offline]
   const { anthropic } = await optional(() => import('../adapters/anthropic/index.js'), '@anthropic-ai/sdk')
   const { modelOf } = await import('../mesh/model-call.js')

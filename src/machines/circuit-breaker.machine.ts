@@ -7,7 +7,10 @@
  *     period does not end before it: when probing begins, no permit of the time before is left.
  * B2  While it is half open it hands out at most `probesMax` permits in all, whoever asks and however often.
  * B3  What has no outcome within `probeMs` opens it again: a dead node's probe holds it half open no longer than that.
- * B4  What was permitted before it last opened says nothing of how it is now, and counts for nothing.
+ * B4  After it has closed it gives `probesMax` permits at once and every `permitMs`, and two for each call that succeeds:
+ *     whoever waited comes back as fast as the answers do. That ends when `rampBatches` times a batch have succeeded, or
+ *     after `windowMs`.
+ * B5  What was permitted before it last opened says nothing of how it is now, and counts for nothing.
  */
 import { assign, setup } from 'xstate'
 import { reply, type ReplyToken } from '../protocol.js'
@@ -116,7 +119,7 @@ export interface BreakerContext {
   /** Of this half-open period, by number. null: not known yet. */
   readonly probes: Readonly<Record<number, boolean | null>>
   readonly nextProbe: number
-  /** Since it was closed again: permits given and calls that succeeded, until that many have. null: at full rate. */
+  /** Since it was closed again: permits given and calls that succeeded (B4). null: at full rate. */
   readonly ramp: { readonly since: number; readonly given: number; readonly succeeded: number } | null
 }
 
@@ -133,7 +136,7 @@ function counted(context: BreakerContext, { at, outcomes, policy }: BreakerAsk):
     if (!ok) failedAt = now
     if (ok && ramp) ramp = { ...ramp, succeeded: ramp.succeeded + 1 }
   }
-  if (ramp && ramp.succeeded >= policy.permitsMax) ramp = null
+  if (ramp && (ramp.succeeded >= rampBatches * policy.permitsMax || now - ramp.since >= policy.windowMs)) ramp = null
   return { ...context, policy, at: now, buckets, consecutive, failedAt, ramp }
 }
 
@@ -178,6 +181,8 @@ function batch({ at, ramp, policy: { permitsMax, permitMs, probesMax } }: Breake
 
 /** When more may be permitted while it gets back to its full rate, ms. */
 const rampRetryMs = 1_000
+/** So many calls at work are what a batch at a time does not hold back any more. */
+const rampBatches = 10
 
 const asked = (event: unknown): BreakerAsk => event as BreakerAsk
 

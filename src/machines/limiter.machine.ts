@@ -8,7 +8,9 @@
  *     permits in hand can cost room, but never make some.
  * L2  Nodes get what there is in turn: the higher priority of what they wait with, then the earlier deadline, then who has
  *     waited longer. Each `agingMs` of waiting counts as one step of priority, so that nobody waits for ever.
- * L3  When a provider says when to come back, nobody gets a permit before.
+ * L3  When a provider says when to come back, nobody gets a permit before, and then not all at once: two of all nodes
+ *     together, and each second twice as many, until it says so again or `rampSteps` seconds have passed. What is still
+ *     too much is told by its first answers, so that a provider that goes on saying so is asked twice each time.
  */
 import { assign, setup } from 'xstate'
 import { reply, type ReplyToken } from '../protocol.js'
@@ -91,6 +93,8 @@ export interface LimiterContext {
   readonly claims: readonly Claim[]
   readonly nextBatch: number
   readonly pausedUntil: number
+  /** Permits given since the last pause (L3). */
+  readonly given: number
 }
 
 /** Batches and nodes that are told apart, at most: older batches are counted together, as if they ended with the youngest of them. */
@@ -104,6 +108,10 @@ const retryMsMin = 50
 export const agingMs = 30_000
 /** No pause is longer, ms: a provider that says more is not believed. */
 export const pauseMsMax = 3_600_000
+/** Permits in the first second after a pause; a rate limit is told within that, as nothing is computed for it. */
+const rampFirst = 2
+const rampMs = 1_000
+const rampSteps = 10
 
 const merged = (grants: readonly Grant[]): readonly Grant[] => {
   if (grants.length <= grantsMax) return grants
@@ -136,6 +144,12 @@ function isBefore(a: Claim, b: Claim, now: number): boolean {
 
 const total = (of: readonly { readonly requests: number; readonly tokens: number }[], key: 'requests' | 'tokens'): number => of.reduce((sum, one) => sum + one[key], 0)
 
+/** Permits that may be given from the end of a pause until now, in all. */
+function rampMax(pausedUntil: number, now: number): number {
+  const step = Math.floor((now - pausedUntil) / rampMs)
+  return pausedUntil === 0 || step >= rampSteps ? Infinity : rampFirst * (2 ** (step + 1) - 1)
+}
+
 /** What an ask comes to: the answer, and what is known afterwards. Pure. */
 export function decideLimit(context: LimiterContext, ask: LimiterAsk): { readonly answer: LimiterAnswer; readonly context: LimiterContext } {
   const { node, policy, wanted, waiting } = ask
@@ -147,24 +161,31 @@ export function decideLimit(context: LimiterContext, ask: LimiterAsk): { readonl
   const earlier = context.claims.find((claim) => claim.node === node)
   const mine: Claim = { node, priority: ask.priority, deadlineAt: now + ask.leftMs, since: earlier && now - earlier.at < claimMs ? earlier.since : now, requests: waiting, tokens: ask.tokens, at: now }
   const before = others.filter((claim) => isBefore(claim, mine, now))
-  const freeRequests = requestsMax === null ? Infinity : requestsMax - total(grants, 'requests') - total(before, 'requests')
-  const freeTokens = tokensMax === null ? Infinity : tokensMax - total(grants, 'tokens') - total(before, 'tokens')
   const isPaused = pausedUntil > now
-  const mayHave = !isPaused && wanted > 0 && freeRequests >= 1 && freeTokens >= ask.least
-  const requests = mayHave ? Math.min(wanted, permitsMax, freeRequests) : 0
+  const given = isPaused ? 0 : context.given
+  const rampLeft = isPaused ? 0 : rampMax(pausedUntil, now) - given
+  const isRamping = rampLeft < Infinity
+  const freeRequests = Math.min(requestsMax === null ? Infinity : requestsMax - total(grants, 'requests'), rampLeft) - total(before, 'requests')
+  const freeTokens = tokensMax === null ? Infinity : tokensMax - total(grants, 'tokens') - total(before, 'tokens')
+  // What nobody waits for would be kept from those who do.
+  const most = isRamping ? Math.min(wanted, waiting) : wanted
+  const mayHave = !isPaused && most > 0 && freeRequests >= 1 && freeTokens >= ask.least
+  const requests = mayHave ? Math.min(most, permitsMax, freeRequests) : 0
   const tokens = mayHave && tokensMax !== null ? Math.min(ask.tokens, freeTokens) : 0
   const isLimited = requestsMax !== null || tokensMax !== null
   const left = Math.max(0, waiting - requests)
   const claims = left > 0 ? [...others, { ...mine, requests: left, tokens: Math.max(0, ask.tokens - tokens) }].slice(-claimsMax) : others
   const batch = context.nextBatch
   const release = Math.min(...grants.map(({ until }) => until + windowMs - now), windowMs)
-  const retryMs = isPaused ? pausedUntil - now : before.length > 0 ? Math.min(release, 500) : release
+  const step = isRamping && !isPaused ? rampMs - ((now - pausedUntil) % rampMs) : Infinity
+  const retryMs = isPaused ? pausedUntil - now : Math.min(release, step, before.length > 0 ? 500 : Infinity)
   return {
     answer: { batch, requests, tokens, validMs: permitMs, retryMs: Math.max(retryMsMin, retryMs), isPaused },
     context: {
       policy,
       at: now,
       pausedUntil,
+      given: given + (isRamping ? requests : 0),
       claims,
       grants: requests > 0 && isLimited ? merged([...grants, { batch, requests, tokens, until: now + permitMs }]) : grants,
       nextBatch: requests > 0 ? batch + 1 : batch,
@@ -188,12 +209,14 @@ export const limiterMachine = setup({
   actions: {
     answer: reply(({ context, event }) => decideLimit(context, asked(event)).answer),
     note: assign(({ context, event }) => decideLimit(context, asked(event)).context),
+    /** Those who watch are told, and what they are told is not to look like a pause that has just begun. */
+    noteEnd: assign({ at: ({ context }) => Math.max(context.at, context.pausedUntil) }),
   },
 }).createMachine({
   id: 'limiter',
   version: '1',
   description: 'How many requests and tokens may be used within a window.',
-  context: { policy: defaultLimit, at: 0, grants: [], claims: [], nextBatch: 1, pausedUntil: 0 },
+  context: { policy: defaultLimit, at: 0, grants: [], claims: [], nextBatch: 1, pausedUntil: 0, given: 0 },
   initial: 'flowing',
   states: {
     flowing: {
@@ -207,7 +230,7 @@ export const limiterMachine = setup({
     },
     paused: {
       description: 'The provider has said when to come back: until then nobody gets a permit.',
-      after: { pause: 'flowing' },
+      after: { pause: { target: 'flowing', actions: 'noteEnd' } },
       on: {
         'permit.ask': [
           { guard: 'pauses', target: 'paused', reenter: true, actions: ['answer', 'note'], description: 'It may have become longer.' },

@@ -57,9 +57,15 @@ export class BreakerStock implements Stock {
 
   standing(): Standing {
     const now = this.ports.clock.now()
-    if (this.permits > 0 && now <= this.validUntil) return inHand
+    if (this.permits > 0 && now <= this.validUntil) return this.isTripping() ? lacking : inHand
     if (this.state !== 'closed' && now < this.asker.notBefore) return { is: 'refused', refusal: this.refusal() }
     return lacking
+  }
+
+  /** Whether what it has yet to hear opens it, whatever else it hears: nobody waits for its word to stop. */
+  private isTripping(): boolean {
+    const untold = [...this.sent, ...this.outcomes].filter(({ era }) => era === this.era)
+    return untold.length - 1 - untold.findLastIndex(({ result }) => result === 'ok') >= this.policy.consecutiveMax
   }
 
   private refusal(): Refusal {

@@ -53,6 +53,12 @@ describe('a frame', () => {
     ])
   })
 
+  test('tells which circuit breakers are not closed, and why', () => {
+    const breakers = [{ name: 'anthropic/claude-opus-5-5', state: 'open', why: '4 failures in a row' }, { name: 'researcher@1', state: 'halfOpen', why: 'a probe failed' }] as const
+    const lines = frame(status({}), { columns: 80, rows: 24, color: false, elapsedMs: 0, agentMs: {}, breakers })
+    expect(lines.slice(2)).toEqual(['  ⊘ anthropic/claude-opus-5-5  breaker open: 4 failures in a row', '  ⊘ researcher@1  breaker half open: a probe failed'])
+  })
+
   const text = fc.oneof(fc.string({ maxLength: 60 }), fc.string({ unit: fc.constantFrom('a', '漢', '👩‍👩‍👧', 'é', 'e\u0301', '\u200b', '\u001b', '\t'), maxLength: 60 }))
   propertyTest.prop([
     fc.record({

@@ -165,7 +165,8 @@ describe('what is typed wrong', () => {
     [['research'], 2, /needs "<question>"/],
     [['research', 'x', '--ot', 'y'], 2, /Did you mean --out\?/],
     [['research', 'x', 'nowhere'], 1, /no file or folder nowhere/],
-    [['research', 'x', '--max-usd', 'much'], 2, /--max-usd: expected a number/],
+    [['research', 'x', '--ceiling', 'much'], 2, /--ceiling: "much" is no amount with a unit of usd, tokens, calls .* Write it as 2usd/],
+    [['research', 'x', '--drill', 'fire'], 2, /--drill: expected outage, which is the only drill there is, got "fire"/],
     [['research', 'x', '--run', 'no/slash'], 1, /run id/],
     [['research', 'x', '--store', 'ftp://x'], 2, /expected a folder or redis/],
     [['research', 'x', '--store', 'redis://127.0.0.1:1'], 1, /Redis at 127\.0\.0\.1:1/],
@@ -368,7 +369,7 @@ test('with a key the same run is done by a language model with structured output
     if (text.includes('You verify findings')) return says({ judgements: [{ accepted: true, reasons: [], explanation: 'it stands', confidence: 0.95 }] })(request)
     return says({ markdown: `# Redaction\n\n${claim} [docs/security.md:3]` })(request)
   })
-  const { code, stderr, lines } = await holdfast(['research', 'How are secrets redacted?', 'docs', '--run', 'r', '--approve-as', 'test', '--max-usd', '1'], { cwd, env: { ANTHROPIC_API_KEY: server.apiKey, ANTHROPIC_BASE_URL: server.baseURL } })
+  const { code, stderr, lines } = await holdfast(['research', 'How are secrets redacted?', 'docs', '--run', 'r', '--approve-as', 'test', '--ceiling', '1usd'], { cwd, env: { ANTHROPIC_API_KEY: server.apiKey, ANTHROPIC_BASE_URL: server.baseURL } })
   expect(code, stderr + lines.join('\n')).toBe(0)
   expect(await report()).toContain(`${claim} [docs/security.md:3]`)
   expect(await report()).toContain('- Model: anthropic/claude-sonnet-5-5')

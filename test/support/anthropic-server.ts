@@ -52,6 +52,9 @@ export interface Reply {
 /** A reply that depends on its request. */
 export type Replier = Reply | ((request: RecordedRequest) => Reply)
 
+/** One that may take its time. */
+export type SlowReplier = Reply | ((request: RecordedRequest) => Reply | Promise<Reply>)
+
 /** Our adapter's, and that of the AI SDK. */
 const VERSIONS: readonly unknown[] = ['2026-10-21', '2023-06-01']
 const KNOWN_FIELDS = new Set(['model', 'max_tokens', 'stream', 'system', 'messages', 'output_config', 'metadata', 'stop_sequences', 'thinking', 'tools', 'tool_choice', 'service_tier', 'cache_control'])
@@ -67,7 +70,7 @@ export class AnthropicServer {
   private readonly queue: Replier[] = []
   private readonly violations: string[] = []
   private readonly arrivals: { readonly count: number; readonly resolve: () => void }[] = []
-  private fallback: Replier | undefined
+  private fallback: SlowReplier | undefined
 
   private constructor(apiKey: string) {
     this.apiKey = apiKey
@@ -95,7 +98,7 @@ export class AnthropicServer {
   }
 
   /** Answers what comes while the queue is empty; without it, such a request is a violation. */
-  otherwise(reply: Replier): this {
+  otherwise(reply: SlowReplier): this {
     this.fallback = reply
     return this
   }
@@ -142,8 +145,9 @@ export class AnthropicServer {
       const refusal = this.refusalOf(request, text)
       const recorded: RecordedRequest = { path: request.url ?? '', headers: request.headers, body: (parseJson(text) ?? {}) as MessagesBody, hungUp }
       this.requests.push(recorded)
-      reply = refusal ?? this.replyTo(recorded)
+      const replying = refusal ?? this.replyTo(recorded)
       this.announce()
+      reply = await replying
     } catch {
       // The client hung up while it was sending.
       return
@@ -151,7 +155,7 @@ export class AnthropicServer {
     await write(response, reply, this.requests.length)
   }
 
-  private replyTo(request: RecordedRequest): Reply {
+  private replyTo(request: RecordedRequest): Reply | Promise<Reply> {
     const replier = this.queue.shift() ?? this.fallback
     if (replier) return typeof replier === 'function' ? replier(request) : replier
     return this.violation('a request came that nothing was queued for', failure(500, 'api_error', 'unexpected request'))

@@ -5,7 +5,7 @@
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
 import { createActorSystem, StoreError, type ActorSystem, type ActorSystemOptions, type Clock, type Store } from '../../src/index.js'
 import type { Standing, Watched } from '../../src/runtime/ports/store.js'
-import { FaultyStore, VirtualClock, type FaultyStoreOptions } from '../../src/testing/index.js'
+import { FaultyStore, VirtualClock, type FaultyStoreOptions, type Living } from '../../src/testing/index.js'
 
 type Given = Omit<ActorSystemOptions, 'store' | 'clock' | 'ids' | 'node'> &
   Pick<FaultyStoreOptions, 'onWrite' | 'onWritten'> & {
@@ -15,6 +15,8 @@ type Given = Omit<ActorSystemOptions, 'store' | 'clock' | 'ids' | 'node'> &
     readonly repeats?: (method: string) => boolean
     /** What the store says of itself, in place of what it says. */
     readonly standing?: () => Standing
+    /** What a node runs. Default: an actor system. */
+    readonly create?: (given: ActorSystemOptions) => Living
   }
 
 /** A call that cannot reach the store is given up after so long, ms. */
@@ -47,9 +49,14 @@ class Gate {
   }
 }
 
+function aSystem(options: ActorSystemOptions): Living {
+  const system = createActorSystem(options)
+  return { system, start: () => system.start(), stop: () => system.stop() }
+}
+
 export class FleetNode {
   readonly id: string
-  readonly system: ActorSystem
+  readonly living: Living
   readonly store: FaultyStore
   state: 'alive' | 'frozen' | 'gone' = 'alive'
   killed = false
@@ -60,7 +67,7 @@ export class FleetNode {
 
   constructor(id: string, fleet: Fleet, given: Given) {
     this.id = id
-    const { onWrite, onWritten, callFails, repeats, standing, ...options } = given
+    const { onWrite, onWritten, callFails, repeats, standing, create = aSystem, ...options } = given
     const { gate } = this
     const clock: Clock = {
       now: () => fleet.time.now(),
@@ -69,7 +76,11 @@ export class FleetNode {
     }
     this.store = new FaultyStore(new MemoryStore({ database: fleet.database, now: () => fleet.now() }), { clock, ...(onWrite ? { onWrite } : {}), ...(onWritten ? { onWritten } : {}), onDeath: () => this.kill() })
     let ids = 0
-    this.system = createActorSystem({ ...options, store: this.gated(this.store, fleet, callFails, repeats, standing), clock, node: { id }, ids: { next: () => `${id}-${ids++}` } })
+    this.living = create({ ...options, store: this.gated(this.store, fleet, callFails, repeats, standing), clock, node: { id }, ids: { next: () => `${id}-${ids++}` } })
+  }
+
+  get system(): ActorSystem {
+    return this.living.system
   }
 
   /** Answers that come while it is frozen are heard when it is thawed, those that come while it is cut off are lost. */
@@ -146,7 +157,7 @@ export class Fleet {
     const node = new FleetNode(id, this, { ...this.given, ...more })
     this.nodes.push(node)
     // As a service would whose start has failed.
-    node.system.start().catch(() => node.isLeaving || node.kill())
+    node.living.start().catch(() => node.isLeaving || node.kill())
     return node
   }
 
@@ -154,7 +165,7 @@ export class Fleet {
   leave(node: FleetNode): Promise<void> {
     node.isLeaving = true
     // Also if it had not started yet, and then could not.
-    return node.system.stop().finally(() => (node.state = 'gone'))
+    return node.living.stop().then(() => {}).finally(() => (node.state = 'gone'))
   }
 
   /** Moves time forward, stopping at every instant at which something is due anywhere. */

@@ -10,7 +10,9 @@ import type { RunHandle } from '../../mesh/run-handle.js'
 import type { Command, Given } from '../command.js'
 import { UsageError, type ExitCode } from '../exit.js'
 import { follow } from '../follow.js'
+import { ceilingOf } from '../research/ceiling.js'
 import type { Material } from '../research/corpus.js'
+import { checkDrill, drillName } from '../research/drill.js'
 import { collectInputs, packFiles, skippedMax, type Inputs } from '../research/inputs.js'
 import { receiverProtocol } from '../research/publish.js'
 import { anthropicDefault, offlineName, openSession, type Session } from '../session.js'
@@ -28,8 +30,8 @@ export const research: Command = {
     out: { type: 'string', short: 'o', value: '<file>', help: 'where the report is written; a file that is there is replaced once that is approved. Default report-<id>.md' },
     publish: { type: 'string', value: '<url>', help: 'POST the report there with an Idempotency-Key instead of writing a file' },
     model: { type: 'string', short: 'm', value: '<name>', help: `offline, or a model of Anthropic such as ${anthropicDefault}. Default: Anthropic if ANTHROPIC_API_KEY is set, else offline` },
-    'max-usd': { type: 'string', value: '<dollars>', help: 'what the run may cost' },
-    'max-tokens': { type: 'string', value: '<n>', help: 'tokens that the run may use, in and out' },
+    ceiling: { type: 'string', value: '<amounts>', help: 'what the run may spend: 2usd, 400000tokens (in and out), 50calls, or several of them, 2usd,400000tokens. Default no ceiling' },
+    drill: { type: 'string', value: 'outage', help: 'ask first a model that is out of order for a few seconds, and show what the mesh does about it; nothing leaves this machine' },
     'approve-as': { type: 'string', value: '<name>', help: 'approve in that name where no person can be asked' },
   },
   notes: [
@@ -46,12 +48,16 @@ export const research: Command = {
     ['holdfast research "What changed in v2?" CHANGELOG.md --run v2 --out v2.md', 'under an id of your own'],
     ['holdfast research "…" docs --store redis://127.0.0.1:6379', 'the same on Redis'],
     ['holdfast research "…" docs --publish https://example.com/reports', 'sends the report instead of writing a file'],
+    ['holdfast research "…" docs --ceiling 2usd,400000tokens', 'spends no more than that: what a call may cost is held before it is made'],
+    ['holdfast research "…" docs --drill outage --ceiling 200000tokens', 'shows a breaker open, calls fall back and the budget count what failed; the report still comes out'],
   ],
   async run(given, terminal): Promise<ExitCode> {
     // All that can be wrong with what was typed is found before a store is begun.
     const wanted = await check(given, terminal)
     const session = await openSession(given, terminal, 'owner', true)
     return interruptible(session, terminal, async (signal) => {
+      // Its calls would be made by that one, which has no model that is out of order.
+      if (wanted.drill && session.mesh.system.role === 'client') throw new ConfigError('Another process runs what is in this store, and a drill needs a store that this one runs. Name another one: --store drill.')
       const run = await begin(session, wanted, given, terminal)
       return follow(session, run, terminal, { json: given.flags['json']!, unattended: given.strings['approve-as'] }, signal)
     })
@@ -72,13 +78,16 @@ interface Wanted {
   /** Full name; undefined: the first one there is. */
   readonly model: string | undefined
   readonly ceiling: Ceiling
+  /** Whether a model that is out of order is asked first. */
+  readonly drill: boolean
 }
 
 /** @throws UsageError, ConfigError, InvalidIdError that say what is wrong */
 async function check(given: Given, { cwd, env }: Terminal): Promise<Wanted> {
   const [question = '', ...paths] = given.positionals
   const { run, out, publish = null } = given.strings
-  const ceiling = ceilingOf(given)
+  const ceiling = ceilingOf(given.strings['ceiling'])
+  const drill = checkDrill(given.strings['drill'])
   if (!/[\p{L}\p{N}]/u.test(question)) throw new UsageError(`The question "${printable(question)}" has no word in it.`, 'research')
   if (publish !== null && !(URL.canParse(publish) && /^https?:$/.test(new URL(publish).protocol))) throw new UsageError(`--publish: expected an http: or https: address, got "${publish}".`, 'research')
   if (publish !== null && (new URL(publish).username !== '' || new URL(publish).password !== '')) throw new UsageError('--publish: the address holds a name or a password, which would stand in the run and its report. Let the receiver know its senders otherwise.', 'research')
@@ -88,7 +97,7 @@ async function check(given: Given, { cwd, env }: Terminal): Promise<Wanted> {
   if (out !== undefined) await mustBeFile(out, cwd)
   const id = run === undefined ? undefined : checkId('run id', run)
   const inputs = await collectInputs(paths.length === 0 ? ['.'] : paths, cwd)
-  return { question, id, inputs, model, out: out !== undefined && isAbsolute(out) ? relative(cwd, out) : out, publish, ceiling }
+  return { question, id, inputs, model, out: out !== undefined && isAbsolute(out) ? relative(cwd, out) : out, publish, ceiling, drill }
 }
 
 /** A file, or a name for one; what lies above it may still be made. */
@@ -105,7 +114,7 @@ function isThere(path: string, as: (stats: Stats) => boolean): Promise<boolean> 
 }
 
 /** Starts the run, or finds it if there is one of that id with the same question. */
-async function begin(session: Session, { question, id: named, inputs, out, publish, model: namedModel, ceiling }: Wanted, given: Given, terminal: Terminal): Promise<RunHandle> {
+async function begin(session: Session, { question, id: named, inputs, out, publish, model: namedModel, ceiling, drill }: Wanted, given: Given, terminal: Terminal): Promise<RunHandle> {
   const wanted = named ?? newId()
   const id = given.flags['fresh'] ? await freeId(session, wanted) : wanted
   const known = session.mesh.handle(session.research, id)
@@ -126,10 +135,11 @@ async function begin(session: Session, { question, id: named, inputs, out, publi
   const { files, skipped, skippedCount, encodings } = inputs
   const material: Material = { root: terminal.cwd, files: packFiles(files), fileCount: files.length, skipped, skippedCount, out: file, replaces, publish, model }
   say(`Run ${id}: ${files.length} ${files.length === 1 ? 'document' : 'documents'}${skippedCount === 0 ? '' : `, ${skippedCount} skipped`}, ${model === offlineName ? 'offline model (no language model, no key)' : model}.`)
+  if (drill) say(`Drill: ${drillName} is asked first, and is out of order for a few seconds; ${model} is asked when it cannot be.`)
   for (const { path, reason } of skipped.slice(0, skippedToldMax)) say(`  skipped ${printable(path)}: ${reason}`)
   if (skippedCount > skippedToldMax) say(`  and ${skippedCount - skippedToldMax} more; the report names ${Math.min(skippedCount, skippedMax)}`)
   for (const [encoding, count] of Object.entries(encodings)) say(`  ${count} read as ${printable(encoding)}`)
-  return session.mesh.run(session.research, { id, goal: question, ceiling, models: [model], material })
+  return session.mesh.run(session.research, { id, goal: question, ceiling, models: drill ? [drillName, model] : [model], material })
 }
 
 function fullName(model: string | undefined): string | undefined {
@@ -154,17 +164,4 @@ async function freeId(session: Session, wanted: string): Promise<string> {
     const id = n === 1 ? wanted : `${wanted}-${n}`
     if (!(await session.mesh.handle(session.research, id).status())) return id
   }
-}
-
-function ceilingOf(given: Given): Ceiling {
-  const number = (name: string): number | undefined => {
-    const text = given.strings[name]
-    if (text === undefined) return undefined
-    const value = Number(text)
-    if (text.trim() === '' || !Number.isFinite(value) || value < 0) throw new UsageError(`--${name}: expected a number of at least 0, got "${text}".`, 'research')
-    return value
-  }
-  const usd = number('max-usd')
-  const tokens = number('max-tokens')
-  return { ...(usd === undefined ? {} : { usd }), ...(tokens === undefined ? {} : { tokens: Math.floor(tokens) }) }
 }
