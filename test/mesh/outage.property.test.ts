@@ -102,10 +102,6 @@ async function play({ seed, beginsMs, phases }: Scenario): Promise<{ readonly du
         model: kind === 'fallback' ? [model(far), model(backup)] : model(far),
         prompt: ({ input }) => ({ system: name, messages: [{ role: 'user', content: JSON.stringify(input) }] }),
         completionTokensMax: 400,
-        // A call that is let through to see uses one of its attempts, and if few wait it is the same one again and again.
-        attemptsMax: 50,
-        deadlineMs: 3_600_000,
-        whenOpen: kind === 'impatient' ? 'fail' : 'wait',
       })
     return defineRun({
       name: kind,
@@ -114,6 +110,9 @@ async function play({ seed, beginsMs, phases }: Scenario): Promise<{ readonly du
       replansMax: 0,
     })
   }
+  const impatient = Object.fromEntries(['planner', 'worker', 'writer'].map((role) => [`impatient-${role}`, { whenOpen: 'fail' as const }]))
+  // A call that is let through to see uses one of its attempts, and if few wait it is the same one again and again.
+  const policies = { agents: { '*': { retry: { attemptsMax: 50 }, deadlineMs: 3_600_000 }, ...impatient } }
   const jobs = { patient: job('patient'), fallback: job('fallback'), impatient: job('impatient') }
   const meshes: Mesh[] = []
   fleet = new Fleet({
@@ -121,7 +120,7 @@ async function play({ seed, beginsMs, phases }: Scenario): Promise<{ readonly du
     shards: 4,
     machines: [],
     create: (given) => {
-      const mesh = createMesh({ ...given, runs: Object.values(jobs), history: false })
+      const mesh = createMesh({ ...given, runs: Object.values(jobs), policies, history: false })
       meshes.push(mesh)
       return mesh
     },

@@ -39,7 +39,9 @@ export function policiesAt(scale: number): PolicyOptions {
   const { windowMs, openMs, openMsMax, probeMs, permitMs } = defaultBreaker
   const breaker = { windowMs: windowMs / scale, openMs: openMs / scale, openMsMax: openMsMax / scale, probeMs: probeMs / scale, permitMs: permitMs / scale }
   const limit = { windowMs: defaultLimit.windowMs / scale, permitMs: defaultLimit.permitMs / scale }
-  return { models: { '*': { breaker, bulkhead: { workingMax } } }, providers: { '*': { limit } } }
+  const all = { retry: { backoff: { firstMs: defaultBackoff.firstMs / scale, maxMs: defaultBackoff.maxMs / scale } }, deadlineMs: callMs / scale }
+  const impatient = Object.fromEntries(['planner', 'worker', 'writer'].map((role) => [`impatient-${role}`, { whenOpen: 'fail' as const }]))
+  return { models: { '*': { breaker, bulkhead: { workingMax } } }, providers: { '*': { limit } }, agents: { '*': all, ...impatient } }
 }
 
 export function jobs({ baseURL, backupURL, scale }: Pick<OutageMesh, 'baseURL' | 'backupURL' | 'scale'>): Readonly<Record<Kind, RunDefinition>> {
@@ -47,13 +49,13 @@ export function jobs({ baseURL, backupURL, scale }: Pick<OutageMesh, 'baseURL' |
   const first = modelOf(anthropic({ baseURL, apiKey, timeoutMs }), 'claude-opus-4-6')
   const second = modelOf({ ...anthropic({ baseURL: backupURL, apiKey, timeoutMs }), provider: 'backup' }, 'claude-opus-4-6', { input: 5, output: 25 })
   return {
-    patient: job('patient', [first], scale),
-    fallback: job('fallback', [first, second], scale),
-    impatient: job('impatient', [first], scale),
+    patient: job('patient', [first]),
+    fallback: job('fallback', [first, second]),
+    impatient: job('impatient', [first]),
   }
 }
 
-function job(kind: Kind, model: readonly ModelRef[], scale: number): RunDefinition {
+function job(kind: Kind, model: readonly ModelRef[]): RunDefinition {
   const agent = <T>(name: string, output: z.ZodType<T>) =>
     defineAgent({
       name: `${kind}-${name}`,
@@ -62,9 +64,6 @@ function job(kind: Kind, model: readonly ModelRef[], scale: number): RunDefiniti
       model,
       prompt: ({ input }) => ({ system: name, messages: [{ role: 'user', content: JSON.stringify(input) }] }),
       completionTokensMax: 400,
-      backoff: { firstMs: defaultBackoff.firstMs / scale, maxMs: defaultBackoff.maxMs / scale },
-      deadlineMs: callMs / scale,
-      whenOpen: kind === 'impatient' ? 'fail' : 'wait',
     })
   return defineRun({
     name: kind,
