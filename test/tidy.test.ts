@@ -130,6 +130,7 @@ test('what the package exports is what is listed here', () => {
       "Toolbox",
       "TurnError",
       "UnknownMachineError",
+      "WindowError",
       "agentMachine",
       "append",
       "callMachine",

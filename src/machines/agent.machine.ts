@@ -10,7 +10,7 @@ import { decisionAnswer, decisionOn, resolutionOf, type ApprovalRequest, type De
 import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
 import { noConfidence, type Confidence } from './gate.js'
 import { nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
-import { traceStream, type TraceJudgement } from './trace.js'
+import { compactionStream, traceStream, type CompactionEntry, type TraceJudgement } from './trace.js'
 import { notJudged, toVerdict, type VerificationInput, type VerifierToAgent, type Verdict } from './verdict.js'
 
 /** A piece of work for an agent. JSON. */
@@ -45,7 +45,7 @@ export interface Goal {
   readonly digest: string
 }
 
-export type AgentFailure = 'gather' | 'prompt' | 'budget' | 'deadline' | 'unavailable' | 'model' | 'truncated' | 'declined' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
+export type AgentFailure = 'gather' | 'prompt' | 'window' | 'budget' | 'deadline' | 'unavailable' | 'model' | 'truncated' | 'declined' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
 
 export interface AgentOutput {
   readonly outcome: 'done' | 'failed'
@@ -72,6 +72,8 @@ export interface AgentContext {
   readonly gathered: unknown
   /** The call under way. */
   readonly call: CallInput | null
+  /** Parts of its prompt that were masked or left out, until they are kept. */
+  readonly compacted: readonly unknown[]
   /** The attempt that brought the answer. */
   readonly attempt: string | null
   /** Whether a policy wants to hear what comes of that answer. */
@@ -145,6 +147,11 @@ export const agentMachine = setup({
     noteGathered: assign({ gathered: ({ event }) => outputOf(event) ?? null }),
     /** Replaced by defineAgent: renders the prompt into `call`. */
     prepareCall: assign({ failure: () => agentFailure('prompt', 'this agent has no prompt') }),
+    keepCompacted: enqueueActions(({ enqueue, context }) => {
+      if (context.compacted.length === 0) return
+      enqueue(append(() => ({ stream: compactionStream, value: { call: context.call?.id ?? '', parts: context.compacted } satisfies CompactionEntry })))
+      enqueue.assign({ compacted: [] })
+    }),
     /** Replaced by defineAgent: reads the answer into `output` and `confidence`, or `failure`. */
     readAnswer: assign(({ event }) => {
       const result = outputOf<CallOutput>(event)
@@ -225,6 +232,7 @@ export const agentMachine = setup({
     ledger: openLedger(nothing),
     gathered: null,
     call: null,
+    compacted: [],
     attempt: null,
     isJudged: false,
     output: null,
@@ -269,7 +277,7 @@ export const agentMachine = setup({
             id: 'gather',
             src: 'gather',
             input: ({ context }) => ({ task: context.task! }),
-            onDone: { target: 'prepared', actions: ['noteGathered', 'prepareCall'] },
+            onDone: { target: 'prepared', actions: ['noteGathered', 'prepareCall', 'keepCompacted'] },
             onError: { target: '#agent.failed', actions: 'failGather' },
           },
         },

@@ -38,6 +38,8 @@ export interface CallInput {
   /** 0 to 9: among those that wait for permits the higher goes first. */
   readonly priority: number
   readonly tenant: string | null
+  /** What was left out of the prompt, for the trace; absent: nothing. */
+  readonly compaction?: unknown
   /** Whose call it is, for the trace. */
   readonly about: CallSubject
 }
@@ -223,7 +225,7 @@ export const callMachine = setup({
     traceIntent: append(({ context }) => {
       const { call } = context
       const model = modelOfCall(context)
-      const value: TraceIntent = { half: 'intent', attempt: attemptId(context), model, request: call.request, reserved: call.worst[model]!, about: call.about }
+      const value: TraceIntent = { half: 'intent', attempt: attemptId(context), model, request: call.request, compaction: call.compaction ?? null, reserved: call.worst[model]!, about: call.about }
       return { stream: traceStream, shared: true, value }
     }),
     tracePermit: append(({ context }) => ({ stream: traceStream, shared: true, value: { half: 'permit', attempt: attemptId(context) } satisfies TracePermit })),

@@ -4,12 +4,12 @@
  * (arXiv:2203.11171). One is derived after the other, and no more than the verdict needs; each is a call that draws on
  * the agent's ledger and has its trace.
  */
-import { assign, fromPromise, sendParent, sendTo, setup } from 'xstate'
+import { assign, enqueueActions, fromPromise, sendParent, sendTo, setup } from 'xstate'
 import { append } from '../protocol.js'
 import type { AgentTask } from './agent.machine.js'
 import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
 import { noConfidence, type Confidence } from './gate.js'
-import { traceStream, type TraceJudgement } from './trace.js'
+import { compactionStream, traceStream, type CompactionEntry, type TraceJudgement } from './trace.js'
 import { notJudged, refusal, type AgentToVerifier, type VerificationInput, type Verdict } from './verdict.js'
 
 /** What another derivation came to. */
@@ -28,6 +28,8 @@ export interface RederivationContext {
   readonly gathered: unknown
   /** The call under way. */
   readonly call: CallInput | null
+  /** As in the agent's context. */
+  readonly compacted: readonly unknown[]
   readonly derivations: readonly Derivation[]
   readonly verdict: Verdict | null
 }
@@ -77,6 +79,11 @@ export const rederivationMachine = setup({
     failGather: assign({ verdict: ({ event }) => notJudged(by, (event as unknown as { error: { message: string } }).error.message) }),
     /** Replaced by defineAgent: renders the prompt into `call`, or says in `verdict` why not. */
     prepareCall: assign({ verdict: () => notJudged(by, 'this agent has no prompt') }),
+    keepCompacted: enqueueActions(({ enqueue, context }) => {
+      if (context.compacted.length === 0) return
+      enqueue(append(() => ({ stream: compactionStream, value: { call: context.call?.id ?? '', parts: context.compacted } satisfies CompactionEntry })))
+      enqueue.assign({ compacted: [] })
+    }),
     /** Replaced by defineAgent: reads the answer and compares it. */
     readDerivation: assign({
       derivations: ({ context, event }) => [...context.derivations, { attempt: '', output: (event as unknown as { output: CallOutput }).output, confidence: noConfidence, agrees: false, failure: null }],
@@ -109,7 +116,7 @@ export const rederivationMachine = setup({
   id: 'rederivation',
   version: '1',
   description: 'The output is derived again from the task, without being shown, and compared.',
-  context: ({ input }) => ({ input, gathered: null, call: null, derivations: [], verdict: null }),
+  context: ({ input }) => ({ input, gathered: null, call: null, compacted: [], derivations: [], verdict: null }),
   output: ({ context }) => context.verdict!,
   initial: 'gathering',
   states: {
@@ -125,7 +132,7 @@ export const rederivationMachine = setup({
     },
     prepared: {
       description: 'The prompt of another derivation is rendered, unless that failed.',
-      entry: 'prepareCall',
+      entry: ['prepareCall', 'keepCompacted'],
       always: [{ guard: 'hasVerdict', target: 'refused' }, { target: 'calling' }],
     },
     calling: {

@@ -8,6 +8,15 @@ import type { Amounts } from './ledger.js'
 /** The shared stream that holds them until they are drained. */
 export const traceStream = 'trace'
 
+/** An agent's own stream, of what was masked in its prompts or left out of them: whole. */
+export const compactionStream = 'compactions'
+
+export interface CompactionEntry {
+  /** Of which call. */
+  readonly call: string
+  readonly parts: readonly unknown[]
+}
+
 /** Whose call it is. */
 export interface CallSubject {
   readonly agent: string
@@ -26,6 +35,8 @@ export interface TraceIntent {
   readonly attempt: string
   readonly model: string
   readonly request: unknown
+  /** What was masked in the prompt or left out of it; null: nothing. */
+  readonly compaction: unknown
   readonly reserved: Amounts
   readonly about: CallSubject
 }

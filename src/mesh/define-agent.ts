@@ -20,12 +20,16 @@ import type { PermitSubject } from './desk.js'
 import { aFunction, anything, atOnce, given, isObject, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
 import type { ModelMessage, ModelRequest } from './ports/model-client.js'
 import { free, worstCaseOf } from './prices.js'
+import { bytesOf, fitPrompt, WindowError, type PromptPart, type WholePart } from './prompt-window.js'
 import { agentsAmong, modelsAmong, strategiesCheck, strategiesOf, verifierOf, type Judged, type Verifier, type VerifyWith } from './verification.js'
 
 /** A rendered prompt: text, and given at once; what takes time belongs in `gather`. */
 export interface Prompt {
   readonly system?: string
-  readonly messages: readonly ModelMessage[]
+  /** What is shown as far as the agent's window has room, before the messages, in this order; at most 10,000. */
+  readonly parts?: readonly PromptPart[]
+  /** Always shown. At least one, unless there are parts. */
+  readonly messages: readonly Pick<ModelMessage, 'role' | 'content'>[]
 }
 
 export interface GatherArgs<TInput> {
@@ -94,6 +98,13 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   readonly approval?: (args: { readonly output: TGiven; readonly input: TInput; readonly actions: readonly PlannedAction[] }) => { readonly why: string } | false | null | undefined
   /** How long a person has to decide, ms, at least 1; then it is denied. Default 7 days. */
   readonly approvalDeadlineMs?: number
+  /**
+   * Bound of a prompt, tokens, 1 to 100,000,000: system prompt, parts, messages and schemas. What does not fit is masked or left
+   * out of `parts`, on record; if that is not enough, the agent fails as `window`. Default: none.
+   */
+  readonly windowTokensMax?: number
+  /** Tokens of a text, for the window: whole, at least 0, and for a longer text no fewer. Default: its bytes in UTF-8, which no model's tokens are more than. */
+  readonly countTokens?: (text: string) => number
   /** Bound of a completion, tokens, 1 to 10,000,000. Default 4,096. */
   readonly completionTokensMax?: number
   /** Attempts over all models, 1 to 1,000. Default 4. */
@@ -156,6 +167,8 @@ const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   externalActions: optional(externalActionsByName),
   approval: optional(aFunction),
   approvalDeadlineMs: optional(milliseconds),
+  windowTokensMax: optional(whole(1, 100_000_000)),
+  countTokens: optional(aFunction),
   completionTokensMax: optional(whole(1, 10_000_000)),
   attemptsMax: optional(whole(1, 1_000)),
   backoff: optional(optionsOf<Partial<Backoff>>({ firstMs: optional(wait), factor: optional(backoff.factor), maxMs: optional(wait), jitter: optional(share) })),
@@ -225,7 +238,7 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     materialOf,
     gather,
     call,
-    callFor: (id, models, about) => storable('the call', callFor(options, { ...resolved, id, models: models ?? resolved.models }, services.models, about)),
+    callFor: (id, models, about) => callFor(options, { ...resolved, id, models: models ?? resolved.models }, services.models, about),
     read: (answer, about) => readAnswer(options, resolved.name, about, answer),
   }
   return agentMachine.provide({
@@ -241,7 +254,7 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     },
     delays: { approvalDeadline: options.approvalDeadlineMs ?? 7 * 24 * hourMs },
     actions: {
-      prepareCall: assign(({ context }) => attempt('prompt', () => ({ call: storable('the call', callFor(options, { ...resolved, id: 'call' }, services.models, aboutOf(context))) }))),
+      prepareCall: assign(({ context }) => attempt('prompt', () => callFor(options, { ...resolved, id: 'call' }, services.models, aboutOf(context)))),
       readAnswer: assign(({ context, event }) => readAnswer(options, resolved.name, aboutOf(context), (event as unknown as { output: CallOutput }).output)),
       reportQuality: ({ context: { task, attempt: key } }, { ok }) => services.desk.judge(permitKey(task!.run, task!.id, resolved.name, key ?? ''), ok),
       planActions: assign(({ context }) => attempt('plan', () => planFor(options, resolved, context))),
@@ -262,7 +275,7 @@ function attempt(reason: 'prompt' | 'plan', run: () => Partial<AgentContext>): P
   try {
     return run()
   } catch (error) {
-    return { failure: error instanceof GoalBroken ? agentFailure('goal', error.message) : agentFailure(reason, (error as Error).message) }
+    return { failure: agentFailure(error instanceof GoalBroken ? 'goal' : error instanceof WindowError ? 'window' : reason, (error as Error).message) }
   }
 }
 
@@ -278,7 +291,21 @@ function storable<T>(name: string, value: T, limits: JsonLimits = defaultJsonLim
 const outputLimits: JsonLimits = { ...defaultJsonLimits, payloadBytesMax: defaultJsonLimits.payloadBytesMax / 2, depthMax: 48 }
 
 const aText = text(Number.MAX_SAFE_INTEGER, 0)
-const rendered = shape<Prompt>({ system: optional(aText), messages: list(shape<ModelMessage>({ role: oneOf('user', 'assistant'), content: aText })) })
+const aRole = oneOf('user', 'assistant')
+const aPart = optionsOf<PromptPart>({ id: text(256), kind: oneOf('goal', 'constraint', 'decision', 'obligation', 'observation', 'context'), text: aText, role: optional(aRole), relevance: optional(share), mask: optional(aText) })
+const someParts: Check = (name, value) => {
+  list(aPart)(name, value)
+  const parts = value as readonly PromptPart[]
+  if (parts.length > partsMax) throw new ConfigError(`${name}: expected at most ${partsMax} parts, got ${parts.length}.`)
+  const ids = new Set<string>()
+  for (const { id } of parts) {
+    if (ids.has(id)) throw new ConfigError(`${name}: there are two of the id ${JSON.stringify(id)}.`)
+    ids.add(id)
+  }
+}
+const partsMax = 10_000
+const rendered = shape<Prompt>({ system: optional(aText), parts: optional(someParts), messages: list(shape<Prompt['messages'][number]>({ role: aRole, content: aText })) })
+const aCount = whole(0, Number.MAX_SAFE_INTEGER)
 const aConfidence = shape<Confidence>({ value: (name, value) => value !== null && typeof value !== 'number' && wrong(name, 'a number from 0 to 1, or null', value), source: aText })
 const aRequest = shape<{ why: string }>({ why: text(10_000) })
 const anAction = shape<PlannedAction>({ name: aText, input: anything })
@@ -302,21 +329,29 @@ function issuesOf(error: z.ZodError): string {
   return `${shown.join('; ')}${error.issues.length > 3 ? ` and ${error.issues.length - 3} more` : ''}`
 }
 
-function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema }: Resolved & { readonly id: string }, known: Models, { task, gathered }: About): CallInput {
+function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema }: Resolved & { readonly id: string }, known: Models, { task, gathered }: About): { readonly call: CallInput; readonly compacted: readonly WholePart[] } {
   if (!isIntact(task.goal)) throw new GoalBroken(`the goal "${task.goal.text.slice(0, 80)}" does not have the digest ${task.goal.digest}: it was changed on the way`)
   const input = parse(options.input, task.input, `the task of ${name}`)
   const prompt = atOnce('prompt', options.prompt({ input, goal: task.goal, gathered }))
   rendered('prompt', prompt)
   const completionTokensMax = options.completionTokensMax ?? 4_096
+  const fitted = fitPrompt({
+    parts: prompt.parts ?? [],
+    messages: prompt.messages.map(({ role, content }) => ({ role, content })),
+    exchanges: [],
+    beside: [prompt.system ?? '', JSON.stringify(schema)],
+    tokensMax: options.windowTokensMax ?? Infinity,
+    countTokens: options.countTokens ? counted(options.countTokens) : bytesOf,
+  })
   const request: Omit<ModelRequest, 'task' | 'model'> = {
     ...(prompt.system === undefined ? {} : { system: prompt.system }),
-    messages: prompt.messages,
+    messages: fitted.messages,
     maxTokens: completionTokensMax,
     schema,
   }
   const names = task.models ?? models.map((ref) => ref.name)
-  const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', prompt.messages, schema])) + promptOverheadBytes
-  return {
+  const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', fitted.messages, schema])) + promptOverheadBytes
+  const call: CallInput = {
     id,
     models: names,
     request,
@@ -328,7 +363,17 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     whenOpen: options.whenOpen ?? 'wait',
     priority: task.priority ?? options.priority ?? 5,
     tenant: task.tenant ?? null,
+    ...(fitted.compaction ? { compaction: fitted.compaction } : {}),
     about: { agent: name, version, run: task.run, task: task.id, goal: task.goal.digest, origin: task.origin },
+  }
+  return { call: storable('the call', call), compacted: storable('what the prompt leaves out', fitted.whole) }
+}
+
+function counted(countTokens: (text: string) => number): (text: string) => number {
+  return (part) => {
+    const tokens = atOnce('countTokens', countTokens(part))
+    aCount('countTokens', tokens)
+    return tokens
   }
 }
 
@@ -340,6 +385,7 @@ function readAnswer<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutp
   const { text, stopReason } = result.response as Completion
   if (stopReason === 'length') return { failure: agentFailure('truncated', `the answer was cut off at ${options.completionTokensMax ?? 4_096} tokens`) }
   if (stopReason === 'refusal') return { failure: agentFailure('declined', 'the model declined to answer') }
+  if (stopReason !== 'end') return { failure: agentFailure('malformed', 'the model asked for a tool instead of answering') }
   let answer: unknown
   try {
     answer = JSON.parse(text)

@@ -13,6 +13,7 @@ import { keyOf, type Address } from '../runtime/identity.js'
 import type { Logger } from '../runtime/ports/logger.js'
 import { digestOf } from './canonical.js'
 import type { Completion } from './model-call.js'
+import type { Compaction } from './prompt-window.js'
 import type { TraceEntry, TraceStore } from './ports/trace-store.js'
 
 export interface TraceRecord {
@@ -48,6 +49,8 @@ export interface TraceRecord {
   /** From the commit of the intent to the commit of the outcome, ms. */
   readonly latencyMs: number | null
   readonly prompt: unknown
+  /** What was masked in the prompt or left out of it, and why; null: nothing. */
+  readonly compaction: Compaction | null
   /** The completion as it came. */
   readonly completion: string | null
   readonly stopReason: string | null
@@ -134,6 +137,7 @@ function recordOf({ intent: { run, by, at: askedAt, value }, permit, outcome, ju
     endedAt: outcome?.at ?? null,
     latencyMs: outcome ? outcome.at - at : null,
     prompt: intent.request,
+    compaction: (intent.compaction ?? null) as Compaction | null,
     completion: completion?.text ?? null,
     stopReason: completion?.stopReason ?? null,
     output: judged?.output ?? null,

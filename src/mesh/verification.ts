@@ -144,8 +144,8 @@ export interface Judged {
   materialOf(task: AgentTask): Promise<unknown>
   readonly gather: PromiseActorLogic<unknown, { task: AgentTask }>
   readonly call: typeof callMachine
-  /** Another call from the same task. @throws for what no call can be made of */
-  callFor(id: string, models: readonly ModelRef[] | undefined, about: { readonly task: AgentTask; readonly gathered: unknown }): CallInput
+  /** Another call from the same task, and what its prompt leaves out. @throws for what no call can be made of */
+  callFor(id: string, models: readonly ModelRef[] | undefined, about: { readonly task: AgentTask; readonly gathered: unknown }): { readonly call: CallInput; readonly compacted: readonly unknown[] }
   read(answer: CallOutput, about: { readonly task: AgentTask; readonly gathered: unknown }): { readonly output?: unknown; readonly confidence?: Confidence; readonly failure?: { readonly reason: AgentFailure; readonly message: string } | null }
 }
 
@@ -246,7 +246,7 @@ function rederivation({ times = 1, agreement = 1, model, agrees = isSame }: Rede
     actions: {
       prepareCall: assign(({ context }) => {
         try {
-          return { call: judged.callFor(`${name}-${context.derivations.length + 1}`, models, { task: context.input.task, gathered: context.gathered }) }
+          return judged.callFor(`${name}-${context.derivations.length + 1}`, models, { task: context.input.task, gathered: context.gathered })
         } catch (error) {
           return { verdict: notJudged('rederivation', (error as Error).message) }
         }
