@@ -175,6 +175,7 @@ test('what the package exports is what is listed here', () => {
       "settle",
       "stopDurableChild",
       "supervisorMachine",
+      "toolLoopMachine",
     ]
   `)
 })

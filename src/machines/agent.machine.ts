@@ -11,6 +11,7 @@ import { callMachine, type CallInput, type CallOutput, type CallToAgent } from '
 import { noConfidence, type Confidence } from './gate.js'
 import { nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
 import { compactionStream, traceStream, type CompactionEntry, type TraceJudgement } from './trace.js'
+import type { ToolUnknown } from './tool-loop.machine.js'
 import { notJudged, toVerdict, type VerificationInput, type VerifierToAgent, type Verdict } from './verdict.js'
 
 /** A piece of work for an agent. JSON. */
@@ -45,7 +46,7 @@ export interface Goal {
   readonly digest: string
 }
 
-export type AgentFailure = 'gather' | 'prompt' | 'window' | 'budget' | 'deadline' | 'unavailable' | 'model' | 'truncated' | 'declined' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
+export type AgentFailure = 'gather' | 'prompt' | 'window' | 'budget' | 'deadline' | 'unavailable' | 'model' | 'truncated' | 'declined' | 'tools' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
 
 export interface AgentOutput {
   readonly outcome: 'done' | 'failed'
@@ -91,7 +92,7 @@ export interface AgentContext {
   readonly failure: AgentOutput['failure']
 }
 
-export type AgentEvent = { readonly type: 'task.assign'; readonly task: AgentTask } | DecisionEvent | ResolutionEvent | VerifierToAgent
+export type AgentEvent = { readonly type: 'task.assign'; readonly task: AgentTask } | DecisionEvent | ResolutionEvent | VerifierToAgent | ToolUnknown
 
 export const agentFailure = (reason: AgentFailure, message: string): AgentOutput['failure'] => ({ reason, message })
 const errorOf = (event: unknown): { code?: string; message: string } => (event as { error: { code?: string; message: string } }).error
@@ -134,6 +135,7 @@ export const agentMachine = setup({
     /** Once it is decided, it stays so. */
     isForThisRequest: ({ context, event }) => context.decision === null && decisionOn(context.approval, event) !== null,
     isOutcomeUnknown: ({ event }) => isOutcomeUnknown(errorOf(event)),
+    isResolved: ({ context, event }) => context.failure !== null && resolutionOf(event) !== null,
     hasHappened: ({ event }) => resolutionOf(event)?.happened === true,
     hasNotHappened: ({ event }) => resolutionOf(event)?.happened === false,
   },
@@ -157,7 +159,7 @@ export const agentMachine = setup({
       const result = outputOf<CallOutput>(event)
       return result.ok ? { output: result.response } : { failure: agentFailure(result.reason === 'failed' ? 'model' : result.reason, result.message) }
     }),
-    noteAnswered: assign({ call: null, isJudged: ({ event }) => isJudged(outputOf<CallOutput>(event)), attempt: ({ context, event }) => (context.call ? `${context.call.id}.${outputOf<CallOutput>(event).attempts.length}` : null) }),
+    noteAnswered: assign({ call: null, isJudged: ({ event }) => isJudged(outputOf<CallOutput>(event)), attempt: ({ context, event }) => (context.call ? `${outputOf<CallOutput>(event).id ?? context.call.id}.${outputOf<CallOutput>(event).attempts.length}` : null) }),
     /** What came of the answer, for the policies that want to hear it. */
     tellQuality: enqueueActions(({ enqueue, context }, { ok }: { ok: boolean }) => {
       if (!context.isJudged) return
@@ -198,6 +200,7 @@ export const agentMachine = setup({
     /** Whatever comes of it now, why nobody knew is past. */
     noteResolution: assign({ resolution: ({ event }) => resolutionOf(event), failure: null }),
     noteHappened: assign({ acted: ({ context, event }) => [...context.acted, { name: nextAction(context).action.name, output: event.type === 'action.resolve' ? (event.output ?? null) : null }] }),
+    tellCall: sendTo('call', ({ event }) => event as never),
     failGather: assign({ failure: ({ event }) => agentFailure('gather', errorOf(event).message) }),
     failGate: assign({ failure: ({ context }) => agentFailure('gate', `confidence ${context.confidence.value ?? 'none'} (${context.confidence.source}) does not pass, and nobody verifies`) }),
     failRefused: assign({ failure: ({ context }) => agentFailure('refused', context.verdict?.explanation ?? 'refused') }),
@@ -296,6 +299,8 @@ export const agentMachine = setup({
           on: {
             'call.reserve': { actions: { type: 'answerReserve', params: { to: 'call' } } },
             'call.settle': { actions: 'settleCall' },
+            'tool.unknown': { actions: 'failAct', description: 'Nobody knows whether a tool was run; a person finds out.' },
+            'action.resolve': { guard: 'isResolved', actions: ['noteResolution', 'tellCall'] },
           },
         },
         judging: {

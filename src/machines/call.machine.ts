@@ -78,10 +78,15 @@ export interface Attempt {
   readonly refused: Refusal['reason'] | null
 }
 
-export type CallOutput =
+export type CallOutput = {
+  /** Of the last call, where one with tools took several. */
+  readonly id?: string
+} & (
   | { readonly ok: true; readonly model: string; readonly response: unknown; readonly isJudged: boolean; readonly attempts: readonly Attempt[] }
   /** unavailable: the last attempt was not permitted, and there is no other model to ask. */
-  | { readonly ok: false; readonly reason: 'budget' | 'deadline' | 'unavailable' | 'failed'; readonly message: string; readonly refusal: Refusal | null; readonly attempts: readonly Attempt[] }
+  /** window, prompt, tools: of a call with tools, whose next prompt does not fit or cannot be made, or whose bounds are reached. */
+  | { readonly ok: false; readonly reason: 'budget' | 'deadline' | 'unavailable' | 'failed' | 'window' | 'prompt' | 'tools'; readonly message: string; readonly refusal: Refusal | null; readonly attempts: readonly Attempt[] }
+)
 
 export interface CallContext {
   readonly call: CallInput

@@ -85,4 +85,24 @@ export interface TracedVerdict {
   readonly confidence: Confidence
 }
 
-export type TraceHalf = TraceIntent | TracePermit | TraceOutcome | TraceJudgement
+/** A tool that an answer asked for, and what came of it. */
+export interface TraceTool {
+  readonly half: 'tool'
+  /** The attempt that brought that answer. */
+  readonly attempt: string
+  /** Unique among the tools of the agent's call. */
+  readonly id: string
+  readonly tool: string
+  /** As the model wrote them. */
+  readonly arguments: string
+  /** null: it was not looked at so far. */
+  readonly kind: 'repeatable' | 'external' | null
+  readonly wasRun: boolean
+  /** Why it was not run, or not to any good; null: it was. */
+  readonly refused: string | null
+  /** What the model was told. */
+  readonly text: string
+  readonly cost: Amounts
+}
+
+export type TraceHalf = TraceIntent | TracePermit | TraceOutcome | TraceJudgement | TraceTool

@@ -11,16 +11,18 @@ import type { PlannedAction } from '../machines/approval.js'
 import { defaultBackoff, type Backoff } from '../machines/backoff.js'
 import { callMachine, type CallInput, type CallOutput } from '../machines/call.machine.js'
 import { noConfidence, passes, type Confidence } from '../machines/gate.js'
+import { toolLoopMachine, type ToolLoopContext, type ToolLoopInput, type ToolRound } from '../machines/tool-loop.machine.js'
 import { external, repeatable, type EffectArgs, type Reconciled } from '../protocol.js'
 import { checkId } from '../runtime/identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from '../runtime/json.js'
 import { digestOf, canonicalJson, isIntact } from './canonical.js'
 import { aModel, attemptLogic, permitKey, permitLogic, type AttemptServices, type Completion, type ModelRef, type Models } from './model-call.js'
 import type { PermitSubject } from './desk.js'
-import { aFunction, anything, atOnce, given, isObject, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
-import type { ModelMessage, ModelRequest } from './ports/model-client.js'
+import { aFunction, anything, atOnce, given, isObject, issuesOf, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
+import type { ModelMessage, ModelRequest, ModelTool } from './ports/model-client.js'
 import { free, worstCaseOf } from './prices.js'
 import { bytesOf, fitPrompt, WindowError, type PromptPart, type WholePart } from './prompt-window.js'
+import { describeTools, examineNext, mustNotRepeat, toolActors, toolsByName, type Tools } from './tools.js'
 import { agentsAmong, modelsAmong, strategiesCheck, strategiesOf, verifierOf, type Judged, type Verifier, type VerifyWith } from './verification.js'
 
 /** A rendered prompt: text, and given at once; what takes time belongs in `gather`. */
@@ -71,6 +73,12 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   /** Reads what the prompt needs. May run again after a crash. */
   readonly gather?: (args: GatherArgs<TInput>) => unknown
   readonly prompt: (args: { readonly input: TInput; readonly goal: Goal; readonly gathered: unknown }) => Prompt
+  /** Tools that the model may ask for before it answers, by name: `[A-Za-z0-9_-]`, 1 to 64 characters. Also `toolbox.forAgent()` (docs/tools.md). */
+  readonly tools?: Tools
+  /** How often the model may ask for tools in one task, 1 to 100; one round may be of several. Beyond it the agent fails as `tools`. Default 8. */
+  readonly toolRoundsMax?: number
+  /** How many tools it may ask for in all in one task, 1 to 1,000, refused ones included. Beyond it the agent fails as `tools`. Default 32. */
+  readonly toolCallsMax?: number
   /** How sure the answer is, and who says so. Default: nobody does. */
   readonly confidence?: (args: AnswerArgs<TInput, TOutput>) => Confidence
   /**
@@ -158,6 +166,9 @@ const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   model: (name, value) => (Array.isArray(value) ? list(aModel, 1) : aModel)(name, value),
   gather: optional(aFunction),
   prompt: aFunction,
+  tools: optional(toolsByName),
+  toolRoundsMax: optional(whole(1, 100)),
+  toolCallsMax: optional(whole(1, 1_000)),
   confidence: optional(aFunction),
   give: optional(aFunction),
   accept: optional(optionsOf<{ confidence: number }>({ confidence: share })),
@@ -190,20 +201,23 @@ export function defineAgent<TInput, TOutput, TGiven = TOutput>(options: AgentOpt
   const models = [options.model].flat() as ModelRef[]
   const schema = schemaOf(options.output, name)
   const strategies = strategiesOf(options.verifyWith)
+  const tools = describeTools(options.tools ?? {}, `agent ${name}`)
+  mustNotRepeat(options.tools ?? {}, strategies.some((strategy) => isObject(strategy) && strategy['strategy'] === 'rederivation'), `agent ${name}`)
   return {
     name,
     version,
     models: [...models, ...modelsAmong(strategies)],
     verifiedBy: agentsAmong(strategies),
-    machine: (services) => machineOf(options, { name, version, models, schema }, services),
+    machine: (services) => machineOf(options, { name, version, models, schema, tools }, services),
   }
 }
 
 interface Resolved {
   readonly name: string
   readonly version: string
-  readonly models: readonly ModelRef[]
+  readonly models: readonly Pick<ModelRef, 'name'>[]
   readonly schema: Readonly<Record<string, unknown>>
+  readonly tools: readonly ModelTool[]
 }
 
 function schemaOf(output: z.ZodType, agent: string): Record<string, unknown> {
@@ -220,7 +234,8 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
   const asksRun = agentsAmong(strategies).length > 0
   const inputOf = (task: AgentTask): TInput => parse(options.input, task.input, `the task of ${resolved.name}`)
   const materialOf = async (task: AgentTask): Promise<unknown> => (task.runAddress === undefined ? null : await services.material(task.runAddress))
-  const call = callMachine.provide({ actors: { attempt: attemptLogic(services), permit: permitLogic(services) } })
+  const oneCall = callMachine.provide({ actors: { attempt: attemptLogic(services), permit: permitLogic(services) } })
+  const call = resolved.tools.length === 0 ? oneCall : loopOf(options, resolved, services, oneCall)
   const gather = repeatable(async ({ input: { task }, signal }: { input: { task: AgentTask }; signal: AbortSignal }) => {
     const input = inputOf(task)
     if (!options.gather) return null
@@ -260,6 +275,27 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
       planActions: assign(({ context }) => attempt('plan', () => planFor(options, resolved, context))),
     },
   }) as AnyStateMachine
+}
+
+/** In the place of a call: one with tools. */
+function loopOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, resolved: Resolved, services: AgentServices, call: typeof callMachine): typeof callMachine {
+  const tools = options.tools ?? {}
+  const bounds = { roundsMax: options.toolRoundsMax ?? 8, callsMax: options.toolCallsMax ?? 32 }
+  return toolLoopMachine.provide({
+    actors: { call, ...toolActors(tools, services) },
+    actions: {
+      reportRound: ({ context: { input, attempt: key } }) => services.desk.judge(permitKey(input.about.run, input.about.task, resolved.name, key), true),
+      examineNext: assign(({ context }) => examineNext(tools, bounds, context)),
+      prepareRound: assign(({ context: { input, models, rounds } }) => {
+        const next = { ...resolved, id: `${input.id}:${rounds.length + 1}`, models: models.map((model) => ({ name: model })) }
+        const task = { ...input.loop.task, models }
+        const made = attempt('prompt', () => callFor(options, next, services.models, { task, gathered: (input.task as ModelRequest['task']).gathered ?? null }, rounds))
+        if (!('failure' in made)) return made as Pick<ToolLoopContext, 'call' | 'compacted'>
+        const { reason, message } = made.failure!
+        return { result: { ok: false as const, reason: reason === 'window' ? ('window' as const) : ('prompt' as const), message, refusal: null, attempts: [] } }
+      }),
+    },
+  }) as unknown as typeof callMachine
 }
 
 /** What a call and its answer are made and read from. */
@@ -324,12 +360,8 @@ function parse<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   throw new ConfigError(`${what} does not fit: ${issuesOf(result.error)}`)
 }
 
-function issuesOf(error: z.ZodError): string {
-  const shown = error.issues.slice(0, 3).map(({ path, message }) => `${path.length > 0 ? `at ${path.map(String).join('.')}: ` : ''}${message}`)
-  return `${shown.join('; ')}${error.issues.length > 3 ? ` and ${error.issues.length - 3} more` : ''}`
-}
-
-function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema }: Resolved & { readonly id: string }, known: Models, { task, gathered }: About): { readonly call: CallInput; readonly compacted: readonly WholePart[] } {
+/** @param rounds of tools so far; absent: it is the first call, which may come to some */
+function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema, tools }: Resolved & { readonly id: string }, known: Models, { task, gathered }: About, rounds?: readonly ToolRound[]): { readonly call: CallInput; readonly compacted: readonly WholePart[] } {
   if (!isIntact(task.goal)) throw new GoalBroken(`the goal "${task.goal.text.slice(0, 80)}" does not have the digest ${task.goal.digest}: it was changed on the way`)
   const input = parse(options.input, task.input, `the task of ${name}`)
   const prompt = atOnce('prompt', options.prompt({ input, goal: task.goal, gathered }))
@@ -338,8 +370,8 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
   const fitted = fitPrompt({
     parts: prompt.parts ?? [],
     messages: prompt.messages.map(({ role, content }) => ({ role, content })),
-    exchanges: [],
-    beside: [prompt.system ?? '', JSON.stringify(schema)],
+    exchanges: rounds ?? [],
+    beside: [prompt.system ?? '', JSON.stringify(schema), ...tools.map((tool) => JSON.stringify(tool))],
     tokensMax: options.windowTokensMax ?? Infinity,
     countTokens: options.countTokens ? counted(options.countTokens) : bytesOf,
   })
@@ -348,10 +380,11 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     messages: fitted.messages,
     maxTokens: completionTokensMax,
     schema,
+    ...(tools.length === 0 ? {} : { tools }),
   }
   const names = task.models ?? models.map((ref) => ref.name)
-  const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', fitted.messages, schema])) + promptOverheadBytes
-  const call: CallInput = {
+  const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', fitted.messages, schema, tools])) + promptOverheadBytes
+  const call: CallInput | ToolLoopInput = {
     id,
     models: names,
     request,
@@ -364,6 +397,7 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     priority: task.priority ?? options.priority ?? 5,
     tenant: task.tenant ?? null,
     ...(fitted.compaction ? { compaction: fitted.compaction } : {}),
+    ...(tools.length === 0 || rounds ? {} : { loop: { task } }),
     about: { agent: name, version, run: task.run, task: task.id, goal: task.goal.digest, origin: task.origin },
   }
   return { call: storable('the call', call), compacted: storable('what the prompt leaves out', fitted.whole) }

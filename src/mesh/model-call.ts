@@ -9,7 +9,7 @@ import { repeatable } from '../protocol.js'
 import type { Clock } from '../runtime/ports/clock.js'
 import { checkId } from '../runtime/identity.js'
 import type { Desk, PermitRequest } from './desk.js'
-import { anything, having, isObject, list, oneOf, optional, shape, text, whole, wrong, type Check } from './options.js'
+import { having, isObject, list, oneOf, optional, shape, text, whole, wrong, type Check } from './options.js'
 import { ModelError, type ModelClient, type ModelFailureKind, type ModelRequest, type ModelResponse, type ModelToolCall, type ModelUsage } from './ports/model-client.js'
 import { costOf, free, modelPrice, type ModelPrice, type PriceTable } from './prices.js'
 
@@ -98,7 +98,7 @@ const usageCounts = shape<ModelUsage>({ inputTokens: tokens, outputTokens: token
 const answerShape = shape<Pick<ModelResponse, 'text' | 'stopReason' | 'toolCalls'>>({
   text: text(Number.MAX_SAFE_INTEGER, 0),
   stopReason: oneOf('end', 'length', 'refusal', 'tools'),
-  toolCalls: optional(list(shape<ModelToolCall>({ id: text(256), name: text(256), input: anything }))),
+  toolCalls: optional(list(shape<ModelToolCall>({ id: text(256), name: text(256), arguments: text(Number.MAX_SAFE_INTEGER, 0) }))),
 })
 
 /** What attempts need of the mesh. */

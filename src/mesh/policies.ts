@@ -44,11 +44,12 @@ const policies = z.strictObject({
   models: named(z.strictObject(guarded)),
   agents: named(z.strictObject(guarded)),
   tenants: named(z.strictObject(scoped)),
+  tools: named(z.strictObject(scoped)),
 })
 
 /**
  * Policies by what they are about: providers, one for each key, by name; models by full name, `anthropic/claude-opus-5-5`, or all of a provider's, `anthropic/*`;
- * agents by name, or one version of one, `researcher@2`; `*` for all others. `false` turns one off. Plain JSON.
+ * agents by name, or one version of one, `researcher@2`; tools that agents are given, by name; `*` for all others. `false` turns one off. Plain JSON.
  */
 export type PolicyOptions = z.input<typeof policies>
 
@@ -99,7 +100,11 @@ export type EffectivePolicy =
   | { readonly kind: 'bulkhead'; readonly scope: PolicyScope; readonly name: string; readonly figures: BulkheadPolicy; readonly from: string }
 
 /** The policies that apply to a call, in the order in which they are asked. */
-export function policiesFor(options: PolicyOptions, { agent, version, model, tenant }: PermitSubject, isLocal: boolean): readonly EffectivePolicy[] {
+export function policiesFor(options: PolicyOptions, { agent, version, model, tenant, tool }: PermitSubject, isLocal: boolean): readonly EffectivePolicy[] {
+  if (tool !== undefined) {
+    const ofTool = layers(options.tools, [tool, '*'])
+    return [...bulkheadOf('tool', tool, ofTool, null), ...limitOf('tool', tool, ofTool, null)]
+  }
   const provider = model.slice(0, model.indexOf('/'))
   const ofModel = layers(options.models, [model, `${provider}/*`, '*'])
   const ofAgent = layers(options.agents, [`${agent}@${version}`, agent, '*'])

@@ -81,7 +81,7 @@ const someParts = fc.array(aPart, { maxLength: 8 }).map((all) => all.map((part, 
 const someExchanges = fc.array(fc.array(fc.string({ maxLength: 120 }), { minLength: 1, maxLength: 3 }), { maxLength: 3 }).map((rounds) =>
   rounds.map((texts, round) => ({
     text: `<t${round}>`,
-    calls: texts.map((_, i) => ({ id: `c${round}_${i}`, name: 'look', input: { i } })),
+    calls: texts.map((_, i) => ({ id: `c${round}_${i}`, name: 'look', arguments: `{"i":${i}}` })),
     results: texts.map((text, i) => ({ id: `c${round}_${i}`, name: 'look', text, isError: false })),
   })),
 )

@@ -10,7 +10,7 @@ import { UsageError, exitCodes, type ExitCode } from '../exit.js'
 import { openSession, type Session } from '../session.js'
 import { printable, type Terminal } from '../terminal.js'
 
-const scopes = ['agent', 'version', 'model', 'provider', 'tenant'] as const
+const scopes = ['agent', 'version', 'model', 'provider', 'tenant', 'tool'] as const
 
 /** `model:anthropic/claude-opus-5-5` */
 function callsOf(text: string): CallsOf {

@@ -26,8 +26,8 @@ export interface ModelToolCall {
   /** Unique in its prompt, `[A-Za-z0-9_-]`, 1 to 64 characters. */
   readonly id: string
   readonly name: string
-  /** As the model gave it: JSON, not yet checked against anything; a string if it was not JSON. */
-  readonly input: unknown
+  /** JSON of an object as the model wrote it, not checked against anything: it need not be JSON. */
+  readonly arguments: string
 }
 
 export interface ModelToolResult {
@@ -134,4 +134,14 @@ export interface ModelClient {
    * @throws ModelError for every way in which a call can fail
    */
   complete(request: ModelRequest, options: { readonly signal: AbortSignal; readonly idempotencyKey: string }): Promise<ModelResponse>
+}
+
+/** The arguments of a tool call, for a provider that takes them as an object; without any where they are none. */
+export function objectOf({ arguments: given }: Pick<ModelToolCall, 'arguments'>): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(given)
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Readonly<Record<string, unknown>>) : {}
+  } catch {
+    return {}
+  }
 }
