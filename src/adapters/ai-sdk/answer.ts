@@ -138,7 +138,7 @@ export class Answer {
   private charged(usage: AiSdkUsage): ModelUsage {
     const { request } = this
     // A token is at least one byte.
-    const inputTokens = inputOf(usage) ?? Buffer.byteLength(JSON.stringify([request.system ?? '', request.messages, request.schema ?? null, request.tools ?? null]))
+    const inputTokens = inputOf(usage) ?? Buffer.byteLength(JSON.stringify([request.system ?? '', request.messages, request.schema ?? null, ...(request.tools ? [request.tools] : [])]))
     return { inputTokens, outputTokens: outputOf(usage) ?? request.maxTokens, cacheReadTokens: usage.inputTokens.cacheRead ?? 0, cacheWriteTokens: usage.inputTokens.cacheWrite ?? 0 }
   }
 }

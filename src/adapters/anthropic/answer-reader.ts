@@ -20,7 +20,7 @@ const MessageStart = z.object({
     usage: z.object({ input_tokens: tokens, output_tokens: tokens, cache_creation_input_tokens: tokens.nullish(), cache_read_input_tokens: tokens.nullish() }),
   }),
 })
-const BlockStart = z.object({ index: z.int().optional(), content_block: z.object({ type: z.string(), text: z.string().optional(), name: z.string().optional(), input: z.unknown() }) })
+const BlockStart = z.object({ index: z.int().optional(), content_block: z.object({ type: z.string(), text: z.string().optional(), name: z.string().optional(), input: z.unknown().optional() }) })
 const BlockDelta = z.object({ index: z.int().optional(), delta: z.object({ type: z.string(), text: z.string().optional(), partial_json: z.string().optional() }) })
 const MessageDelta = z.object({
   delta: z.object({ stop_reason: z.string().nullish() }),
