@@ -130,6 +130,7 @@ test('what the package exports is what is listed here', () => {
       "Toolbox",
       "TurnError",
       "UnknownMachineError",
+      "WindowError",
       "agentMachine",
       "append",
       "atMostOnce",
@@ -175,6 +176,7 @@ test('what the package exports is what is listed here', () => {
       "settle",
       "stopDurableChild",
       "supervisorMachine",
+      "toolLoopMachine",
     ]
   `)
 })

@@ -13,7 +13,8 @@ import { fallbackMachine, openPath, pathText, type FallbackInput, type FallbackO
 import { noConfidence, type Confidence } from './gate.js'
 import { nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
 import type { Refusal } from './permit.js'
-import { traceStream, type TraceJudgement } from './trace.js'
+import { compactionStream, traceStream, type CompactionEntry, type TraceJudgement } from './trace.js'
+import type { ToolUnknown } from './tool-loop.machine.js'
 import { notJudged, toVerdict, type VerificationInput, type VerifierToAgent, type Verdict } from './verdict.js'
 
 /** A piece of work for an agent. JSON. */
@@ -58,7 +59,7 @@ export interface Goal {
   readonly digest: string
 }
 
-export type AgentFailure = 'gather' | 'prompt' | 'budget' | 'deadline' | 'unavailable' | 'model' | 'truncated' | 'declined' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
+export type AgentFailure = 'gather' | 'prompt' | 'window' | 'budget' | 'deadline' | 'unavailable' | 'model' | 'truncated' | 'declined' | 'tools' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
 
 export interface AgentOutput {
   readonly outcome: 'done' | 'failed'
@@ -92,6 +93,8 @@ export interface AgentContext {
   readonly givenBy: string | null
   /** The call under way. */
   readonly call: CallInput | null
+  /** Parts of its prompt that were masked or left out, until they are kept. */
+  readonly compacted: readonly unknown[]
   /** The attempt that brought the answer. */
   readonly attempt: string | null
   /** Whether a policy wants to hear what comes of that answer. */
@@ -109,7 +112,7 @@ export interface AgentContext {
   readonly failure: AgentOutput['failure']
 }
 
-export type AgentEvent = { readonly type: 'task.assign'; readonly task: AgentTask } | DecisionEvent | ResolutionEvent | VerifierToAgent
+export type AgentEvent = { readonly type: 'task.assign'; readonly task: AgentTask } | DecisionEvent | ResolutionEvent | VerifierToAgent | ToolUnknown
 
 export const agentFailure = (reason: AgentFailure, message: string): AgentOutput['failure'] => ({ reason, message })
 const errorOf = (event: unknown): { code?: string; message: string } => (event as { error: { code?: string; message: string } }).error
@@ -169,6 +172,7 @@ export const agentMachine = setup({
     /** Once it is decided, it stays so. */
     isForThisRequest: ({ context, event }) => context.decision === null && decisionOn(context.approval, event) !== null,
     isOutcomeUnknown: ({ event }) => isOutcomeUnknown(errorOf(event)),
+    isResolved: ({ context, event }) => context.failure !== null && resolutionOf(event) !== null,
     hasHappened: ({ event }) => resolutionOf(event)?.happened === true,
     hasNotHappened: ({ event }) => resolutionOf(event)?.happened === false,
   },
@@ -195,12 +199,17 @@ export const agentMachine = setup({
     }),
     /** Replaced by defineAgent: renders the prompt into `call`. */
     prepareCall: assign({ failure: () => agentFailure('prompt', 'this agent has no prompt') }),
+    keepCompacted: enqueueActions(({ enqueue, context }) => {
+      if (context.compacted.length === 0) return
+      enqueue(append(() => ({ stream: compactionStream, value: { call: context.call?.id ?? '', parts: context.compacted } satisfies CompactionEntry })))
+      enqueue.assign({ compacted: [] })
+    }),
     /** Replaced by defineAgent: reads the answer into `output` and `confidence`, or `failure`. */
     readAnswer: assign(({ event }) => {
       const result = outputOf<CallOutput>(event)
       return result.ok ? { output: result.response } : { failure: agentFailure(result.reason === 'failed' ? 'model' : result.reason, result.message) }
     }),
-    noteAnswered: assign({ call: null, isJudged: ({ event }) => isJudged(outputOf<CallOutput>(event)), attempt: ({ context, event }) => (context.call ? `${context.call.id}.${outputOf<CallOutput>(event).attempts.length}` : null) }),
+    noteAnswered: assign({ call: null, isJudged: ({ event }) => isJudged(outputOf<CallOutput>(event)), attempt: ({ context, event }) => (context.call ? `${outputOf<CallOutput>(event).id ?? context.call.id}.${outputOf<CallOutput>(event).attempts.length}` : null) }),
     /** What came of the answer, for the policies that want to hear it. */
     tellQuality: enqueueActions(({ enqueue, context }, { ok }: { ok: boolean }) => {
       if (!context.isJudged) return
@@ -245,6 +254,7 @@ export const agentMachine = setup({
     /** Whatever comes of it now, why nobody knew is past. */
     noteResolution: assign({ resolution: ({ event }) => resolutionOf(event), failure: null }),
     noteHappened: assign({ acted: ({ context, event }) => [...context.acted, { name: nextAction(context).action.name, output: event.type === 'action.resolve' ? (event.output ?? null) : null }] }),
+    tellCall: sendTo('call', ({ event }) => event as never),
     failGather: assign({ failure: ({ event }) => agentFailure('gather', errorOf(event).message) }),
     failGate: assign({ failure: ({ context }) => agentFailure('gate', `confidence ${context.confidence.value ?? 'none'} (${context.confidence.source}) does not pass, and nobody verifies`) }),
     failRefused: assign({ failure: ({ context }) => agentFailure('refused', context.verdict?.explanation ?? 'refused') }),
@@ -282,6 +292,7 @@ export const agentMachine = setup({
     fallback: null,
     givenBy: null,
     call: null,
+    compacted: [],
     attempt: null,
     isJudged: false,
     output: null,
@@ -329,7 +340,7 @@ export const agentMachine = setup({
             input: ({ context }) => ({ task: context.task! }),
             onDone: [
               { guard: 'isRefused', target: 'unavailable', actions: ['noteGathered', 'failStopped'], description: 'Somebody has stopped this agent.' },
-              { target: 'prepared', actions: ['noteGathered', 'prepareCall'] },
+              { target: 'prepared', actions: ['noteGathered', 'prepareCall', 'keepCompacted'] },
             ],
             onError: { target: '#agent.failed', actions: 'failGather' },
           },
@@ -352,6 +363,8 @@ export const agentMachine = setup({
           on: {
             'call.reserve': { actions: { type: 'answerReserve', params: { to: 'call' } } },
             'call.settle': { actions: 'settleCall' },
+            'tool.unknown': { actions: 'failAct', description: 'Nobody knows whether a tool was run; a person finds out.' },
+            'action.resolve': { guard: 'isResolved', actions: ['noteResolution', 'tellCall'] },
           },
         },
         unavailable: {

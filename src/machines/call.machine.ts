@@ -30,6 +30,8 @@ export interface CallInput extends Omit<CallPolicy, 'fallback'> {
   /** Most one attempt can cost, by model. */
   readonly worst: Readonly<Record<string, Amounts>>
   readonly tenant: string | null
+  /** What was left out of the prompt, for the trace; absent: nothing. */
+  readonly compaction?: unknown
   /** Whose call it is, for the trace. */
   readonly about: CallSubject
 }
@@ -68,10 +70,15 @@ export interface Attempt {
   readonly refused: Refusal['reason'] | null
 }
 
-export type CallOutput =
+export type CallOutput = {
+  /** Of the last call, where one with tools took several. */
+  readonly id?: string
+} & (
   | { readonly ok: true; readonly model: string; readonly response: unknown; readonly isJudged: boolean; readonly attempts: readonly Attempt[] }
   /** unavailable: the last attempt was not permitted, and there is no other model to ask. */
-  | { readonly ok: false; readonly reason: 'budget' | 'deadline' | 'unavailable' | 'failed'; readonly message: string; readonly refusal: Refusal | null; readonly attempts: readonly Attempt[] }
+  /** window, prompt, tools: of a call with tools, whose next prompt does not fit or cannot be made, or whose bounds are reached. */
+  | { readonly ok: false; readonly reason: 'budget' | 'deadline' | 'unavailable' | 'failed' | 'window' | 'prompt' | 'tools'; readonly message: string; readonly refusal: Refusal | null; readonly attempts: readonly Attempt[] }
+)
 
 export interface CallContext {
   readonly call: CallInput
@@ -215,7 +222,7 @@ export const callMachine = setup({
     traceIntent: append(({ context }) => {
       const { call } = context
       const model = modelOfCall(context)
-      const value: TraceIntent = { half: 'intent', attempt: attemptId(context), model, request: call.request, reserved: call.worst[model]!, about: call.about }
+      const value: TraceIntent = { half: 'intent', attempt: attemptId(context), model, request: call.request, compaction: call.compaction ?? null, reserved: call.worst[model]!, about: call.about }
       return { stream: traceStream, shared: true, value }
     }),
     tracePermit: append(({ context }) => ({ stream: traceStream, shared: true, value: { half: 'permit', attempt: attemptId(context) } satisfies TracePermit })),

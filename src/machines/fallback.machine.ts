@@ -149,7 +149,7 @@ export const fallbackMachine = setup({
     }),
     traceIntent: append(({ context }) => {
       const { task, cause, about } = context.input
-      const value: TraceIntent = { half: 'intent', attempt: fallbackStepId(context), model: nameOf(stepOf(context)!), request: { why: cause.message, input: task.input }, reserved: nothing, about }
+      const value: TraceIntent = { half: 'intent', attempt: fallbackStepId(context), model: nameOf(stepOf(context)!), request: { why: cause.message, input: task.input }, compaction: null, reserved: nothing, about }
       return { stream: traceStream, shared: true, value }
     }),
     traceFailure: append(({ context }) => ({ stream: traceStream, shared: true, value: outcomeOf(context, context.failure ?? 'it brought nothing') })),

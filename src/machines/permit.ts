@@ -1,7 +1,7 @@
 /** What a call needs before each attempt, and what it is told when it cannot have it. Pure. */
 
 /** What a policy is about. */
-export type PolicyScope = 'provider' | 'model' | 'agent' | 'version' | 'tenant'
+export type PolicyScope = 'provider' | 'model' | 'agent' | 'version' | 'tenant' | 'tool'
 
 /** Why an attempt is not permitted. */
 export interface Refusal {

@@ -4,13 +4,13 @@
  * (arXiv:2203.11171). One is derived after the other, and no more than the verdict needs; each is a call that draws on
  * the agent's ledger and has its trace.
  */
-import { assign, fromPromise, sendParent, sendTo, setup } from 'xstate'
+import { assign, enqueueActions, fromPromise, sendParent, sendTo, setup } from 'xstate'
 import { append } from '../protocol.js'
 import type { AgentTask, Gathered } from './agent.machine.js'
 import type { CallPolicy } from './call-policy.js'
 import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
 import { noConfidence, type Confidence } from './gate.js'
-import { traceStream, type TraceJudgement } from './trace.js'
+import { compactionStream, traceStream, type CompactionEntry, type TraceJudgement } from './trace.js'
 import { notJudged, refusal, type AgentToVerifier, type VerificationInput, type Verdict } from './verdict.js'
 
 /** What another derivation came to. */
@@ -31,6 +31,8 @@ export interface RederivationContext {
   readonly policy: CallPolicy | null
   /** The call under way. */
   readonly call: CallInput | null
+  /** As in the agent's context. */
+  readonly compacted: readonly unknown[]
   readonly derivations: readonly Derivation[]
   readonly verdict: Verdict | null
 }
@@ -83,6 +85,11 @@ export const rederivationMachine = setup({
     failGather: assign({ verdict: ({ event }) => notJudged(by, (event as unknown as { error: { message: string } }).error.message) }),
     /** Replaced by defineAgent: renders the prompt into `call`, or says in `verdict` why not. */
     prepareCall: assign({ verdict: () => notJudged(by, 'this agent has no prompt') }),
+    keepCompacted: enqueueActions(({ enqueue, context }) => {
+      if (context.compacted.length === 0) return
+      enqueue(append(() => ({ stream: compactionStream, value: { call: context.call?.id ?? '', parts: context.compacted } satisfies CompactionEntry })))
+      enqueue.assign({ compacted: [] })
+    }),
     /** Replaced by defineAgent: reads the answer and compares it. */
     readDerivation: assign({
       derivations: ({ context, event }) => [...context.derivations, { attempt: '', output: (event as unknown as { output: CallOutput }).output, confidence: noConfidence, agrees: false, failure: null }],
@@ -115,7 +122,7 @@ export const rederivationMachine = setup({
   id: 'rederivation',
   version: '1',
   description: 'The output is derived again from the task, without being shown, and compared.',
-  context: ({ input }) => ({ input, gathered: null, policy: null, call: null, derivations: [], verdict: null }),
+  context: ({ input }) => ({ input, gathered: null, policy: null, call: null, compacted: [], derivations: [], verdict: null }),
   output: ({ context }) => context.verdict!,
   initial: 'gathering',
   states: {
@@ -131,7 +138,7 @@ export const rederivationMachine = setup({
     },
     prepared: {
       description: 'The prompt of another derivation is rendered, unless that failed.',
-      entry: 'prepareCall',
+      entry: ['prepareCall', 'keepCompacted'],
       always: [{ guard: 'hasVerdict', target: 'refused' }, { target: 'calling' }],
     },
     calling: {

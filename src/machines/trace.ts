@@ -8,6 +8,15 @@ import type { Amounts } from './ledger.js'
 /** The shared stream that holds them until they are drained. */
 export const traceStream = 'trace'
 
+/** An agent's own stream, of what was masked in its prompts or left out of them: whole. */
+export const compactionStream = 'compactions'
+
+export interface CompactionEntry {
+  /** Of which call. */
+  readonly call: string
+  readonly parts: readonly unknown[]
+}
+
 /** Whose call it is. */
 export interface CallSubject {
   readonly agent: string
@@ -26,6 +35,8 @@ export interface TraceIntent {
   readonly attempt: string
   readonly model: string
   readonly request: unknown
+  /** What was masked in the prompt or left out of it; null: nothing. */
+  readonly compaction: unknown
   readonly reserved: Amounts
   readonly about: CallSubject
 }
@@ -74,4 +85,24 @@ export interface TracedVerdict {
   readonly confidence: Confidence
 }
 
-export type TraceHalf = TraceIntent | TracePermit | TraceOutcome | TraceJudgement
+/** A tool that an answer asked for, and what came of it. */
+export interface TraceTool {
+  readonly half: 'tool'
+  /** The attempt that brought that answer. */
+  readonly attempt: string
+  /** Unique among the tools of the agent's call. */
+  readonly id: string
+  readonly tool: string
+  /** As the model wrote them. */
+  readonly arguments: string
+  /** null: it was not looked at so far. */
+  readonly kind: 'repeatable' | 'external' | null
+  readonly wasRun: boolean
+  /** Why it was not run, or not to any good; null: it was. */
+  readonly refused: string | null
+  /** What the model was told. */
+  readonly text: string
+  readonly cost: Amounts
+}
+
+export type TraceHalf = TraceIntent | TracePermit | TraceOutcome | TraceJudgement | TraceTool

@@ -14,21 +14,27 @@ import { callMachine, type CallInput, type CallOutput } from '../machines/call.m
 import { fallbackMachine, type FallbackContext } from '../machines/fallback.machine.js'
 import { noConfidence, passes, type Confidence } from '../machines/gate.js'
 import type { Refusal } from '../machines/permit.js'
+import { toolLoopMachine, type ToolLoopContext, type ToolLoopInput, type ToolRound } from '../machines/tool-loop.machine.js'
 import { atMostOnce, external, repeatable, reply, type EffectArgs, type Reconciled } from '../protocol.js'
 import { checkId } from '../runtime/identity.js'
 import { defaultJsonLimits, encodeJson, type JsonLimits } from '../runtime/json.js'
 import { digestOf, canonicalJson, isIntact } from './canonical.js'
 import { aModel, attemptLogic, permitKey, permitLogic, type AttemptServices, type Completion, type ModelRef, type Models } from './model-call.js'
 import type { PermitSubject } from './desk.js'
-import { aFunction, anything, atOnce, isObject, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
-import type { ModelMessage, ModelRequest } from './ports/model-client.js'
+import { aFunction, anything, atOnce, isObject, issuesOf, list, milliseconds, number, oneOf, optional, options as optionsOf, record, schema as aSchema, shape, share, text, whole, wrong, type Check } from './options.js'
+import type { ModelMessage, ModelRequest, ModelTool } from './ports/model-client.js'
 import { free, worstCaseOf } from './prices.js'
+import { bytesOf, fitPrompt, WindowError, type PromptPart, type WholePart } from './prompt-window.js'
+import { describeTools, examineNext, mustNotRepeat, toolActors, toolsByName, type Tools } from './tools.js'
 import { agentsAmong, modelsAmong, strategiesCheck, strategiesOf, verifierOf, type Judged, type Verifier, type VerifyWith } from './verification.js'
 
 /** A rendered prompt: text, and given at once; what takes time belongs in `gather`. */
 export interface Prompt {
   readonly system?: string
-  readonly messages: readonly ModelMessage[]
+  /** What is shown as far as the agent's window has room, before the messages, in this order; at most 10,000. */
+  readonly parts?: readonly PromptPart[]
+  /** Always shown. At least one, unless there are parts. */
+  readonly messages: readonly Pick<ModelMessage, 'role' | 'content'>[]
 }
 
 export interface GatherArgs<TInput> {
@@ -70,6 +76,12 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   /** Reads what the prompt needs. May run again after a crash. */
   readonly gather?: (args: GatherArgs<TInput>) => unknown
   readonly prompt: (args: { readonly input: TInput; readonly goal: Goal; readonly gathered: unknown }) => Prompt
+  /** Tools that the model may ask for before it answers, by name: `[A-Za-z0-9_-]`, 1 to 64 characters. Also `toolbox.forAgent()` (docs/tools.md). */
+  readonly tools?: Tools
+  /** How often the model may ask for tools in one task, 1 to 100; one round may be of several. Beyond it the agent fails as `tools`. Default 8. */
+  readonly toolRoundsMax?: number
+  /** How many tools it may ask for in all in one task, 1 to 1,000, refused ones included. Beyond it the agent fails as `tools`. Default 32. */
+  readonly toolCallsMax?: number
   /** How sure the answer is, and who says so. Default: nobody does. */
   readonly confidence?: (args: AnswerArgs<TInput, TOutput>) => Confidence
   /**
@@ -97,6 +109,13 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   readonly approval?: (args: { readonly output: TGiven; readonly input: TInput; readonly actions: readonly PlannedAction[] }) => { readonly why: string } | false | null | undefined
   /** How long a person has to decide, ms, at least 1; then it is denied. Default 7 days. */
   readonly approvalDeadlineMs?: number
+  /**
+   * Bound of a prompt, tokens, 1 to 100,000,000: system prompt, parts, messages and schemas. What does not fit is masked or left
+   * out of `parts`, on record; if that is not enough, the agent fails as `window`. Default: none.
+   */
+  readonly windowTokensMax?: number
+  /** Tokens of a text, for the window: whole, at least 0, and for a longer text no fewer. Default: its bytes in UTF-8, which no model's tokens are more than. */
+  readonly countTokens?: (text: string) => number
   /** Bound of a completion, tokens, 1 to 10,000,000. Default 4,096. */
   readonly completionTokensMax?: number
 }
@@ -143,6 +162,9 @@ const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   model: (name, value) => (Array.isArray(value) ? list(aModel, 1) : aModel)(name, value),
   gather: optional(aFunction),
   prompt: aFunction,
+  tools: optional(toolsByName),
+  toolRoundsMax: optional(whole(1, 100)),
+  toolCallsMax: optional(whole(1, 1_000)),
   confidence: optional(aFunction),
   give: optional(aFunction),
   accept: optional(optionsOf<{ confidence: number }>({ confidence: share })),
@@ -152,6 +174,8 @@ const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   externalActions: optional(externalActionsByName),
   approval: optional(aFunction),
   approvalDeadlineMs: optional(milliseconds),
+  windowTokensMax: optional(whole(1, 100_000_000)),
+  countTokens: optional(aFunction),
   completionTokensMax: optional(whole(1, 10_000_000)),
 })
 
@@ -168,20 +192,23 @@ export function defineAgent<TInput, TOutput, TGiven = TOutput>(options: AgentOpt
   const models = [options.model].flat() as ModelRef[]
   const schema = schemaOf(options.output, name)
   const strategies = strategiesOf(options.verifyWith)
+  const tools = describeTools(options.tools ?? {}, `agent ${name}`)
+  mustNotRepeat(options.tools ?? {}, strategies.some((strategy) => isObject(strategy) && strategy['strategy'] === 'rederivation'), `agent ${name}`)
   return {
     name,
     version,
     models: [...models, ...modelsAmong(strategies)],
     verifiedBy: agentsAmong(strategies),
-    machine: (services) => machineOf(options, { name, version, models, schema }, services),
+    machine: (services) => machineOf(options, { name, version, models, schema, tools }, services),
   }
 }
 
 interface Resolved {
   readonly name: string
   readonly version: string
-  readonly models: readonly ModelRef[]
+  readonly models: readonly Pick<ModelRef, 'name'>[]
   readonly schema: Readonly<Record<string, unknown>>
+  readonly tools: readonly ModelTool[]
 }
 
 function schemaOf(output: z.ZodType, agent: string): Record<string, unknown> {
@@ -198,7 +225,8 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
   const asksRun = agentsAmong(strategies).length > 0
   const inputOf = (task: AgentTask): TInput => parse(options.input, task.input, `the task of ${resolved.name}`)
   const materialOf = async (task: AgentTask): Promise<unknown> => (task.runAddress === undefined ? null : await services.material(task.runAddress))
-  const call = callMachine.provide({ actors: { attempt: attemptLogic(services), permit: permitLogic(services) } })
+  const oneCall = callMachine.provide({ actors: { attempt: attemptLogic(services), permit: permitLogic(services) } })
+  const call = resolved.tools.length === 0 ? oneCall : loopOf(options, resolved, services, oneCall)
   const subjectOf = ({ tenant }: AgentTask): Omit<PermitSubject, 'model'> => ({ agent: resolved.name, version: resolved.version, tenant: tenant ?? null })
   const mayAct = (task: AgentTask): Promise<void> => services.mayAct(subjectOf(task))
   const gather = repeatable(async ({ input: { task }, signal }: { input: { task: AgentTask }; signal: AbortSignal }): Promise<Gathered> => {
@@ -221,7 +249,7 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     gather,
     mayAct,
     call,
-    callFor: (id, models, about) => storable('the call', callFor(options, { ...resolved, id, models: models ?? resolved.models }, services.models, about)),
+    callFor: (id, models, about) => callFor(options, { ...resolved, id, models: models ?? resolved.models }, services.models, about),
     read: (answer, about) => readAnswer(options, resolved.name, about, answer),
   }
   return agentMachine.provide({
@@ -240,7 +268,7 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     },
     delays: { approvalDeadline: options.approvalDeadlineMs ?? 7 * 24 * hourMs },
     actions: {
-      prepareCall: assign(({ context }) => attempt('prompt', () => ({ call: storable('the call', callFor(options, { ...resolved, id: 'call' }, services.models, aboutOf(context))) }))),
+      prepareCall: assign(({ context }) => attempt('prompt', () => callFor(options, { ...resolved, id: 'call' }, services.models, aboutOf(context)))),
       readAnswer: assign(({ context, event }) => readAnswer(options, resolved.name, aboutOf(context), (event as unknown as { output: CallOutput }).output)),
       beginFallback: assign({ fallback: ({ context }) => fallbackInput(context, resolved.name, resolved.version), failure: null }),
       answerUnfit: reply(({ context, event }) => ({ ...decisionAnswer(context), problem: problemOf(options, resolved, context, event)! })),
@@ -249,6 +277,29 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
       planActions: assign(({ context }) => attempt('plan', () => planFor(options, resolved, context))),
     },
   }) as AnyStateMachine
+}
+
+/** In the place of a call: one with tools. */
+function loopOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, resolved: Resolved, services: AgentServices, call: typeof callMachine): typeof callMachine {
+  const tools = options.tools ?? {}
+  const bounds = { roundsMax: options.toolRoundsMax ?? 8, callsMax: options.toolCallsMax ?? 32 }
+  return toolLoopMachine.provide({
+    actors: { call, ...toolActors(tools, services) },
+    actions: {
+      reportRound: atMostOnce(({ context: { input, attempt: key } }: { context: ToolLoopContext }) => services.desk.judge(permitKey(input.about.run, input.about.task, resolved.name, key), true)),
+      examineNext: assign(({ context }) => examineNext(tools, bounds, context)),
+      prepareRound: assign(({ context: { input, models, rounds } }) => {
+        const next = { ...resolved, id: `${input.id}:${rounds.length + 1}`, models: models.map((model) => ({ name: model })) }
+        const task = { ...input.loop.task, models }
+        const { attemptsMax, backoff, deadlineMs, whenOpen, priority } = input
+        const about: About = { task, gathered: (input.task as ModelRequest['task']).gathered ?? null, policy: { attemptsMax, backoff, deadlineMs, whenOpen, priority, fallback: [] } }
+        const made = attempt('prompt', () => callFor(options, next, services.models, about, rounds))
+        if (!('failure' in made)) return made as Pick<ToolLoopContext, 'call' | 'compacted'>
+        const { reason, message } = made.failure!
+        return { result: { ok: false as const, reason: reason === 'window' ? ('window' as const) : ('prompt' as const), message, refusal: null, attempts: [] } }
+      }),
+    },
+  }) as unknown as typeof callMachine
 }
 
 /** What a call and its answer are made and read from. */
@@ -265,7 +316,7 @@ function attempt(reason: 'prompt' | 'plan', run: () => Partial<AgentContext>): P
   try {
     return run()
   } catch (error) {
-    return { failure: error instanceof GoalBroken ? agentFailure('goal', error.message) : agentFailure(reason, (error as Error).message) }
+    return { failure: agentFailure(error instanceof GoalBroken ? 'goal' : error instanceof WindowError ? 'window' : reason, (error as Error).message) }
   }
 }
 
@@ -281,7 +332,21 @@ function storable<T>(name: string, value: T, limits: JsonLimits = defaultJsonLim
 const outputLimits: JsonLimits = { ...defaultJsonLimits, payloadBytesMax: defaultJsonLimits.payloadBytesMax / 2, depthMax: 48 }
 
 const aText = text(Number.MAX_SAFE_INTEGER, 0)
-const rendered = shape<Prompt>({ system: optional(aText), messages: list(shape<ModelMessage>({ role: oneOf('user', 'assistant'), content: aText })) })
+const aRole = oneOf('user', 'assistant')
+const aPart = optionsOf<PromptPart>({ id: text(256), kind: oneOf('goal', 'constraint', 'decision', 'obligation', 'observation', 'context'), text: aText, role: optional(aRole), relevance: optional(share), mask: optional(aText) })
+const someParts: Check = (name, value) => {
+  list(aPart)(name, value)
+  const parts = value as readonly PromptPart[]
+  if (parts.length > partsMax) throw new ConfigError(`${name}: expected at most ${partsMax} parts, got ${parts.length}.`)
+  const ids = new Set<string>()
+  for (const { id } of parts) {
+    if (ids.has(id)) throw new ConfigError(`${name}: there are two of the id ${JSON.stringify(id)}.`)
+    ids.add(id)
+  }
+}
+const partsMax = 10_000
+const rendered = shape<Prompt>({ system: optional(aText), parts: optional(someParts), messages: list(shape<Prompt['messages'][number]>({ role: aRole, content: aText })) })
+const aCount = whole(0, Number.MAX_SAFE_INTEGER)
 const aConfidence = shape<Confidence>({ value: (name, value) => value !== null && typeof value !== 'number' && wrong(name, 'a number from 0 to 1, or null', value), source: aText })
 const aRequest = shape<{ why: string }>({ why: text(10_000) })
 const anAction = shape<PlannedAction>({ name: aText, input: anything })
@@ -300,27 +365,32 @@ function parse<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   throw new ConfigError(`${what} does not fit: ${issuesOf(result.error)}`)
 }
 
-function issuesOf(error: z.ZodError): string {
-  const shown = error.issues.slice(0, 3).map(({ path, message }) => `${path.length > 0 ? `at ${path.map(String).join('.')}: ` : ''}${message}`)
-  return `${shown.join('; ')}${error.issues.length > 3 ? ` and ${error.issues.length - 3} more` : ''}`
-}
-
-function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema }: Resolved & { readonly id: string }, known: Models, { task, gathered, policy }: About): CallInput {
+/** @param rounds of tools so far; absent: it is the first call, which may come to some */
+function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema, tools }: Resolved & { readonly id: string }, known: Models, { task, gathered, policy }: About, rounds?: readonly ToolRound[]): { readonly call: CallInput; readonly compacted: readonly WholePart[] } {
   if (!isIntact(task.goal)) throw new GoalBroken(`the goal "${task.goal.text.slice(0, 80)}" does not have the digest ${task.goal.digest}: it was changed on the way`)
   const input = parse(options.input, task.input, `the task of ${name}`)
   const prompt = atOnce('prompt', options.prompt({ input, goal: task.goal, gathered }))
   rendered('prompt', prompt)
   const completionTokensMax = options.completionTokensMax ?? 4_096
+  const fitted = fitPrompt({
+    parts: prompt.parts ?? [],
+    messages: prompt.messages.map(({ role, content }) => ({ role, content })),
+    exchanges: rounds ?? [],
+    beside: [prompt.system ?? '', JSON.stringify(schema), ...tools.map((tool) => JSON.stringify(tool))],
+    tokensMax: options.windowTokensMax ?? Infinity,
+    countTokens: options.countTokens ? counted(options.countTokens) : bytesOf,
+  })
   const request: Omit<ModelRequest, 'task' | 'model'> = {
     ...(prompt.system === undefined ? {} : { system: prompt.system }),
-    messages: prompt.messages,
+    messages: fitted.messages,
     maxTokens: completionTokensMax,
     schema,
+    ...(tools.length === 0 ? {} : { tools }),
   }
   const { fallback: _, ...trying } = policy ?? defaultCallPolicy
   const names = task.models ?? models.map((ref) => ref.name)
-  const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', prompt.messages, schema])) + promptOverheadBytes
-  return {
+  const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', fitted.messages, schema, tools])) + promptOverheadBytes
+  const call: CallInput | ToolLoopInput = {
     id,
     models: names,
     request,
@@ -329,7 +399,18 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     ...trying,
     priority: task.priority ?? trying.priority,
     tenant: task.tenant ?? null,
+    ...(fitted.compaction ? { compaction: fitted.compaction } : {}),
+    ...(tools.length === 0 || rounds ? {} : { loop: { task } }),
     about: { agent: name, version, run: task.run, task: task.id, goal: task.goal.digest, origin: task.origin },
+  }
+  return { call: storable('the call', call), compacted: storable('what the prompt leaves out', fitted.whole) }
+}
+
+function counted(countTokens: (text: string) => number): (text: string) => number {
+  return (part) => {
+    const tokens = atOnce('countTokens', countTokens(part))
+    aCount('countTokens', tokens)
+    return tokens
   }
 }
 
@@ -341,6 +422,7 @@ function readAnswer<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutp
   const { text, stopReason } = result.response as Completion
   if (stopReason === 'length') return { failure: agentFailure('truncated', `the answer was cut off at ${options.completionTokensMax ?? 4_096} tokens`) }
   if (stopReason === 'refusal') return { failure: agentFailure('declined', 'the model declined to answer') }
+  if (stopReason !== 'end') return { failure: agentFailure('malformed', 'the model asked for a tool instead of answering') }
   let answer: unknown
   try {
     answer = JSON.parse(text)

@@ -21,6 +21,8 @@ export interface PermitSubject {
   /** Full name, `provider/model`. */
   readonly model: string
   readonly tenant: string | null
+  /** Of a tool: then no model is asked, and `model` is empty. */
+  readonly tool?: string
 }
 
 export interface PermitRequest extends Omit<Want, 'since'> {

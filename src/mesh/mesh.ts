@@ -8,6 +8,7 @@ import { circuitBreakerMachine } from '../machines/circuit-breaker.machine.js'
 import { limiterMachine } from '../machines/limiter.machine.js'
 import { policiesMachine, type PoliciesContext } from '../machines/policies.machine.js'
 import type { RunInput } from '../machines/run.machine.js'
+import { compactionStream } from '../machines/trace.js'
 import type { ActorHandle } from '../runtime/actor.js'
 import { cursorAfter, pageMax } from '../runtime/find.js'
 import { checkId, toAddress, type Address } from '../runtime/identity.js'
@@ -346,6 +347,7 @@ export class Mesh {
       now: () => this.store.now(),
       actor: (of) => this.system.actorAt(of),
       findings: (of) => this.allOf(of, 'findings'),
+      compactions: (of) => this.allOf(of, compactionStream),
       parked: async (of) => {
         const parked = await this.system.parked(of, 1_000)
         return parked.find(({ reason }) => reason === 'quarantined') ?? parked[0]

@@ -9,8 +9,8 @@ import { repeatable } from '../protocol.js'
 import type { Clock } from '../runtime/ports/clock.js'
 import { checkId } from '../runtime/identity.js'
 import type { Desk, PermitRequest } from './desk.js'
-import { having, isObject, optional, shape, whole, wrong, type Check } from './options.js'
-import { ModelError, type ModelClient, type ModelFailureKind, type ModelRequest, type ModelUsage } from './ports/model-client.js'
+import { having, isObject, list, oneOf, optional, shape, text, whole, wrong, type Check } from './options.js'
+import { ModelError, type ModelClient, type ModelFailureKind, type ModelRequest, type ModelResponse, type ModelToolCall, type ModelUsage } from './ports/model-client.js'
 import { costOf, free, modelPrice, type ModelPrice, type PriceTable } from './prices.js'
 
 /** A model of a client. */
@@ -47,7 +47,9 @@ export function modelOf(client: ModelClient, model: string, price?: ModelPrice):
 /** What an attempt brought: the part of a ModelResponse that is kept. */
 export interface Completion {
   readonly text: string
-  readonly stopReason: 'end' | 'length' | 'refusal'
+  /** Tools that it asks for. */
+  readonly toolCalls?: readonly ModelToolCall[]
+  readonly stopReason: ModelResponse['stopReason']
   readonly usage: ModelUsage
   /** The model that answered, as the provider names it. */
   readonly model: string
@@ -92,6 +94,13 @@ const tokens = whole(0, 2 ** 40)
 /** What no ledger could take is an error of the client, and is charged in full. */
 const usageCounts = shape<ModelUsage>({ inputTokens: tokens, outputTokens: tokens, cacheReadTokens: tokens, cacheWriteTokens: tokens })
 
+/** What is cut off, or ends in a way that nobody knows, must not be taken for an answer. */
+const answerShape = shape<Pick<ModelResponse, 'text' | 'stopReason' | 'toolCalls'>>({
+  text: text(Number.MAX_SAFE_INTEGER, 0),
+  stopReason: oneOf('end', 'length', 'refusal', 'tools'),
+  toolCalls: optional(list(shape<ModelToolCall>({ id: text(256), name: text(256), arguments: text(Number.MAX_SAFE_INTEGER, 0) }))),
+})
+
 /** What attempts need of the mesh. */
 export interface AttemptServices {
   readonly models: Models
@@ -116,7 +125,9 @@ export function attemptLogic({ models, clock, desk, ready }: AttemptServices) {
     try {
       const response = await ref.client.complete({ ...(input.call.request as Omit<ModelRequest, 'task' | 'model'>), task: input.call.task as ModelRequest['task'], model: ref.model }, { signal, idempotencyKey: `${idempotencyKey}/${input.attempt}` })
       usageCounts('usage', response.usage)
-      const completion: Completion = { text: response.text, stopReason: response.stopReason, usage: response.usage, model: response.model, requestId: response.requestId ?? null }
+      answerShape('answer', response)
+      const { toolCalls } = response
+      const completion: Completion = { text: response.text, ...(toolCalls ? { toolCalls } : {}), stopReason: response.stopReason, usage: response.usage, model: response.model, requestId: response.requestId ?? null }
       const cost = costOf(price, response.usage)
       const isJudged = permit.settle({ result: 'ok', tokens: cost.tokens, retryAfterMs: null })
       return { ok: true, cost, response: completion, ...(isJudged ? { isJudged } : {}) }

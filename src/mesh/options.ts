@@ -129,6 +129,12 @@ export function given<T extends object>(value: T | undefined): T {
   return Object.fromEntries(Object.entries(value ?? {}).filter(([, inner]) => inner !== undefined)) as T
 }
 
+/** What of a value does not fit its schema, and where. */
+export function issuesOf(error: { readonly issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[] }): string {
+  const shown = error.issues.slice(0, 3).map(({ path, message }) => `${path.length > 0 ? `at ${path.map(String).join('.')}: ` : ''}${message}`)
+  return `${shown.join('; ')}${error.issues.length > 3 ? ` and ${error.issues.length - 3} more` : ''}`
+}
+
 /**
  * What a function of the user's gave within a turn, which cannot wait.
  *

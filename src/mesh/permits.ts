@@ -114,8 +114,8 @@ export class Permits {
   }
 
   /** Why such a call may not begin, as far as this node knows. */
-  stopOf({ agent, version, model, tenant }: PermitSubject): Stop | undefined {
-    const names: Readonly<Record<Stop['scope'], string | null>> = { agent, version: `${agent}@${version}`, model, provider: model.slice(0, model.indexOf('/')), tenant }
+  stopOf({ agent, version, model, tenant, tool }: PermitSubject): Stop | undefined {
+    const names: Readonly<Record<Stop['scope'], string | null>> = { agent, version: `${agent}@${version}`, model, provider: model.slice(0, model.indexOf('/')), tenant, tool: tool ?? null }
     return this.stops.find(({ scope, name }) => names[scope] === name)
   }
 
@@ -144,7 +144,7 @@ export class Permits {
   }
 
   private stocksFor(subject: PermitSubject): readonly Stock[] {
-    const key = JSON.stringify([subject.agent, subject.version, subject.model, subject.tenant])
+    const key = JSON.stringify([subject.agent, subject.version, subject.model, subject.tenant, subject.tool])
     const known = this.bySubject.get(key)
     if (known) return known
     const stocks = this.chainFor(subject).map((policy) => this.stockOf(policy))

@@ -63,12 +63,13 @@ const policies = z.strictObject({
   models: named(/^(?:\*|[A-Za-z0-9._:-]{1,256}\/(?:\*|[A-Za-z0-9._:-]{1,256}))$/, 'provider/model, provider/*, or *', z.strictObject(guarded)),
   agents: named(/^(?:\*|[A-Za-z0-9._:-]{1,256}(?:@[A-Za-z0-9._:-]{1,256})?)$/, 'the name of an agent, name@version, or *', z.strictObject({ ...guarded, ...calling })),
   tenants: named(/^(?:\*|[A-Za-z0-9._:-]{1,256})$/, 'the name of a tenant, or *', z.strictObject(scoped)),
+  tools: named(/^(?:\*|[A-Za-z0-9._:-]{1,256})$/, 'the name of a tool, or *', z.strictObject(scoped)),
 })
 export { policies as policySchema }
 
 /**
  * Policies by what they are about: providers, one for each key, by name; models by full name, `anthropic/claude-opus-5-5`, or all of a provider's, `anthropic/*`;
- * agents by name, or one version of one, `researcher@2`; `*` for all others. `false` turns one off. Plain JSON.
+ * agents by name, or one version of one, `researcher@2`; tools that agents are given, by name; `*` for all others. `false` turns one off. Plain JSON.
  */
 export type PolicyOptions = z.input<typeof policies>
 
@@ -172,7 +173,11 @@ export type EffectivePolicy =
   | { readonly kind: 'bulkhead'; readonly scope: PolicyScope; readonly name: string; readonly figures: BulkheadPolicy; readonly from: string }
 
 /** The policies that apply to a call, in the order in which they are asked. */
-export function policiesFor(options: PolicyOptions, { agent, version, model, tenant }: PermitSubject, isLocal: boolean): readonly EffectivePolicy[] {
+export function policiesFor(options: PolicyOptions, { agent, version, model, tenant, tool }: PermitSubject, isLocal: boolean): readonly EffectivePolicy[] {
+  if (tool !== undefined) {
+    const ofTool = layers(options.tools, [tool, '*'])
+    return [...bulkheadOf('tool', tool, ofTool, null), ...limitOf('tool', tool, ofTool, null)]
+  }
   const provider = model.slice(0, model.indexOf('/'))
   const ofModel = layers(options.models, [model, `${provider}/*`, '*'])
   const ofAgent = layers(options.agents, [`${agent}@${version}`, agent, '*'])

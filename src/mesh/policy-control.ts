@@ -10,7 +10,7 @@ import type { PermitSubject } from './desk.js'
 /** Which calls. */
 export interface CallsOf {
   readonly scope: PolicyScope
-  /** `researcher`, `researcher@2`, `anthropic/claude-opus-5-5`, a tenant, or a provider. */
+  /** `researcher`, `researcher@2`, `anthropic/claude-opus-5-5`, a tenant, a provider, or a tool that agents are given. */
   readonly name: string
 }
 
@@ -40,7 +40,7 @@ export interface PolicyControlPorts {
   agent(name: string): { readonly name: string; readonly version: string; readonly models: readonly string[] }
 }
 
-const callsOf = optionsOf<CallsOf>({ scope: oneOf('agent', 'version', 'model', 'provider', 'tenant'), name: text(520) })
+const callsOf = optionsOf<CallsOf>({ scope: oneOf('agent', 'version', 'model', 'provider', 'tenant', 'tool'), name: text(520) })
 const who = optionsOf<{ by: string; why: string }>({ by: text(256), why: text(1_000) })
 const author = optionsOf<{ by: string }>({ by: text(256) })
 

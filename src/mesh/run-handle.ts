@@ -8,6 +8,7 @@ import type { ActorHandle, WaitOptions } from '../runtime/actor.js'
 import type { XMachineSnapshot } from '../runtime/xstate/insides.js'
 import { canonicalJson, digestOf } from './canonical.js'
 import { anything, milliseconds, oneOf, optional, options as optionsOf, text, wrong } from './options.js'
+import type { WholePart } from './prompt-window.js'
 import type { TraceRecord } from './trace.js'
 
 /** An agent's finding, as it stands on record: append-only, with who made it, who judged it and what became of it. */
@@ -28,6 +29,17 @@ export interface FindingRecord {
   readonly judgedBy: string | null
   /** Digest of the goal. */
   readonly goal: string
+}
+
+/** Parts of one prompt that were not shown whole. */
+export interface CompactionRecord {
+  /** Address of the agent. */
+  readonly agent: string
+  /** Namespace time, ms. */
+  readonly at: number
+  /** Of which of its calls: the part of an attempt's id before the last dot. */
+  readonly call: string
+  readonly parts: readonly WholePart[]
 }
 
 export type RunState = 'planning' | 'working' | 'synthesising' | 'concluding' | 'approvalPending' | 'acting' | 'unsure' | 'cancelling' | 'done' | 'failed'
@@ -117,6 +129,7 @@ export interface RunHost {
   /** Takes up again what was quarantined. */
   redrive(address: string): Promise<void>
   findings(address: string): Promise<readonly { readonly seq: number; readonly at: number; readonly value: unknown }[]>
+  compactions(address: string): Promise<readonly { readonly at: number; readonly value: unknown }[]>
 }
 
 const endStates: ReadonlySet<string> = new Set(['done', 'failed'])
@@ -361,6 +374,14 @@ export class RunHandle {
   /** Every finding of the run's agents, accepted or refused, in the order in which it was judged. */
   async findings(): Promise<readonly FindingRecord[]> {
     return (await this.host.findings(this.address)).map(({ seq, at, value }) => ({ seq, at, ...(value as Omit<FindingRecord, 'seq' | 'at'>) }))
+  }
+
+  /** What was masked in prompts of the run's agents or left out of them, whole: what was shown instead stands in the trace. Goes with the agent's record. */
+  async compactions(): Promise<readonly CompactionRecord[]> {
+    const { members = [] } = (await this.status()) ?? {}
+    const addresses = members.map(({ machine, id }) => `${machine}/${this.id}~${id}`)
+    const found = await Promise.all(addresses.map(async (agent) => (await this.host.compactions(agent)).map(({ at, value }): CompactionRecord => ({ agent, at, ...(value as { call: string; parts: readonly WholePart[] }) }))))
+    return found.flat()
   }
 
   /** Every attempt at a model. */

@@ -12,7 +12,8 @@ import { ConfigError, HoldfastError, toStoredError } from '../errors.js'
 import type { Reconciled } from '../protocol.js'
 import { isJsonEqual } from '../runtime/json.js'
 import type { ExternalActionOptions } from './define-agent.js'
-import { having, isObject, list, options as optionsOf, shape, text, wrong, type Check } from './options.js'
+import { having, isObject, issuesOf, list, options as optionsOf, shape, text, wrong, type Check } from './options.js'
+import type { ToolOptions } from './tools.js'
 import type { ToolDescription, ToolResult, ToolSource } from './ports/tool-source.js'
 
 /** What each tool was when it was accepted, by name: JSON, for a file beside the code. */
@@ -25,6 +26,9 @@ export interface ToolboxOptions {
   /** Names of the tools that may be used; each must be pinned. */
   readonly allow: readonly string[]
 }
+
+/** Bounds of one tool in the hands of a model. */
+export type ToolCaps = Pick<ToolOptions<never>, 'cost' | 'callsMax' | 'deadlineMs' | 'resultBytesMax'>
 
 /** How a source stands to the pins. */
 export interface ToolReport {
@@ -146,7 +150,7 @@ export class Toolbox {
     const schema = this.schemas.get(tool)
     if (!schema) throw new ToolError('not-allowed', tool, `The tool "${tool}" may not be used (allowed: ${this.tools.join(', ') || 'none'}).`)
     const fitting = schema.safeParse(args)
-    if (!fitting.success || !isObject(args)) throw new ToolError('arguments', tool, `The arguments of "${tool}" do not fit its schema: ${fitting.error?.issues.slice(0, 3).map(({ path, message }) => `${path.length > 0 ? `at ${path.map(String).join('.')}: ` : ''}${message}`).join('; ') ?? 'they are no object'}`)
+    if (!fitting.success || !isObject(args)) throw new ToolError('arguments', tool, `The arguments of "${tool}" do not fit its schema: ${fitting.error ? issuesOf(fitting.error) : 'they are no object'}`)
     await this.mustBeAsPinned(tool, options)
     let result: ToolResult
     try {
@@ -166,16 +170,48 @@ export class Toolbox {
   actions(): Readonly<Record<string, ExternalActionOptions<Record<string, unknown>>>> {
     return Object.fromEntries(
       this.tools.map((tool) => {
-        const { annotations = {} } = this.pins[tool]!
-        const isRepeatable = annotations['readOnlyHint'] === true || annotations['idempotentHint'] === true
         const action: ExternalActionOptions<Record<string, unknown>> = {
           input: this.schemas.get(tool) as z.ZodType<Record<string, unknown>>,
           run: ({ input, signal, idempotencyKey }) => this.call(tool, input, { signal, idempotencyKey }),
-          ...(isRepeatable ? { reconcile: (): Reconciled<unknown> => ({ happened: false }) } : {}),
+          ...(this.isRepeatable(tool) ? { reconcile: (): Reconciled<unknown> => ({ happened: false }) } : {}),
         }
         return [tool, action]
       }),
     )
+  }
+
+  /**
+   * The tools as ones that an agent's model may ask for while it works (`tools` of defineAgent), with caps by name: what is
+   * told of each is what was accepted. One that was accepted as `readOnlyHint` or `idempotentHint` is repeatable.
+   *
+   * @throws ConfigError for caps of a tool that this one does not have
+   */
+  forAgent(caps: Readonly<Record<string, ToolCaps>> = {}): Readonly<Record<string, ToolOptions<Record<string, unknown>>>> {
+    const other = Object.keys(caps).find((name) => !this.schemas.has(name))
+    if (other !== undefined) throw new ConfigError(`toolbox: there are caps for "${other}", which is not among the tools that may be used (${this.tools.join(', ') || 'none'}).`)
+    return Object.fromEntries(
+      this.tools.map((tool) => {
+        const { title, description, inputSchema } = this.pins[tool]!
+        const options: ToolOptions<Record<string, unknown>> = {
+          description: description || title || tool,
+          input: this.schemas.get(tool) as z.ZodType<Record<string, unknown>>,
+          inputSchema,
+          run: async ({ input, signal, idempotencyKey }) => {
+            const { text: said, structured, bytesOfWhole } = await this.call(tool, input, { signal, idempotencyKey })
+            if (said === '' && structured !== undefined) return structured
+            return bytesOfWhole === undefined ? said : `${said}\n[This is the beginning of ${bytesOfWhole} bytes.]`
+          },
+          isRepeatable: this.isRepeatable(tool),
+          ...caps[tool],
+        }
+        return [tool, options]
+      }),
+    )
+  }
+
+  private isRepeatable(tool: string): boolean {
+    const { annotations = {} } = this.pins[tool]!
+    return annotations['readOnlyHint'] === true || annotations['idempotentHint'] === true
   }
 
   private async mustBeAsPinned(tool: string, options: { readonly signal: AbortSignal }): Promise<void> {

@@ -5,7 +5,7 @@
  */
 import type { Amounts } from '../machines/ledger.js'
 import type { Confidence } from '../machines/gate.js'
-import { traceStream, type TraceHalf, type TraceIntent, type TraceJudgement, type TraceOutcome, type TracedVerdict } from '../machines/trace.js'
+import { traceStream, type TraceHalf, type TraceIntent, type TraceJudgement, type TraceOutcome, type TraceTool, type TracedVerdict } from '../machines/trace.js'
 import type { StreamDrain } from '../runtime/stream-drain.js'
 import type { StreamRecord } from '../runtime/streams.js'
 import type { ActorSystem } from '../runtime/system.js'
@@ -13,6 +13,7 @@ import { keyOf, type Address } from '../runtime/identity.js'
 import type { Logger } from '../runtime/ports/logger.js'
 import { digestOf } from './canonical.js'
 import type { Completion } from './model-call.js'
+import type { Compaction } from './prompt-window.js'
 import type { TraceEntry, TraceStore } from './ports/trace-store.js'
 
 export interface TraceRecord {
@@ -48,9 +49,13 @@ export interface TraceRecord {
   /** From the commit of the intent to the commit of the outcome, ms. */
   readonly latencyMs: number | null
   readonly prompt: unknown
+  /** What was masked in the prompt or left out of it, and why; null: nothing. */
+  readonly compaction: Compaction | null
   /** The completion as it came. */
   readonly completion: string | null
   readonly stopReason: string | null
+  /** Tools that the completion asked for, and what came of each. */
+  readonly tools: readonly TracedTool[]
   /** The answer as it was read. */
   readonly output: unknown
   readonly confidence: Confidence | null
@@ -62,6 +67,12 @@ export interface TraceRecord {
   readonly verdicts: readonly TracedVerdict[]
   /** Why the attempt failed, or what became of its answer. */
   readonly error: string | null
+}
+
+/** A tool that a model asked for. */
+export interface TracedTool extends Omit<TraceTool, 'half' | 'attempt'> {
+  /** Namespace time at which it had been dealt with, ms. */
+  readonly endedAt: number
 }
 
 /** Trace and span ids follow from names, so that a repeat has the same. */
@@ -85,26 +96,31 @@ export function joinTrace(entries: readonly TraceEntry[]): TraceRecord[] {
     permit?: TraceEntry
     outcome?: TraceEntry
     judgement?: TraceEntry
+    readonly tools: Map<string, TracedTool>
   }
   const attempts = new Map<string, Halves>()
   const rest: TraceEntry[] = []
   for (const entry of entries) {
     const key = `${entry.by} ${entry.value.attempt}`
     if (entry.value.half !== 'intent') rest.push(entry)
-    else if (!attempts.has(key)) attempts.set(key, { intent: entry })
+    else if (!attempts.has(key)) attempts.set(key, { intent: entry, tools: new Map() })
   }
   for (const entry of rest) {
     const halves = attempts.get(`${entry.by} ${entry.value.attempt}`)
     if (!halves) continue
     if (entry.value.half === 'permit') halves.permit ??= entry
     else if (entry.value.half === 'outcome') halves.outcome ??= entry
+    else if (entry.value.half === 'tool') {
+      const { half: _, attempt: __, ...tool } = entry.value
+      if (!halves.tools.has(tool.id)) halves.tools.set(tool.id, { ...tool, endedAt: entry.at })
+    }
     // The later judgement knows more: whoever verified has spoken.
     else if (!halves.judgement || halves.judgement.at <= entry.at) halves.judgement = entry
   }
   return [...attempts.values()].map(recordOf).sort((a, b) => a.startedAt - b.startedAt || (a.by < b.by ? -1 : a.by > b.by ? 1 : 0))
 }
 
-function recordOf({ intent: { run, by, at: askedAt, value }, permit, outcome, judgement }: { readonly intent: TraceEntry; readonly permit?: TraceEntry; readonly outcome?: TraceEntry; readonly judgement?: TraceEntry }): TraceRecord {
+function recordOf({ intent: { run, by, at: askedAt, value }, permit, outcome, judgement, tools }: { readonly intent: TraceEntry; readonly permit?: TraceEntry; readonly outcome?: TraceEntry; readonly judgement?: TraceEntry; readonly tools: ReadonlyMap<string, TracedTool> }): TraceRecord {
   const intent = value as TraceIntent
   const at = permit?.at ?? askedAt
   const ended = outcome?.value as TraceOutcome | undefined
@@ -134,8 +150,10 @@ function recordOf({ intent: { run, by, at: askedAt, value }, permit, outcome, ju
     endedAt: outcome?.at ?? null,
     latencyMs: outcome ? outcome.at - at : null,
     prompt: intent.request,
+    compaction: (intent.compaction ?? null) as Compaction | null,
     completion: completion?.text ?? null,
     stopReason: completion?.stopReason ?? null,
+    tools: [...tools.values()],
     output: judged?.output ?? null,
     confidence: judged?.confidence ?? null,
     verifiedBy: judged?.verifiedBy ?? null,

@@ -148,8 +148,8 @@ export interface Judged {
   /** @throws an error that says who has stopped the agent, and why */
   mayAct(task: AgentTask): Promise<void>
   readonly call: typeof callMachine
-  /** Another call from the same task. @throws for what no call can be made of */
-  callFor(id: string, models: readonly ModelRef[] | undefined, about: { readonly task: AgentTask; readonly gathered: unknown; readonly policy: CallPolicy | null }): CallInput
+  /** Another call from the same task, and what its prompt leaves out. @throws for what no call can be made of */
+  callFor(id: string, models: readonly ModelRef[] | undefined, about: { readonly task: AgentTask; readonly gathered: unknown; readonly policy: CallPolicy | null }): { readonly call: CallInput; readonly compacted: readonly unknown[] }
   read(answer: CallOutput, about: { readonly task: AgentTask; readonly gathered: unknown }): { readonly output?: unknown; readonly confidence?: Confidence; readonly failure?: { readonly reason: AgentFailure; readonly message: string } | null }
 }
 
@@ -263,14 +263,14 @@ function rederivation({ times = 1, agreement = 1, model, agrees = isSame }: Rede
     actions: {
       prepareCall: assign(({ context }) => {
         try {
-          return { call: judged.callFor(`${name}-${context.derivations.length + 1}`, models, { task: context.input.task, gathered: context.gathered, policy: context.policy }) }
+          return judged.callFor(`${name}-${context.derivations.length + 1}`, models, { task: context.input.task, gathered: context.gathered, policy: context.policy })
         } catch (error) {
           return { verdict: notJudged('rederivation', (error as Error).message) }
         }
       }),
       readDerivation: assign(({ context, event }) => {
         const answer = (event as unknown as { output: CallOutput }).output
-        const attempt = `${context.call!.id}.${answer.attempts.length}`
+        const attempt = `${answer.id ?? context.call!.id}.${answer.attempts.length}`
         return { derivations: [...context.derivations, { attempt, ...derivationOf(answer) }] }
 
         function derivationOf(given: CallOutput): Omit<Derivation, 'attempt'> {

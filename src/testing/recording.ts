@@ -44,7 +44,7 @@ const usage = z.object({ inputTokens: z.int(), outputTokens: z.int(), cacheReadT
 const header = z.object({ recording: z.literal(1), provider: z.string().min(1) })
 const call = z.object({
   request: z.looseObject({ model: z.string(), messages: z.array(z.looseObject({ role: z.string(), content: z.string() })), maxTokens: z.number(), task: z.looseObject({ agent: z.string() }) }),
-  response: z.looseObject({ text: z.string(), stopReason: z.enum(['end', 'length', 'refusal']), usage, model: z.string() }).optional(),
+  response: z.looseObject({ text: z.string(), stopReason: z.enum(['end', 'length', 'refusal', 'tools']), usage, model: z.string() }).optional(),
   failure: z.object({ kind: z.string(), message: z.string(), retryable: z.boolean(), retryAfterMs: z.number().optional(), usage: usage.optional(), isUsageFinal: z.boolean() }).optional(),
 })
 

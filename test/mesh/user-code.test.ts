@@ -76,7 +76,7 @@ test('an answer of a model that no record could keep is unfit, too', async () =>
 test.each([
   ['a promise', async () => ({ messages: [] }), /prompt: expected its result at once, got a promise/],
   ['a promise that fails', async () => throws(), /prompt: expected its result at once, got a promise/],
-  ['a text', () => 'Answer.', /prompt: expected an object with system, messages, got "Answer\."/],
+  ['a text', () => 'Answer.', /prompt: expected an object with system, parts, messages, got "Answer\."/],
   ['nothing', () => {}, /prompt: expected an object .*, got undefined/],
   ['no list', () => ({ messages: 'Answer.' }), /prompt\.messages: expected a list, got "Answer\."/],
   ['somebody else', () => ({ messages: [{ role: 'system', content: '' }] }), /prompt\.messages\[0\]\.role: expected "user" or "assistant", got "system"/],

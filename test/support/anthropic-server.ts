@@ -186,7 +186,9 @@ export class AnthropicServer {
     if (Array.isArray(body.system) && body.system.some(({ text: part }: { text: string }) => part.trim() === '')) return invalid('system: text content blocks must contain non-whitespace text')
     const marked = blocksOf(body).filter(({ isMarked }) => isMarked)
     if (marked.length > 4) return invalid(`A maximum of 4 blocks with cache_control may be provided. Found ${marked.length}.`)
-    if (marked.some(({ text: part }) => part === '')) return invalid('cache_control cannot be set for empty text blocks')
+    if (marked.some(({ text: part, type }) => part === '' && type === 'text')) return invalid('cache_control cannot be set for empty text blocks')
+    const unpaired = unpairedTool(body)
+    if (unpaired) return invalid(unpaired)
     const open = findOpenObject(body.output_config?.format?.schema)
     if (open) return invalid("output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false")
     return undefined
@@ -198,6 +200,8 @@ export class AnthropicServer {
 export interface Answer {
   /** The answer. A list comes as so many deltas. Default `ok`. */
   readonly text?: string | readonly string[]
+  /** Tools that it asks for after that; then it stops for them. Its arguments are JSON, or come in these pieces. */
+  readonly tools?: readonly { readonly id: string; readonly name: string; readonly input: object | readonly string[] }[]
   /** Thought before it speaks. Default: none. */
   readonly thinking?: string
   /** Default `end_turn`. */
@@ -264,7 +268,7 @@ const resolve = (reply: Replier, request: RecordedRequest): Reply => (typeof rep
 
 /** The events of a message, in the order in which the API sends them. */
 export function eventsOf(content: Answer, model: string): { readonly type: string }[] {
-  const { text = 'ok', thinking, stopReason = 'end_turn' } = content
+  const { text = 'ok', thinking, tools = [], stopReason = tools.length > 0 ? 'tool_use' : 'end_turn' } = content
   const list: object[] = [
     { type: 'message_start', message: { ...messageOf({ ...content, text: '' }, model), content: [], stop_reason: null, usage: { ...usageOf(content), output_tokens: 1 } } },
     { type: 'ping' },
@@ -279,6 +283,11 @@ export function eventsOf(content: Answer, model: string): { readonly type: strin
   list.push({ type: 'content_block_start', index, content_block: { type: 'text', text: '' } })
   for (const part of typeof text === 'string' ? [text] : text) list.push({ type: 'content_block_delta', index, delta: { type: 'text_delta', text: part } })
   list.push({ type: 'content_block_stop', index })
+  for (const { id, name, input } of tools) {
+    list.push({ type: 'content_block_start', index: ++index, content_block: { type: 'tool_use', id, name, input: {} } })
+    for (const part of Array.isArray(input) ? (input as readonly string[]) : ['', JSON.stringify(input)]) list.push({ type: 'content_block_delta', index, delta: { type: 'input_json_delta', partial_json: part } })
+    list.push({ type: 'content_block_stop', index })
+  }
   list.push({ type: 'message_delta', delta: { stop_reason: stopReason, stop_sequence: null }, usage: usageOf(content) })
   list.push({ type: 'message_stop' })
   return list as { readonly type: string }[]
@@ -309,22 +318,41 @@ export class PromptCache {
   }
 }
 
-function blocksOf({ system = [], messages }: MessagesBody): { readonly text: string; readonly isMarked: boolean; readonly tokens: number }[] {
-  type Block = { readonly text: string; readonly cache_control?: unknown }
+/** What the provider says of tools without results, results without tools, and names that it does not take. */
+function unpairedTool({ messages, tools = [] }: MessagesBody & { readonly tools?: readonly { readonly name: string; readonly input_schema?: { readonly type?: unknown } }[] }): string | undefined {
+  for (const { name, input_schema: schema } of tools) {
+    if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) return 'tools.0.name: String should match pattern'
+    if (schema?.type !== 'object') return "tools.0.input_schema.type: Input should be 'object'"
+  }
+  type Block = { readonly type: string; readonly id?: string; readonly tool_use_id?: string; readonly input?: unknown; readonly text?: string }
+  const blocks = messages.map(({ content }) => (typeof content === 'string' ? [] : (content as unknown as readonly Block[])))
+  for (const [i, own] of blocks.entries()) {
+    if (own.some(({ type, text }) => type === 'text' && text === '')) return `messages.${i}: text content blocks must be non-empty`
+    const asked = own.filter(({ type }) => type === 'tool_use')
+    if (asked.some(({ id, input }) => !/^[a-zA-Z0-9_-]+$/.test(id ?? '') || typeof input !== 'object' || Array.isArray(input))) return `messages.${i}.content: tool_use is invalid`
+    const results = (blocks[i + 1] ?? []).filter(({ type }) => type === 'tool_result').map(({ tool_use_id }) => tool_use_id)
+    if (asked.some(({ id }) => !results.includes(id))) return `messages.${i + 1}: tool_use ids were found without tool_result blocks immediately after`
+    if (results.some((id) => !asked.some((one) => one.id === id))) return `messages.${i + 1}: unexpected tool_use_id found in tool_result blocks`
+  }
+  return undefined
+}
+
+function blocksOf({ system = [], messages }: MessagesBody): { readonly text: string; readonly isMarked: boolean; readonly tokens: number; readonly type?: string }[] {
+  type Block = { readonly type?: string; readonly text?: string; readonly cache_control?: unknown }
   const contents = [system, ...messages.map(({ content }) => content)]
-  return contents.flatMap((content): readonly Block[] => (typeof content === 'string' ? [{ text: content }] : content)).map(({ text, cache_control: mark }) => ({ text, isMarked: mark !== undefined, tokens: Math.ceil(Buffer.byteLength(text) / 4) }))
+  return contents.flatMap((content): readonly Block[] => (typeof content === 'string' ? [{ text: content }] : (content as readonly Block[]))).map(({ text = '', cache_control: mark, type = 'text' }) => ({ text, type, isMarked: mark !== undefined, tokens: Math.ceil(Buffer.byteLength(text) / 4) }))
 }
 
 let messages = 0
 
 function messageOf(content: Answer, asked: string): object {
-  const { text = 'ok', thinking, stopReason = 'end_turn', model = asked } = content
+  const { text = 'ok', thinking, tools = [], stopReason = tools.length > 0 ? 'tool_use' : 'end_turn', model = asked } = content
   return {
     id: `msg_loopback_${++messages}`,
     type: 'message',
     role: 'assistant',
     model,
-    content: [...(thinking === undefined ? [] : [{ type: 'thinking', thinking, signature: 'c2lnbmF0dXJl' }]), { type: 'text', text: typeof text === 'string' ? text : text.join('') }],
+    content: [...(thinking === undefined ? [] : [{ type: 'thinking', thinking, signature: 'c2lnbmF0dXJl' }]), { type: 'text', text: typeof text === 'string' ? text : text.join('') }, ...tools.map(({ id, name, input }) => ({ type: 'tool_use', id, name, input }))],
     stop_reason: stopReason,
     stop_sequence: null,
     usage: usageOf(content),

@@ -16,6 +16,7 @@ import { policiesMachine, type PoliciesContext } from '../../src/machines/polici
 import { rederivationGuards, rederivationMachine, type RederivationContext } from '../../src/machines/rederivation.machine.js'
 import { runMachine, type RunContext, type RunInput } from '../../src/machines/run.machine.js'
 import { sourceCheckMachine, type SourceCheckContext } from '../../src/machines/source-check.machine.js'
+import { excessOf, nextTool, toolLoopMachine, type ToolLoopContext } from '../../src/machines/tool-loop.machine.js'
 import { supervisorMachine, type SupervisorContext } from '../../src/machines/supervisor.machine.js'
 
 export interface Chart {
@@ -170,6 +171,7 @@ const agent: Chart = {
     event('call.reserve', { id: 'call.1', worst }),
     event('call.reserve', { id: 'call.2', worst: { ...worst, tokens: 1_000 } }),
     event('call.settle', { id: 'call.1', cost: worst }),
+    event('tool.unknown', { error: { message: 'who knows' } }),
     done('verify', verdict(true)),
     done('verify', verdict(false)),
     done('verify', 'what?'),
@@ -444,4 +446,63 @@ const fallback: Chart = {
   facet: ({ place, brought, failure, tried }: FallbackContext) => [place, brought?.output, failure, tried.map((one) => one.failure)],
 }
 
-export const charts: readonly Chart[] = [agent, policies, fallback, supervisor, run, call, breaker, limiter, sourceCheck, rederivation, person, inOrder]
+const lookFor: ToolLoopContext['next'] = { kind: 'repeatable', input: {}, cost: nothing, deadlineMs: 10 }
+const examinedTools: Readonly<Record<string, ToolLoopContext['next']>> = {
+  look: lookFor,
+  dear: { ...lookFor, cost: worst },
+  mail: { ...lookFor, kind: 'external' },
+  dearMail: { ...lookFor, kind: 'external', cost: worst },
+  other: { refusal: 'not-allowed', message: 'no such tool' },
+}
+const wants = (...names: readonly string[]): EventObject => done('call', { ok: true, model: 'x/a', response: { text: '', stopReason: 'tools', toolCalls: names.map((name) => ({ name, arguments: '{}' })) }, attempts: [{}] })
+const toolLoop: Chart = {
+  name: 'tool loop',
+  machine: toolLoopMachine,
+  walkable: toolLoopMachine.provide({
+    actions: {
+      askAgent: () => {},
+      answerCall: () => {},
+      hold: () => {},
+      settleHeld: () => {},
+      tellUnknown: () => {},
+      noteCut: assign(({ context }) => ({ isHeld: false, cuts: context.cuts + 50 })),
+      examineNext: assign(({ context }) => {
+        const excess = excessOf(context, { roundsMax: 2, callsMax: 3 })
+        const tool = nextTool(context)
+        return excess === undefined ? { next: tool ? examinedTools[tool.name]! : null } : { next: null, result: { ok: false as const, reason: 'tools' as const, message: excess, refusal: null, attempts: [] } }
+      }),
+      prepareRound: assign(({ context }) => (context.rounds.at(-1)!.calls.length === 2 ? { result: { ok: false as const, reason: 'window' as const, message: 'too long', refusal: null, attempts: [] } } : { call: callInput })),
+    },
+  }) as AnyStateMachine,
+  inputs: [{ ...callInput, loop: { task: task('t') } }],
+  events: () => [
+    ...Object.keys(examinedTools).map((name) => wants(name)),
+    wants('look', 'other'),
+    wants('look', 'look', 'look', 'look'),
+    done('call', { ok: true, model: 'x/a', response: { text: '{}', stopReason: 'end' }, attempts: [{}] }),
+    done('call', { ok: false, reason: 'failed', message: 'no', attempts: [] }),
+    event('call.reserve', { id: 'call.1', worst }),
+    event('call.settle', { id: 'call.1', cost: worst }),
+    event('ledger.reserved'),
+    event('ledger.refused'),
+    ...['read', 'act'].flatMap((id) => [
+      done(id, { ok: true, text: 'yes' }),
+      done(id, { ok: false, reason: 'failed', message: 'no', wasRun: true }),
+      done(id, { isLacking: true }),
+      done(id, { refusal: { reason: 'stopped', scope: 'tool', name: 'look', message: 'stopped' } }),
+      error(id, 'threw'),
+    ]),
+    done('read', { isCutOff: true }),
+    error('act', 'who knows', 'OUTCOME_UNKNOWN'),
+    done('permit', { isGiven: true }),
+    done('permit', { refusal: { reason: 'limit', scope: 'tool', name: 'look', message: 'full' } }),
+    error('permit', 'threw'),
+    after('toolDeadline', 'toolLoop.reading'),
+    event('action.resolve', { happened: true, by: 'ann' }),
+    event('action.resolve', { happened: false, by: 'ann' }),
+    event('action.resolve', { happened: 'perhaps', by: 'ann' }),
+  ],
+  facet: ({ rounds, round, isHeld, cuts, result }: ToolLoopContext) => [rounds.length, round?.calls.map(({ name }) => name), round?.results.length, isHeld, cuts, result?.ok],
+}
+
+export const charts: readonly Chart[] = [agent, policies, fallback, supervisor, run, call, toolLoop, breaker, limiter, sourceCheck, rederivation, person, inOrder]

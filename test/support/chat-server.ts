@@ -63,6 +63,8 @@ export class ChatServer {
 
 export interface Chat {
   readonly text?: readonly string[]
+  /** Tools that it asks for, their arguments in pieces; then it stops for them. */
+  readonly tools?: readonly { readonly name: string; readonly arguments: readonly string[] }[]
   /** null: it ends without a reason. Default `stop`. */
   readonly finish?: string | null
   /** null: it does not say. Default 25 in, of which 5 from the cache, and 7 out. */
@@ -72,15 +74,16 @@ export interface Chat {
 const defaultUsage = { prompt_tokens: 25, completion_tokens: 7, prompt_tokens_details: { cached_tokens: 5 } }
 
 /** A completion: a stream if it is asked for one, else as one JSON. */
-export function chat({ text = ['ok'], finish = 'stop', usage = defaultUsage }: Chat = {}): (body: ChatBody) => Reply {
+export function chat({ text = ['ok'], tools = [], finish = tools.length > 0 ? 'tool_calls' : 'stop', usage = defaultUsage }: Chat = {}): (body: ChatBody) => Reply {
   return ({ model, stream }) => {
     const common = { id: 'chatcmpl-1', created: 1_700_000_000, model: `${model}-0926` }
-    if (!stream) return json(200, { ...common, object: 'chat.completion', choices: [{ index: 0, message: { role: 'assistant', content: text.join('') }, finish_reason: finish }], ...(usage ? { usage } : {}) })
+    if (!stream) return json(200, { ...common, object: 'chat.completion', choices: [{ index: 0, message: { role: 'assistant', content: text.join(''), ...(tools.length > 0 ? { tool_calls: tools.map(({ name, arguments: parts }, i) => ({ id: `chat-${i}`, type: 'function', function: { name, arguments: parts.join('') } })) } : {}) }, finish_reason: finish }], ...(usage ? { usage } : {}) })
     const chunk = (more: object): string => `data: ${JSON.stringify({ ...common, object: 'chat.completion.chunk', ...more })}\n\n`
     return {
       headers: { 'content-type': 'text/event-stream' },
       chunks: [
         ...text.map((content) => chunk({ choices: [{ index: 0, delta: { role: 'assistant', content }, finish_reason: null }] })),
+        ...tools.flatMap(({ name, arguments: parts }, index) => parts.map((part, i) => chunk({ choices: [{ index: 0, delta: { tool_calls: [{ index, ...(i === 0 ? { id: `chat-${index}`, type: 'function' } : {}), function: { ...(i === 0 ? { name } : {}), arguments: part } }] }, finish_reason: null }] }))),
         ...(finish === null ? [] : [chunk({ choices: [{ index: 0, delta: {}, finish_reason: finish }] })]),
         ...(usage ? [chunk({ choices: [], usage })] : []),
         'data: [DONE]\n\n',

@@ -2,7 +2,7 @@
  * Puts the parts of one answer together, and knows at any moment how far it has come and what is known of its cost.
  * What the provider does not count is taken for the most it can have been, so that no ledger is charged too little.
  */
-import { ModelError, type ModelRequest, type ModelResponse, type ModelUsage } from '../../mesh/ports/model-client.js'
+import { ModelError, type ModelRequest, type ModelResponse, type ModelToolCall, type ModelUsage } from '../../mesh/ports/model-client.js'
 import type { AiSdkUsage, FinishReason, Part } from './language-model.js'
 
 // In every Node that we run on, but not yet in the library that TypeScript is told of.
@@ -16,6 +16,7 @@ export class Answer {
   failure: { readonly error: unknown } | undefined
   private readonly bytesMax: number
   private readonly parts: string[] = []
+  private readonly calls: ModelToolCall[] = []
   private bytes = 0
   private model: string
   private id: string | undefined
@@ -36,7 +37,7 @@ export class Answer {
   /** How far the answer has come, to follow "the connection failed ". */
   get progress(): string {
     if (this.end) return 'after the answer'
-    return this.parts.length > 0 ? 'in the middle of the answer' : 'before an answer began'
+    return this.parts.length > 0 || this.calls.length > 0 ? 'in the middle of the answer' : 'before an answer began'
   }
 
   /** What is known to have been used. */
@@ -63,9 +64,14 @@ export class Answer {
         this.model = part.modelId ?? this.model
         return
       case 'text-delta':
-        this.bytes += Buffer.byteLength(part.delta)
-        if (this.bytes > this.bytesMax) throw this.malformed(`the answer is longer than ${this.bytesMax} bytes`, false)
+        this.count(part.delta)
         if (part.delta !== '') this.parts.push(part.delta)
+        return
+      case 'tool-call':
+        // What the provider runs itself is none of ours.
+        if (part.providerExecuted === true) return
+        this.count(part.input)
+        this.calls.push({ id: `call_${this.calls.length + 1}`, name: part.toolName, arguments: toWellFormed.call(part.input) })
         return
       case 'finish':
         this.end = { reason: part.finishReason, usage: part.usage }
@@ -75,13 +81,18 @@ export class Answer {
     }
   }
 
+  private count(text: string): void {
+    this.bytes += Buffer.byteLength(text)
+    if (this.bytes > this.bytesMax) throw this.malformed(`the answer is longer than ${this.bytesMax} bytes`, false)
+  }
+
   /** @throws ModelError for an end that is none of an answer */
   response(): ModelResponse {
     const { requestId } = this
     const stopReason = this.stopReason()
     const text = toWellFormed.call(this.parts.join(''))
     const parsed = this.request.schema && stopReason === 'end' ? parse(text) : undefined
-    return { text, ...(parsed === undefined ? {} : { parsed }), stopReason, usage: this.charged(this.end!.usage), model: this.model, ...(requestId === undefined ? {} : { requestId }) }
+    return { text, ...(stopReason === 'tools' ? { toolCalls: this.calls } : {}), ...(parsed === undefined ? {} : { parsed }), stopReason, usage: this.charged(this.end!.usage), model: this.model, ...(requestId === undefined ? {} : { requestId }) }
   }
 
   malformed(why: string, retryable: boolean): ModelError {
@@ -97,15 +108,17 @@ export class Answer {
         return 'length'
       case 'content-filter':
         return 'refusal'
+      case 'tool-calls':
+        if (this.request.tools && this.calls.length > 0) return 'tools'
+        throw this.malformed('it stopped for a tool, and asked for none that it was given', false)
       case 'error':
         throw this.error('server', `${this.provider} failed ${this.parts.length > 0 ? 'in the middle of the answer' : 'before an answer began'}`, true)
       case 'interrupted':
         throw this.cut()
       default:
         // An end for which the provider gave no reason of its own is none: the stream was cut.
-        if (raw === undefined && unified !== 'tool-calls') throw this.cut()
-        // Tools were not offered; a reason of later days may mean anything.
-        throw this.malformed('it stopped for a reason that was not asked for (a tool, or one this version does not know)', false)
+        if (raw === undefined) throw this.cut()
+        throw this.malformed('it stopped for a reason that this version does not know', false)
     }
   }
 
@@ -125,7 +138,7 @@ export class Answer {
   private charged(usage: AiSdkUsage): ModelUsage {
     const { request } = this
     // A token is at least one byte.
-    const inputTokens = inputOf(usage) ?? Buffer.byteLength(JSON.stringify([request.system ?? '', request.messages, request.schema ?? null]))
+    const inputTokens = inputOf(usage) ?? Buffer.byteLength(JSON.stringify([request.system ?? '', request.messages, request.schema ?? null, ...(request.tools ? [request.tools] : [])]))
     return { inputTokens, outputTokens: outputOf(usage) ?? request.maxTokens, cacheReadTokens: usage.inputTokens.cacheRead ?? 0, cacheWriteTokens: usage.inputTokens.cacheWrite ?? 0 }
   }
 }

@@ -3,7 +3,7 @@
  * accepted, none is depended on. What comes from them is read by the schemas here, since a shape is only a promise.
  */
 import { z } from 'zod'
-import type { ModelRequest } from '../../mesh/ports/model-client.js'
+import { objectOf, type ModelMessage, type ModelRequest } from '../../mesh/ports/model-client.js'
 
 /** Gives models by their ids, as `createAnthropic()`, `createOpenAI()` and every other provider of the AI SDK does. */
 export interface AiSdkProvider {
@@ -25,23 +25,38 @@ export interface AiSdkCall {
   readonly prompt: (
     | { role: 'system'; content: string }
     | { role: 'user'; content: { type: 'text'; text: string }[] }
-    | { role: 'assistant'; content: { type: 'text'; text: string }[] }
+    | { role: 'assistant'; content: ({ type: 'text'; text: string } | { type: 'tool-call'; toolCallId: string; toolName: string; input: unknown })[] }
+    | { role: 'tool'; content: { type: 'tool-result'; toolCallId: string; toolName: string; output: { type: 'text' | 'error-text'; value: string } }[] }
   )[]
+  readonly tools?: { readonly type: 'function'; readonly name: string; readonly description: string; readonly inputSchema: Record<string, unknown> }[]
+  readonly toolChoice?: { readonly type: 'auto' }
   readonly maxOutputTokens: number
   readonly responseFormat?: { readonly type: 'json'; readonly schema: Record<string, unknown>; readonly name: string }
   readonly abortSignal: AbortSignal
 }
 
 /** @param isSchemaSaid whether the schema goes into the prompt instead */
-export function callOf({ system = '', messages, maxTokens, schema }: ModelRequest, abortSignal: AbortSignal, isSchemaSaid: boolean): AiSdkCall {
+export function callOf({ system = '', messages, maxTokens, schema, tools = [] }: ModelRequest, abortSignal: AbortSignal, isSchemaSaid: boolean): AiSdkCall {
   const said = schema && isSchemaSaid ? `Answer with one JSON value and nothing around it. It must fit this JSON Schema:\n${JSON.stringify(schema)}` : ''
   const instructions = [system, said].filter((part) => part.trim() !== '').join('\n\n')
   return {
-    prompt: [...(instructions === '' ? [] : [{ role: 'system' as const, content: instructions }]), ...messages.map(({ role, content }) => ({ role, content: [{ type: 'text' as const, text: content }] }))],
+    prompt: [...(instructions === '' ? [] : [{ role: 'system' as const, content: instructions }]), ...messages.flatMap(promptOf)],
     maxOutputTokens: maxTokens,
     ...(schema && !isSchemaSaid ? { responseFormat: { type: 'json', schema: { ...schema }, name: 'answer' } } : {}),
+    ...(tools.length === 0 ? {} : { tools: tools.map(({ name, description, inputSchema }) => ({ type: 'function' as const, name, description, inputSchema: { ...inputSchema } })), toolChoice: { type: 'auto' as const } }),
     abortSignal,
   }
+}
+
+function promptOf({ role, content, toolCalls = [], toolResults = [] }: ModelMessage): AiSdkCall['prompt'] {
+  const text = { type: 'text' as const, text: content }
+  if (toolCalls.length === 0 && toolResults.length === 0) return [{ role, content: [text] }]
+  const said = content === '' ? [] : [text]
+  if (role === 'assistant') return [{ role, content: [...said, ...toolCalls.map((call) => ({ type: 'tool-call' as const, toolCallId: call.id, toolName: call.name, input: objectOf(call) }))] }]
+  return [
+    { role: 'tool', content: toolResults.map(({ id, name, text: value, isError }) => ({ type: 'tool-result' as const, toolCallId: id, toolName: name, output: { type: isError ? ('error-text' as const) : ('text' as const), value } })) },
+    ...(said.length === 0 ? [] : [{ role, content: said }]),
+  ]
 }
 
 /** A count, or undefined for what was not said or is none. */
@@ -61,6 +76,7 @@ const part = z.discriminatedUnion('type', [
   z.object({ type: z.literal('stream-start'), warnings: warnings.catch([]) }),
   z.object({ type: z.literal('response-metadata'), id: idOrNone, modelId: idOrNone }),
   z.object({ type: z.literal('text-delta'), delta: z.string() }),
+  z.object({ type: z.literal('tool-call'), toolName: z.string(), input: z.string(), providerExecuted: z.boolean().optional() }),
   z.object({ type: z.literal('finish'), usage, finishReason }),
   z.object({ type: z.literal('error'), error: z.unknown() }),
 ])
@@ -94,7 +110,7 @@ export function partsOf(value: unknown): { readonly parts: readonly Part[]; read
   if (!parsed.success) throw new ShapeError()
   const { content, structuredOutputText, response, usage, finishReason, warnings = [] } = parsed.data
   const texts = structuredOutputText === undefined ? content.flatMap(({ type, text }) => (type === 'text' && text !== undefined ? [text] : [])) : [structuredOutputText]
-  const parts: Part[] = [{ type: 'stream-start', warnings }, { type: 'response-metadata', id: response?.id, modelId: response?.modelId }, ...texts.map((delta) => ({ type: 'text-delta' as const, delta })), { type: 'finish', usage, finishReason }]
+  const parts: Part[] = [{ type: 'stream-start', warnings }, { type: 'response-metadata', id: response?.id, modelId: response?.modelId }, ...texts.map((delta) => ({ type: 'text-delta' as const, delta })), ...content.flatMap((one) => (one.type === 'tool-call' ? [partOf(one)!] : [])), { type: 'finish', usage, finishReason }]
   return { parts, headers: response?.headers }
 }
 

@@ -5,7 +5,7 @@
  */
 import type { ServerSentEvent } from '@anthropic-ai/sdk/streaming'
 import { z } from 'zod'
-import type { ModelRequest, ModelResponse, ModelUsage } from '../../mesh/ports/model-client.js'
+import type { ModelRequest, ModelResponse, ModelToolCall, ModelUsage } from '../../mesh/ports/model-client.js'
 import { malformed, ProviderError, requestIdOf, type Attempt } from './failures.js'
 
 // In every Node that we run on, but not yet in the library that TypeScript is told of.
@@ -20,8 +20,8 @@ const MessageStart = z.object({
     usage: z.object({ input_tokens: tokens, output_tokens: tokens, cache_creation_input_tokens: tokens.nullish(), cache_read_input_tokens: tokens.nullish() }),
   }),
 })
-const BlockStart = z.object({ content_block: z.object({ type: z.string(), text: z.string().optional() }) })
-const BlockDelta = z.object({ delta: z.object({ type: z.string(), text: z.string().optional() }) })
+const BlockStart = z.object({ index: z.int().optional(), content_block: z.object({ type: z.string(), text: z.string().optional(), name: z.string().optional(), input: z.unknown().optional() }) })
+const BlockDelta = z.object({ index: z.int().optional(), delta: z.object({ type: z.string(), text: z.string().optional(), partial_json: z.string().optional() }) })
 const MessageDelta = z.object({
   delta: z.object({ stop_reason: z.string().nullish() }),
   usage: z.object({ output_tokens: tokens.nullish(), input_tokens: tokens.nullish(), cache_creation_input_tokens: tokens.nullish(), cache_read_input_tokens: tokens.nullish() }).nullish(),
@@ -35,6 +35,7 @@ export class AnswerReader implements Attempt {
   /** Whether the answer was read to its last word. */
   isWhole = false
   private readonly parts: string[] = []
+  private readonly calls: { readonly index: number | undefined; readonly name: string; readonly input: unknown; readonly parts: string[] }[] = []
   private model = ''
   private stopReason: string | undefined
   /** Whether the tokens of the answer are counted to where it has come. */
@@ -51,7 +52,7 @@ export class AnswerReader implements Attempt {
   /** How far the answer has come, to follow "the connection failed ". */
   get progress(): string {
     if (this.isWhole) return 'after the answer'
-    if (this.parts.length > 0) return 'in the middle of the answer'
+    if (this.parts.length > 0 || this.calls.length > 0) return 'in the middle of the answer'
     return this.usage ? 'before the first word of the answer' : 'before an answer began'
   }
 
@@ -85,13 +86,18 @@ export class AnswerReader implements Attempt {
         return
       }
       case 'content_block_start': {
-        const { content_block: block } = this.read(BlockStart, parsed.data)
+        const { index, content_block: block } = this.read(BlockStart, parsed.data)
         if (block.type === 'text') this.append(block.text ?? '')
+        if (block.type === 'tool_use') {
+          this.begun()
+          this.calls.push({ index, name: block.name ?? '', input: block.input, parts: [] })
+        }
         return
       }
       case 'content_block_delta': {
-        const { delta } = this.read(BlockDelta, parsed.data)
+        const { index, delta } = this.read(BlockDelta, parsed.data)
         if (delta.type === 'text_delta') this.append(delta.text ?? '')
+        if (delta.type === 'input_json_delta') this.calls.findLast((call) => call.index === index)?.parts.push(delta.partial_json ?? '')
         return
       }
       case 'message_delta': {
@@ -128,6 +134,7 @@ export class AnswerReader implements Attempt {
     const parsed = this.request.schema && stopReason === 'end' ? parseAnswer(text) : undefined
     return {
       text,
+      ...(stopReason === 'tools' ? { toolCalls: this.toolCalls() } : {}),
       ...(parsed === undefined ? {} : { parsed }),
       stopReason,
       usage: this.charged(),
@@ -137,6 +144,7 @@ export class AnswerReader implements Attempt {
   }
 
   private portStopReason(): ModelResponse['stopReason'] {
+    if (this.stopReason === 'tool_use' && this.request.tools && this.calls.length > 0) return 'tools'
     switch (this.stopReason) {
       case 'end_turn':
       case 'stop_sequence':
@@ -147,9 +155,14 @@ export class AnswerReader implements Attempt {
       case 'refusal':
         return 'refusal'
       default:
-        // `tool_use` and `pause_turn` wait for tools, and none are sent. A reason of later days may mean anything.
+        // `tool_use` waits for tools, if none were given; `pause_turn` for those of the provider's, and none are sent. A reason of later days may mean anything.
         throw malformed('it stopped for a reason that was not asked for (a tool, a pause, or one this version does not know)', this, { retryable: false })
     }
+  }
+
+  /** Where nothing was streamed, some gateways give the whole at the beginning. */
+  private toolCalls(): readonly ModelToolCall[] {
+    return this.calls.map(({ name, input, parts }, i) => ({ id: `call_${i + 1}`, name, arguments: toWellFormed.call(parts.join('') || JSON.stringify(input ?? {})) }))
   }
 
   private append(text: string): void {

@@ -50,12 +50,12 @@ export interface AnthropicOptions {
 /** A client of Anthropic's models, which also counts. */
 export interface AnthropicModel extends ModelClient {
   /**
-   * How many tokens a prompt has, as the provider counts them: system prompt, messages, and what asks for the schema. It costs
+   * How many tokens a prompt has, as the provider counts them: system prompt, messages, tools, and what asks for the schema. It costs
    * nothing, has a rate limit of its own, and is one HTTP request: it belongs in `gather`, never in a turn.
    *
    * @throws ModelError as `complete`
    */
-  countTokens(prompt: Pick<ModelRequest, 'model' | 'system' | 'messages' | 'schema'>, options: { readonly signal: AbortSignal }): Promise<number>
+  countTokens(prompt: Pick<ModelRequest, 'model' | 'system' | 'messages' | 'schema' | 'tools'>, options: { readonly signal: AbortSignal }): Promise<number>
 }
 
 /** How long a finished answer waits for its stream to end, so that the connection can be used again, ms. */

@@ -148,5 +148,5 @@ export function requestIdOf(headers: Headers | undefined): string | undefined {
 }
 
 function isInPrompt({ system = '', messages }: ModelRequest, text: string): boolean {
-  return system.includes(text) || messages.some(({ content }) => content.includes(text))
+  return system.includes(text) || messages.some(({ content, toolCalls = [], toolResults = [] }) => content.includes(text) || toolCalls.some((call) => call.arguments.includes(text)) || toolResults.some((result) => result.text.includes(text)))
 }

@@ -3,8 +3,8 @@
  * them.
  */
 import { jsonSchemaOutputFormat } from '@anthropic-ai/sdk/helpers/json-schema'
-import type { MessageCountTokensParams, MessageCreateParamsStreaming, MessageParam } from '@anthropic-ai/sdk/resources/messages'
-import type { ModelRequest } from '../../mesh/ports/model-client.js'
+import type { MessageCountTokensParams, MessageCreateParamsStreaming, MessageParam, TextBlockParam, ToolResultBlockParam, ToolUseBlockParam } from '@anthropic-ai/sdk/resources/messages'
+import { objectOf, type ModelMessage, type ModelRequest } from '../../mesh/ports/model-client.js'
 import { invalidRequest } from './failures.js'
 
 // In every Node that we run on, but not yet in the library that TypeScript is told of.
@@ -17,7 +17,7 @@ export interface Cached {
 }
 
 /** What a model is asked, without how long it may answer. */
-export type PromptOfRequest = Pick<ModelRequest, 'model' | 'system' | 'messages' | 'schema'>
+export type PromptOfRequest = Pick<ModelRequest, 'model' | 'system' | 'messages' | 'schema' | 'tools'>
 
 /**
  * @throws ModelError of kind `invalid-request`, before anything is sent, for a text that the API's JSON cannot hold and a
@@ -28,20 +28,39 @@ export function encodeRequest(request: ModelRequest, cached: Cached): MessageCre
 }
 
 /** @throws ModelError as {@link encodeRequest} */
-export function encodePrompt({ model, system = '', messages, schema }: PromptOfRequest, cached: Cached): MessageCountTokensParams {
+export function encodePrompt({ model, system = '', messages, schema, tools = [] }: PromptOfRequest, cached: Cached): MessageCountTokensParams {
   refuseHalfCharacters(system, 'system')
-  messages.forEach(({ content }, index) => refuseHalfCharacters(content, `messages[${index}].content`))
+  messages.forEach((message, index) => {
+    refuseHalfCharacters(message.content, `messages[${index}].content`)
+    message.toolCalls?.forEach((call) => refuseHalfCharacters(call.arguments, `messages[${index}].toolCalls`))
+    message.toolResults?.forEach(({ text }) => refuseHalfCharacters(text, `messages[${index}].toolResults`))
+  })
+  for (const { description } of tools) refuseHalfCharacters(description, 'tools')
   return {
     model,
     // The API refuses blocks that are blank.
     ...(system.trim() === '' ? {} : { system: [{ type: 'text', text: system, ...(cached.system ? mark : {}) }] }),
-    messages: messages.map(({ role, content }, index): MessageParam => {
+    ...(tools.length === 0 ? {} : { tools: tools.map(({ name, description, inputSchema }) => ({ name, description, input_schema: { ...inputSchema, type: 'object' as const } })) }),
+    messages: messages.map((message, index): MessageParam => {
+      const { role, content } = message
       // A prompt is cached up to a mark: one at its end covers all of it, and the next prompt that begins with it.
-      const isMarked = cached.messages && index === messages.length - 1 && content.trim() !== ''
-      return { role, content: isMarked ? [{ type: 'text', text: content, ...mark }] : content }
+      const isMarked = cached.messages && index === messages.length - 1
+      const blocks = blocksOf(message)
+      if (blocks.length > 0) return { role, content: isMarked ? [...blocks.slice(0, -1), { ...blocks.at(-1)!, ...mark }] : blocks }
+      return { role, content: isMarked && content.trim() !== '' ? [{ type: 'text', text: content, ...mark }] : content }
     }),
     ...(schema ? { output_config: { format: { type: 'json_schema', schema: encodeSchema(schema) } } } : {}),
   }
+}
+
+/** Of a message with tool calls or results; none: it is a text alone. The API wants results first, and no blank text. */
+function blocksOf({ content, toolCalls = [], toolResults = [] }: ModelMessage): (TextBlockParam | ToolUseBlockParam | ToolResultBlockParam)[] {
+  if (toolCalls.length === 0 && toolResults.length === 0) return []
+  return [
+    ...toolResults.map(({ id, text, isError }): ToolResultBlockParam => ({ type: 'tool_result', tool_use_id: id, ...(text === '' ? {} : { content: text }), ...(isError ? { is_error: true } : {}) })),
+    ...(content.trim() === '' ? [] : [{ type: 'text' as const, text: content }]),
+    ...toolCalls.map((call): ToolUseBlockParam => ({ type: 'tool_use', id: call.id, name: call.name, input: objectOf(call) })),
+  ]
 }
 
 const mark = { cache_control: { type: 'ephemeral' as const } }

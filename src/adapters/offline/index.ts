@@ -3,7 +3,7 @@
  * key and without a network. Documents become an index, a question becomes sub-questions, an index and a
  * sub-question become findings; a critic judges them, what is refused is asked again, and what stands becomes a report.
  */
-export { offlineModel, countTokens, type OfflineModelOptions, type Skill } from './offline-model.js'
+export { askFor, countTokens, offlineModel, type OfflineModelOptions, type Skill } from './offline-model.js'
 export { planQuestion, type PlanOptions, type PlanStep } from './planner.js'
 export { sentencesOf, type Document, type Sentence } from './markdown-prose.js'
 export { buildIndex, questionTerms, searchPassages, type Passage, type PassageIndex, type QuestionTerm } from './retrieval.js'

@@ -3,10 +3,25 @@
  * a network. It answers only agents it has a skill for and never pretends to understand a prompt.
  */
 import { setImmediate } from 'node:timers/promises'
-import { ModelError, type ModelClient, type ModelRequest, type ModelResponse } from '../../mesh/ports/model-client.js'
+import { ModelError, type ModelClient, type ModelRequest, type ModelResponse, type ModelTool, type ModelToolCall, type ModelToolResult } from '../../mesh/ports/model-client.js'
 
-/** Does an agent's work: from the task, as the agent was given it and what it gathered, to a JSON value or a promise of one. It throws if the input is not what it takes. */
-export type Skill = (task: ModelRequest['task']) => unknown
+/**
+ * Does an agent's work: from the task, as the agent was given it and what it gathered, to a JSON value or a promise of one; or to
+ * {@link askFor}, and then again with what came of the tools. It throws if the input is not what it takes.
+ */
+export type Skill = (task: ModelRequest['task'], said: { readonly tools: readonly ModelTool[]; readonly results: readonly ModelToolResult[] }) => unknown
+
+class Asked {
+  readonly calls: readonly { readonly name: string; readonly input: unknown }[]
+  constructor(calls: Asked['calls']) {
+    this.calls = calls
+  }
+}
+
+/** What a skill gives to have tools run before it answers. */
+export function askFor(...calls: readonly { readonly name: string; readonly input: unknown }[]): unknown {
+  return new Asked(calls)
+}
 
 export interface OfflineModelOptions {
   /** By agent name. */
@@ -29,7 +44,7 @@ export function offlineModel({ skills }: OfflineModelOptions): ModelClient {
       // Lets other work of the process, an abort among it, go first: a skill holds the thread while it runs.
       await setImmediate()
       if (signal.aborted) throw abortion()
-      return response(request, await settled(() => skill(request.task), request.task.agent, signal))
+      return response(request, await settled(() => skill(request.task, { tools: request.tools ?? [], results: request.messages.flatMap(({ toolResults = [] }) => toolResults) }), request.task.agent, signal))
     },
   }
 }
@@ -61,14 +76,16 @@ async function settled(work: () => unknown, agent: string, signal: AbortSignal):
 }
 
 function response(request: ModelRequest, result: unknown): ModelResponse {
-  const text: string | undefined = JSON.stringify(result)
+  const toolCalls = result instanceof Asked ? result.calls.map(({ name, input }, i): ModelToolCall => ({ id: `call_${i + 1}`, name, arguments: JSON.stringify(input) })) : []
+  const text: string | undefined = JSON.stringify(result instanceof Asked ? result.calls : result)
   if (text === undefined) throw new ModelError('malformed', `The offline skill of the agent ${JSON.stringify(request.task.agent)} gave no JSON value.`, { retryable: false })
-  const inputTokens = [request.system ?? '', ...request.messages.map((message) => message.content)].reduce((sum, part) => sum + countTokens(part), 0)
+  const inputTokens = [request.system ?? '', ...request.messages.flatMap(({ content, toolCalls: asked = [], toolResults = [] }) => [content, ...asked.map((call) => call.arguments), ...toolResults.map((told) => told.text)])].reduce((sum, part) => sum + countTokens(part), 0)
   const needed = countTokens(text)
   const whole = needed <= request.maxTokens
   const usage = { inputTokens, outputTokens: whole ? needed : request.maxTokens, cacheReadTokens: 0, cacheWriteTokens: 0 }
   // Longer than the caller allowed, and paid for: cut off, as a provider would, and not to be read.
   if (!whole) return { text: firstTokens(text, request.maxTokens), stopReason: 'length', usage, model: request.model }
+  if (toolCalls.length > 0) return { text: '', toolCalls, stopReason: 'tools', usage, model: request.model }
   return { text, parsed: JSON.parse(text) as unknown, stopReason: 'end', usage, model: request.model }
 }
 

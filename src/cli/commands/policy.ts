@@ -13,7 +13,7 @@ import { meshIn } from '../mesh-in.js'
 import { openSession, type Session } from '../session.js'
 import { printable, type Terminal } from '../terminal.js'
 
-const scopes = ['agent', 'version', 'model', 'provider', 'tenant'] as const
+const scopes = ['agent', 'version', 'model', 'provider', 'tenant', 'tool'] as const
 
 /** `model:anthropic/claude-opus-5-5` */
 function callsOf(text: string): CallsOf {

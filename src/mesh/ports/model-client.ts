@@ -5,7 +5,38 @@
 
 export interface ModelMessage {
   readonly role: 'user' | 'assistant'
+  /** May be empty beside calls or results. */
   readonly content: string
+  /** Of an assistant: tools that it asked for. The message after it gives their results. */
+  readonly toolCalls?: readonly ModelToolCall[]
+  /** Of a user: what came of the calls of the message before, each once. */
+  readonly toolResults?: readonly ModelToolResult[]
+}
+
+/** A tool that a model may ask for. */
+export interface ModelTool {
+  /** `[A-Za-z0-9_-]`, 1 to 64 characters. */
+  readonly name: string
+  readonly description: string
+  /** JSON Schema of its arguments, of type object. */
+  readonly inputSchema: Readonly<Record<string, unknown>>
+}
+
+export interface ModelToolCall {
+  /** Unique in its prompt, `[A-Za-z0-9_-]`, 1 to 64 characters. */
+  readonly id: string
+  readonly name: string
+  /** JSON of an object as the model wrote it, not checked against anything: it need not be JSON. */
+  readonly arguments: string
+}
+
+export interface ModelToolResult {
+  /** Of the call. */
+  readonly id: string
+  readonly name: string
+  readonly text: string
+  /** It was refused or failed; `text` says why. */
+  readonly isError: boolean
 }
 
 export interface ModelRequest {
@@ -17,6 +48,8 @@ export interface ModelRequest {
   readonly maxTokens: number
   /** JSON Schema that the answer must fit, if structured output is wanted. */
   readonly schema?: Readonly<Record<string, unknown>>
+  /** Tools that it may ask for instead of answering. Nothing runs them but whoever asked. */
+  readonly tools?: readonly ModelTool[]
   /** The agent that asks and what it was given: what a model that is no LLM works from. */
   readonly task: { readonly agent: string; readonly input: unknown; readonly gathered?: unknown }
 }
@@ -35,8 +68,10 @@ export interface ModelResponse {
   readonly text: string
   /** The answer read as JSON, if a schema was asked for and the text is JSON; not yet checked against the agent's own schema. */
   readonly parsed?: unknown
-  /** end: it said all it wanted. length: it was cut off at `maxTokens` and must not be read as whole. refusal: it declined. */
-  readonly stopReason: 'end' | 'length' | 'refusal'
+  /** Tools that it asks for, if it stopped for that, in its order. Their ids are its own. */
+  readonly toolCalls?: readonly ModelToolCall[]
+  /** end: it said all it wanted. length: it was cut off at `maxTokens` and must not be read as whole, nor its tools be called. refusal: it declined. tools: it waits for the results of `toolCalls`. */
+  readonly stopReason: 'end' | 'length' | 'refusal' | 'tools'
   /** What the provider did not say is the most that it can have been. */
   readonly usage: ModelUsage
   /** The model that answered, as the provider names it. */
@@ -99,4 +134,14 @@ export interface ModelClient {
    * @throws ModelError for every way in which a call can fail
    */
   complete(request: ModelRequest, options: { readonly signal: AbortSignal; readonly idempotencyKey: string }): Promise<ModelResponse>
+}
+
+/** The arguments of a tool call, for a provider that takes them as an object; without any where they are none. */
+export function objectOf({ arguments: given }: Pick<ModelToolCall, 'arguments'>): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(given)
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Readonly<Record<string, unknown>>) : {}
+  } catch {
+    return {}
+  }
 }
