@@ -172,8 +172,10 @@ test('what the package exports is what is listed here', () => {
       "runMachine",
       "sendToDurableChild",
       "settle",
+      "showTokens",
       "stopDurableChild",
       "supervisorMachine",
+      "tokenStreamMachine",
     ]
   `)
 })

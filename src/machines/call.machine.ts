@@ -9,11 +9,12 @@
  *     commit; if there is none, the attempt has not begun, and the call waits for it or is refused.
  * C4  What is held in the ledger for an attempt is settled once: for nothing, if no model was asked.
  */
-import { assign, fromPromise, sendParent, setup } from 'xstate'
+import { assign, enqueueActions, fromPromise, sendParent, sendTo, setup } from 'xstate'
 import { append } from '../protocol.js'
 import { backoffMs, chanceFrom, type Backoff } from './backoff.js'
 import { nothing, type Amounts } from './ledger.js'
 import { concernsModel, type Refusal } from './permit.js'
+import { tokenRestMax, tokenStreamRef, type TokenEvent, type TokenSource } from './token-stream.machine.js'
 import { traceStream, type CallSubject, type TraceIntent, type TraceOutcome, type TracePermit } from './trace.js'
 
 /** What is asked of a model, and how hard to try. JSON. */
@@ -40,6 +41,8 @@ export interface CallInput {
   readonly tenant: string | null
   /** Whose call it is, for the trace. */
   readonly about: CallSubject
+  /** Whether those who watch the run are told what the model is writing, and how often at most, ms. */
+  readonly stream?: { readonly everyMs: number }
 }
 
 /** What an attempt effect gives. */
@@ -60,6 +63,8 @@ export interface AttemptOutcome {
   readonly refusal?: Refusal
   /** A policy wants to hear what comes of the answer. */
   readonly isJudged?: true
+  /** What was told of the answer while it was written: by whom, and how much of it. */
+  readonly streamed?: { readonly writer: string | null; readonly chars: number }
 }
 
 /** What waiting for a permit comes to. */
@@ -125,6 +130,15 @@ export function attemptId(context: Pick<CallContext, 'call' | 'attempts'>): stri
   return `${context.call.id}.${context.attempts.length + 1}`
 }
 
+/** Its number among the attempts of its call, counted from 1. */
+export function attemptNumber(attempt: string): number {
+  return Number(attempt.slice(attempt.lastIndexOf('.') + 1))
+}
+
+export function tokenSourceOf({ id, about: { agent, task } }: Pick<CallInput, 'id' | 'about'>): TokenSource {
+  return { agent, task, call: id }
+}
+
 /** The model of the next attempt, or of the one under way. */
 export function modelOfCall({ call, place }: Pick<CallContext, 'call' | 'place'>): string {
   return call.models[place]!
@@ -181,6 +195,19 @@ const noted = (context: CallContext, last: AttemptOutcome): Partial<CallContext>
 
 const failed = (context: CallContext, reason: (CallOutput & { ok: false })['reason'], message: string): CallOutput => ({ ok: false, reason, message, refusal: context.last?.refusal ?? null, attempts: context.attempts })
 
+/** What those who watch are told with the intent of an attempt (T3 in token-stream.machine.ts). */
+function tokensBegin(context: CallContext): TokenEvent {
+  return { type: 'tokens.begin', of: tokenSourceOf(context.call), attempt: attemptNumber(attemptId(context)), model: modelOfCall(context), isBeside: false }
+}
+
+/** And with its outcome. */
+function tokensEnd(context: CallContext): TokenEvent {
+  const { ok, response, streamed } = context.last!
+  const { writer, chars } = streamed ?? { writer: null, chars: 0 }
+  const rest = ok ? ((response ?? {}) as { readonly text?: string }).text?.slice(chars) : undefined
+  return { type: 'tokens.end', of: tokenSourceOf(context.call), attempt: attemptNumber(lastId(context)), ok, writer, offset: chars, text: rest !== undefined && rest.length <= tokenRestMax ? rest : null }
+}
+
 const lateText = ({ call }: CallContext): string => `no answer within ${call.deadlineMs} ms`
 
 export const callMachine = setup({
@@ -220,17 +247,19 @@ export const callMachine = setup({
     endWaiting: assign({ isWaiting: false }),
     bePatient: assign({ isPatient: true }),
     fallBack: assign({ place: ({ context }) => nextPlace(context), tried: 0 }),
-    traceIntent: append(({ context }) => {
+    traceIntent: enqueueActions(({ enqueue, context }) => {
       const { call } = context
       const model = modelOfCall(context)
       const value: TraceIntent = { half: 'intent', attempt: attemptId(context), model, request: call.request, reserved: call.worst[model]!, about: call.about }
-      return { stream: traceStream, shared: true, value }
+      enqueue(append(() => ({ stream: traceStream, shared: true, value })) as never)
+      if (call.stream) enqueue(sendTo(tokenStreamRef(call.about.run), tokensBegin(context)))
     }),
     tracePermit: append(({ context }) => ({ stream: traceStream, shared: true, value: { half: 'permit', attempt: attemptId(context) } satisfies TracePermit })),
-    traceOutcome: append(({ context }) => {
+    traceOutcome: enqueueActions(({ enqueue, context }) => {
       const { ok, cost, response, error } = context.last!
       const value: TraceOutcome = { half: 'outcome', attempt: lastId(context), ok, cost, response: response ?? null, error: error ?? null }
-      return { stream: traceStream, shared: true, value }
+      enqueue(append(() => ({ stream: traceStream, shared: true, value })) as never)
+      if (context.call.stream) enqueue(sendTo(tokenStreamRef(context.call.about.run), tokensEnd(context)))
     }),
     noteOutcome: assign(({ context, event }) => noted(context, (event as unknown as { output: AttemptOutcome }).output)),
     /** The effect itself failed: what it cost is unknown, so it is charged in full. It may be tried again, unless whoever asked wants no answer any more. */

@@ -105,6 +105,11 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   readonly whenOpen?: 'wait' | 'fail'
   /** 0 to 9: among calls that wait for permits the higher goes first. Default 5. */
   readonly priority?: number
+  /**
+   * Whether those who watch its run are told what the model is writing (`run.tokens()`), and how often at most: `everyMs`, 10 to 60,000,
+   * default 200. Each time is a write to the store. Default: they are not.
+   */
+  readonly stream?: boolean | { readonly everyMs?: number }
 }
 
 /** What an agent needs of the mesh that runs it. */
@@ -139,6 +144,8 @@ const wait = whole(0, 24 * hourMs)
 const backoff = { firstMs: wait, factor: number(1, 1_000), maxMs: wait, jitter: share }
 export const wholeBackoff = optionsOf<Backoff>(backoff)
 
+const streamPace = optionsOf<{ everyMs?: number }>({ everyMs: optional(whole(10, 60_000)) })
+
 const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   name: anId,
   version: anything,
@@ -162,6 +169,7 @@ const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   deadlineMs: optional(milliseconds),
   whenOpen: optional(oneOf('wait', 'fail')),
   priority: optional(whole(0, 9)),
+  stream: optional((name, value) => typeof value !== 'boolean' && streamPace(name, value)),
 })
 
 export function isAgent(value: unknown): value is AgentDefinition {
@@ -225,7 +233,8 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     materialOf,
     gather,
     call,
-    callFor: (id, models, about) => storable('the call', callFor(options, { ...resolved, id, models: models ?? resolved.models }, services.models, about)),
+    // Those who watch the agent are not told what is written to judge it.
+    callFor: (id, models, about) => storable('the call', callFor({ ...options, stream: false }, { ...resolved, id, models: models ?? resolved.models }, services.models, about)),
     read: (answer, about) => readAnswer(options, resolved.name, about, answer),
   }
   return agentMachine.provide({
@@ -308,6 +317,7 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
   const prompt = atOnce('prompt', options.prompt({ input, goal: task.goal, gathered }))
   rendered('prompt', prompt)
   const completionTokensMax = options.completionTokensMax ?? 4_096
+  const { stream } = options
   const request: Omit<ModelRequest, 'task' | 'model'> = {
     ...(prompt.system === undefined ? {} : { system: prompt.system }),
     messages: prompt.messages,
@@ -329,6 +339,7 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     priority: task.priority ?? options.priority ?? 5,
     tenant: task.tenant ?? null,
     about: { agent: name, version, run: task.run, task: task.id, goal: task.goal.digest, origin: task.origin },
+    ...(stream ? { stream: { everyMs: (stream === true ? undefined : stream.everyMs) ?? 200 } } : {}),
   }
 }
 

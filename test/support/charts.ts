@@ -12,6 +12,7 @@ import { personMachine, type PersonContext } from '../../src/machines/person.mac
 import { rederivationGuards, rederivationMachine, type RederivationContext } from '../../src/machines/rederivation.machine.js'
 import { runMachine, type RunContext, type RunInput } from '../../src/machines/run.machine.js'
 import { sourceCheckMachine, type SourceCheckContext } from '../../src/machines/source-check.machine.js'
+import { tokenStreamMachine, type TokenContext, type TokenEvent } from '../../src/machines/token-stream.machine.js'
 import { supervisorMachine, type SupervisorContext } from '../../src/machines/supervisor.machine.js'
 
 export interface Chart {
@@ -377,4 +378,22 @@ const limiter: Chart = {
   facet: ({ at, grants, claims, pausedUntil }: LimiterContext) => [grants.length, claims.length, pausedUntil > at],
 }
 
-export const charts: readonly Chart[] = [agent, supervisor, run, call, breaker, limiter, sourceCheck, rederivation, person, inOrder]
+const tokensOf = { of: { agent: 'a', task: 't', call: 'call' }, attempt: 1 }
+
+const tokens: Chart = {
+  name: 'tokenStream',
+  machine: tokenStreamMachine,
+  walkable: tokenStreamMachine as AnyStateMachine,
+  inputs: [undefined],
+  events: () => [
+    ...([
+      { type: 'tokens.begin', ...tokensOf, model: 'm', isBeside: false },
+      { type: 'tokens.write', ...tokensOf, writer: 'w', offset: 0, text: 'abc' },
+      { type: 'tokens.end', ...tokensOf, ok: true, writer: 'w', offset: 0, text: 'abcd' },
+    ] satisfies TokenEvent[]),
+    after('quiet', 'tokenStream.following'),
+  ],
+  facet: ({ open }: TokenContext) => Object.values(open).flat().map(({ chars }) => chars),
+}
+
+export const charts: readonly Chart[] = [agent, supervisor, run, call, breaker, limiter, tokens, sourceCheck, rederivation, person, inOrder]
