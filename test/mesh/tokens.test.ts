@@ -1,9 +1,9 @@
 /** What models are writing, as those who watch are told it, and what that costs. Cuts and kills: tokens-crash.property.test.ts. */
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { createMesh, defineAgent, defineRun, modelOf, showTokens, type AgentOptions, type AgentOutput, type AgentTask, type Mesh, type ModelClient, type TokenTold } from '../../src/index.js'
+import { createMesh, defineAgent, defineRun, modelOf, showTokens, type AgentOptions, type AgentOutput, type AgentTask, type Mesh, type MeshOptions, type ModelClient, type TokenTold } from '../../src/index.js'
 import { canonicalGoal } from '../../src/mesh/canonical.js'
-import { World, type WorldOptions } from '../../src/testing/index.js'
+import { World } from '../../src/testing/index.js'
 import { functionModel } from '../support/function-model.js'
 
 const grant = { tokens: 1e9, calls: 1e6, nanoDollars: 1e12 }
@@ -16,7 +16,7 @@ interface Script {
   readonly text?: string
 }
 
-async function aWorld(script: () => Script, more: Partial<AgentOptions<object, unknown>> = {}, options: Partial<WorldOptions> = {}): Promise<{ readonly world: World; readonly mesh: Mesh; run(n?: number): Promise<AgentOutput & { readonly endedAt: number; readonly writes: number }> }> {
+async function aWorld(script: () => Script, more: Partial<AgentOptions<object, unknown>> = {}, options: Partial<MeshOptions> = {}): Promise<{ readonly world: World; readonly mesh: Mesh; run(n?: number): Promise<AgentOutput & { readonly endedAt: number; readonly writes: number }> }> {
   const client: ModelClient = {
     provider: 'test',
     isLocal: true,
@@ -31,7 +31,7 @@ async function aWorld(script: () => Script, more: Partial<AgentOptions<object, u
   }
   const worker = defineAgent({ name: 'worker', input: z.looseObject({}), output: z.string(), model: modelOf(client, 'm'), prompt: () => ({ messages: [] }), deadlineMs: 3_600_000, stream: true, ...(more as object) })
   let mesh: Mesh
-  const world: World = new World({ shards: 1, create: (given) => (mesh = createMesh({ ...given, ...(options as object), agents: [worker] })) })
+  const world: World = new World({ shards: 1, create: (given) => (mesh = createMesh({ ...given, ...options, agents: [worker] })) })
   await world.start()
   return {
     world,
