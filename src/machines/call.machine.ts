@@ -53,6 +53,8 @@ export interface AttemptOutcome {
   /** The answer, if it is one; {@link Completion} in the mesh. */
   readonly response?: unknown
   readonly error?: { readonly kind: string; readonly message: string }
+  /** What the provider had counted when the attempt failed, for the trace; ModelUsage in the mesh. */
+  readonly usage?: unknown
   /** Whether the same request may succeed later. */
   readonly retryable?: boolean
   /** The provider's wish, ms. */
@@ -256,8 +258,8 @@ export const callMachine = setup({
     }),
     tracePermit: append(({ context }) => ({ stream: traceStream, shared: true, value: { half: 'permit', attempt: attemptId(context) } satisfies TracePermit })),
     traceOutcome: enqueueActions(({ enqueue, context }) => {
-      const { ok, cost, response, error } = context.last!
-      const value: TraceOutcome = { half: 'outcome', attempt: lastId(context), ok, cost, response: response ?? null, error: error ?? null }
+      const { ok, cost, response, error, usage } = context.last!
+      const value: TraceOutcome = { half: 'outcome', attempt: lastId(context), ok, cost, response: response ?? null, error: error ?? null, ...(usage === undefined ? {} : { usage }) }
       enqueue(append(() => ({ stream: traceStream, shared: true, value })) as never)
       if (context.call.stream) enqueue(sendTo(tokenStreamRef(context.call.about.run), tokensEnd(context)))
     }),

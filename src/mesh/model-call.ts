@@ -182,6 +182,7 @@ function failureOf(error: unknown, price: ModelPrice, completionTokensMax: numbe
     ok: false,
     cost,
     error: { kind: error.kind, message: error.message },
+    ...(usage ? { usage } : {}),
     retryable: error.retryable,
     ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
   }
