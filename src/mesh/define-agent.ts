@@ -106,6 +106,11 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   /** 0 to 9: among calls that wait for permits the higher goes first. Default 5. */
   readonly priority?: number
   /**
+   * How long its call's attempt may go without an answer, `afterMs`, before a second one is begun beside it, once in a call: at the next
+   * model, or with `model: 'same'` at the same. The first answer counts, the other is given up and charged in full. Default: never.
+   */
+  readonly hedge?: { readonly afterMs: number; readonly model?: 'next' | 'same' }
+  /**
    * Whether those who watch its run are told what the model is writing (`run.tokens()`), and how often at most: `everyMs`, 10 to 60,000,
    * default 200. Each time is a write to the store. Default: they are not.
    */
@@ -169,6 +174,7 @@ const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   deadlineMs: optional(milliseconds),
   whenOpen: optional(oneOf('wait', 'fail')),
   priority: optional(whole(0, 9)),
+  hedge: optional(optionsOf<{ afterMs: number; model?: 'next' | 'same' }>({ afterMs: milliseconds, model: optional(oneOf('next', 'same')) })),
   stream: optional((name, value) => typeof value !== 'boolean' && streamPace(name, value)),
 })
 
@@ -234,7 +240,7 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     gather,
     call,
     // Those who watch the agent are not told what is written to judge it.
-    callFor: (id, models, about) => storable('the call', callFor({ ...options, stream: false }, { ...resolved, id, models: models ?? resolved.models }, services.models, about)),
+    callFor: (id, models, about) => storable('the call', callFor(ofAnother(options), { ...resolved, id, models: models ?? resolved.models }, services.models, about)),
     read: (answer, about) => readAnswer(options, resolved.name, about, answer),
   }
   return agentMachine.provide({
@@ -311,13 +317,18 @@ function issuesOf(error: z.ZodError): string {
   return `${shown.join('; ')}${error.issues.length > 3 ? ` and ${error.issues.length - 3} more` : ''}`
 }
 
+/** The options for calls that judge: without those of its own call alone. */
+function ofAnother<TOptions extends { readonly stream?: unknown; readonly hedge?: unknown }>({ stream: _stream, hedge: _hedge, ...options }: TOptions): TOptions {
+  return options as unknown as TOptions
+}
+
 function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema }: Resolved & { readonly id: string }, known: Models, { task, gathered }: About): CallInput {
   if (!isIntact(task.goal)) throw new GoalBroken(`the goal "${task.goal.text.slice(0, 80)}" does not have the digest ${task.goal.digest}: it was changed on the way`)
   const input = parse(options.input, task.input, `the task of ${name}`)
   const prompt = atOnce('prompt', options.prompt({ input, goal: task.goal, gathered }))
   rendered('prompt', prompt)
   const completionTokensMax = options.completionTokensMax ?? 4_096
-  const { stream } = options
+  const { stream, hedge } = options
   const request: Omit<ModelRequest, 'task' | 'model'> = {
     ...(prompt.system === undefined ? {} : { system: prompt.system }),
     messages: prompt.messages,
@@ -339,6 +350,7 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     priority: task.priority ?? options.priority ?? 5,
     tenant: task.tenant ?? null,
     about: { agent: name, version, run: task.run, task: task.id, goal: task.goal.digest, origin: task.origin },
+    ...(hedge ? { hedge: { afterMs: hedge.afterMs, model: hedge.model ?? 'next' } } : {}),
     ...(stream ? { stream: { everyMs: (stream === true ? undefined : stream.everyMs) ?? 200 } } : {}),
   }
 }
