@@ -462,7 +462,7 @@ test.each(Object.entries(hedges))(`any sequence of answers, endings and waits le
           fc.constantFrom<Refused | 'lacking'>('open', 'limit', 'stopped', 'lacking', 'lacking').map((how) => new NoPermit(how)),
           fc.constantFrom<Permit['how']>('open', 'limit', 'stopped', 'given', 'given', 'given', 'threw', 'CANCELLED').map((how) => new Permit(how)),
           fc.constantFrom(50, 100, 300, 1_000, 2_500).map((ms) => new Wait(ms)),
-          ...(hedge ? [fc.constantFrom<EndSecond['how']>('ok', 'retryable', 'cut off', 'threw', 'lacking', 'open').map((how) => new EndSecond(how)), fc.constantFrom<PermitSecond['how']>('given', 'given', 'open', 'threw').map((how) => new PermitSecond(how)), fc.constantFrom(true, true, false).map((has) => new Spare(has)), fc.constantFrom(100, 250).map((ms) => new Wait(ms))] : []),
+          ...(hedge ? [fc.constantFrom<EndSecond['how']>('ok', 'retryable', 'cut off', 'threw', 'lacking', 'open').map((how) => new EndSecond(how)), fc.constantFrom<PermitSecond['how']>('given', 'given', 'open', 'threw').map((how) => new PermitSecond(how)), fc.constantFrom(true, true, false).map((has) => new Spare(has)), ...[1, 2, 3].map(() => fc.constantFrom(100, 250, 250).map((ms) => new Wait(ms))), fc.constantFrom(new Answer(true)), fc.constantFrom<Ending>('ok', 'retryable', 'cut off', 'threw').map((how) => new End(how))] : []),
         ],
         { maxCommands: 30 },
       ),
