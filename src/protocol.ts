@@ -182,6 +182,8 @@ export interface StreamEntry {
   readonly value: unknown
   /** The stream is the shard's, read by all who trace it, and not this actor's own. Default false. */
   readonly shared?: boolean
+  /** How many entries an own stream keeps from now on, the newest, at least 1; soon not many more. Default, and at most: `streamMax`. */
+  readonly max?: number
 }
 
 /** Told to the parent when a durable child has started, ended or failed; see {@link durableChild}. */

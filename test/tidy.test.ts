@@ -174,9 +174,11 @@ test('what the package exports is what is listed here', () => {
       "runMachine",
       "sendToDurableChild",
       "settle",
+      "showTokens",
       "stopDurableChild",
       "supervisorMachine",
       "toolLoopMachine",
+      "tokenStreamMachine",
     ]
   `)
 })

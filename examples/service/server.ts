@@ -17,7 +17,7 @@ const model = modelOf(offlineModel({ skills: { // or modelOf(anthropic(), 'claud
   writer: () => ({ text: 'That is known.' }),
 } }), 'scripted')
 const prompt = ({ input }: { input: unknown }) => ({ messages: [{ role: 'user' as const, content: JSON.stringify(input) }] })
-const agent = (name: string, output: z.ZodType) => defineAgent({ name, input: z.looseObject({}), output, model, prompt })
+const agent = (name: string, output: z.ZodType) => defineAgent({ name, input: z.looseObject({}), output, model, prompt, stream: true })
 const answer = defineRun({
   name: 'answer', stepsMax: 20, approval: () => ({ why: 'a customer will read it' }),
   crew: { planner: agent('planner', z.object({ steps: z.array(z.string()) })), worker: agent('researcher', z.object({ findings: z.array(z.string()) })), writer: agent('writer', z.object({ text: z.string() })) },
@@ -46,6 +46,17 @@ app.get('/runs/:id/events', async (c) => { // who comes back is told what is new
   const { run, status } = await found(c)
   const knowsTheEnd = ['done', 'failed'].includes(status.state) && c.req.header('last-event-id') === eventOf(status).id
   return knowsTheEnd ? c.body(null, 204) : eventStream(c, run.progress(), eventOf) // an EventSource comes back after every end but a 204
+})
+app.get('/runs/:id/tokens', async (c) => { // what its models are writing: docs/streaming.md
+  const { run, status } = await found(c)
+  const after = c.req.header('last-event-id')
+  if (after !== undefined && ['done', 'failed'].includes(status.state)) {
+    const rest = run.tokens({ after })
+    const { done } = await rest.next()
+    await rest.return()
+    if (done) return c.body(null, 204)
+  }
+  return eventStream(c, run.tokens(after === undefined ? {} : { after }), ({ id, type, ...told }) => ({ id, event: type, data: JSON.stringify(told) }))
 })
 const decided = z.object({ approved: z.boolean(), by: z.string().trim().min(1).max(256), note: z.string().max(10_000).exactOptional(), digest: z.string().min(1).max(256) })
 app.post('/runs/:id/decision', async (c) => { // on what was shown, by its digest: what is asked for by now may be something else

@@ -118,6 +118,8 @@ export const agentFailure = (reason: AgentFailure, message: string): AgentOutput
 const errorOf = (event: unknown): { code?: string; message: string } => (event as { error: { code?: string; message: string } }).error
 const outputOf = <T>(event: unknown): T => (event as { output: T }).output
 
+/** The attempt that brought the answer, or the last one. */
+const attemptOf = (call: string, result: CallOutput): string => (result.ok ? result.attempt : undefined) ?? `${result.id ?? call}.${result.attempts.length}`
 const isJudged = (result: CallOutput): boolean => result.ok && result.isJudged
 
 /** The action under way: its place among those planned, and which of those of its name it is, counted from 1. */
@@ -209,7 +211,7 @@ export const agentMachine = setup({
       const result = outputOf<CallOutput>(event)
       return result.ok ? { output: result.response } : { failure: agentFailure(result.reason === 'failed' ? 'model' : result.reason, result.message) }
     }),
-    noteAnswered: assign({ call: null, isJudged: ({ event }) => isJudged(outputOf<CallOutput>(event)), attempt: ({ context, event }) => (context.call ? `${outputOf<CallOutput>(event).id ?? context.call.id}.${outputOf<CallOutput>(event).attempts.length}` : null) }),
+    noteAnswered: assign({ call: null, isJudged: ({ event }) => isJudged(outputOf<CallOutput>(event)), attempt: ({ context, event }) => (context.call ? attemptOf(context.call.id, outputOf<CallOutput>(event)) : null) }),
     /** What came of the answer, for the policies that want to hear it. */
     tellQuality: enqueueActions(({ enqueue, context }, { ok }: { ok: boolean }) => {
       if (!context.isJudged) return

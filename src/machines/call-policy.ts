@@ -21,8 +21,13 @@ export interface CallPolicy {
   readonly whenOpen: 'wait' | 'fail'
   /** 0 to 9: among calls that wait for permits the higher goes first. */
   readonly priority: number
+  /**
+   * How long an attempt may go without an answer, ms, before a second one is begun beside it, once in a call: at the next model or at
+   * the same. The first answer counts, the other is given up and charged in full. null: never.
+   */
+  readonly hedge: { readonly afterMs: number; readonly model: 'next' | 'same' } | null
   /** In the order in which they are asked; each once. */
   readonly fallback: readonly FallbackStep[]
 }
 
-export const defaultCallPolicy: CallPolicy = { attemptsMax: 4, backoff: defaultBackoff, deadlineMs: 600_000, whenOpen: 'wait', priority: 5, fallback: [] }
+export const defaultCallPolicy: CallPolicy = { attemptsMax: 4, backoff: defaultBackoff, deadlineMs: 600_000, whenOpen: 'wait', priority: 5, hedge: null, fallback: [] }

@@ -251,11 +251,11 @@ export const toolLoopMachine = setup({
     askAgent: sendParent(({ event }) => event),
     answerCall: sendTo('call', ({ event }) => event),
     noteRound: assign(({ context, event }) => {
-      const { response, attempts, model } = outputOf<CallOutput & { ok: true }>(event)
+      const { response, attempts, attempt, model } = outputOf<CallOutput & { ok: true }>(event)
       const { text, toolCalls = [] } = response as Answer
       const at = context.rounds.length + 1
       const calls = toolCalls.map(({ name, arguments: given }, i): AskedTool => ({ id: `t${at}_${i + 1}`, name, arguments: given }))
-      return { attempt: `${context.call.id}.${attempts.length}`, models: context.models.slice(Math.max(0, context.models.indexOf(model))), round: { text, calls, results: [] } }
+      return { attempt: attempt ?? `${context.call.id}.${attempts.length}`, models: context.models.slice(Math.max(0, context.models.indexOf(model))), round: { text, calls, results: [] } }
     }),
     /** Replaced by defineAgent: tells policies that the answer was one. */
     reportRound: () => {},

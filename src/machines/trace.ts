@@ -55,6 +55,8 @@ export interface TraceOutcome {
   readonly cost: Amounts | null
   readonly response: unknown
   readonly error: { readonly kind: string; readonly message: string } | null
+  /** Of an attempt that failed: what the provider had counted by then, if it had. */
+  readonly usage?: unknown
 }
 
 /** What was made of an answer: as it was read, and again when somebody has verified it. */

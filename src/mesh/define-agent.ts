@@ -118,6 +118,11 @@ export interface AgentOptions<TInput, TOutput, TGiven = TOutput> {
   readonly countTokens?: (text: string) => number
   /** Bound of a completion, tokens, 1 to 10,000,000. Default 4,096. */
   readonly completionTokensMax?: number
+  /**
+   * Whether those who watch its run are told what the model is writing (`run.tokens()`), and how often at most: `everyMs`, 10 to 60,000,
+   * default 200. Each time is a write to the store. Default: they are not.
+   */
+  readonly stream?: boolean | { readonly everyMs?: number }
 }
 
 /** What an agent needs of the mesh that runs it. */
@@ -154,6 +159,8 @@ const wait = whole(0, 24 * hourMs)
 const backoff = { firstMs: wait, factor: number(1, 1_000), maxMs: wait, jitter: share }
 export const wholeBackoff = optionsOf<Backoff>(backoff)
 
+const streamPace = optionsOf<{ everyMs?: number }>({ everyMs: optional(whole(10, 60_000)) })
+
 const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   name: anId,
   version: anything,
@@ -177,6 +184,7 @@ const agentOptions = optionsOf<AgentOptions<unknown, unknown>>({
   windowTokensMax: optional(whole(1, 100_000_000)),
   countTokens: optional(aFunction),
   completionTokensMax: optional(whole(1, 10_000_000)),
+  stream: optional((name, value) => typeof value !== 'boolean' && streamPace(name, value)),
 })
 
 export function isAgent(value: unknown): value is AgentDefinition {
@@ -249,7 +257,8 @@ function machineOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutpu
     gather,
     mayAct,
     call,
-    callFor: (id, models, about) => callFor(options, { ...resolved, id, models: models ?? resolved.models }, services.models, about),
+    // Those who watch the agent are not told what is written to judge it.
+    callFor: (id, models, about) => callFor(ofAnother(options), { ...resolved, id, models: models ?? resolved.models }, services.models, { ...about, policy: about.policy && { ...about.policy, hedge: null } }),
     read: (answer, about) => readAnswer(options, resolved.name, about, answer),
   }
   return agentMachine.provide({
@@ -291,8 +300,8 @@ function loopOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, 
       prepareRound: assign(({ context: { input, models, rounds } }) => {
         const next = { ...resolved, id: `${input.id}:${rounds.length + 1}`, models: models.map((model) => ({ name: model })) }
         const task = { ...input.loop.task, models }
-        const { attemptsMax, backoff, deadlineMs, whenOpen, priority } = input
-        const about: About = { task, gathered: (input.task as ModelRequest['task']).gathered ?? null, policy: { attemptsMax, backoff, deadlineMs, whenOpen, priority, fallback: [] } }
+        const { attemptsMax, backoff, deadlineMs, whenOpen, priority, hedge = null } = input
+        const about: About = { task, gathered: (input.task as ModelRequest['task']).gathered ?? null, policy: { attemptsMax, backoff, deadlineMs, whenOpen, priority, hedge, fallback: [] } }
         const made = attempt('prompt', () => callFor(options, next, services.models, about, rounds))
         if (!('failure' in made)) return made as Pick<ToolLoopContext, 'call' | 'compacted'>
         const { reason, message } = made.failure!
@@ -365,6 +374,11 @@ function parse<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
   throw new ConfigError(`${what} does not fit: ${issuesOf(result.error)}`)
 }
 
+/** The options for calls that judge: without what is for its own call alone. */
+function ofAnother<TOptions extends { readonly stream?: unknown }>({ stream: _stream, ...options }: TOptions): TOptions {
+  return options as unknown as TOptions
+}
+
 /** @param rounds of tools so far; absent: it is the first call, which may come to some */
 function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, TGiven>, { id, name, version, models, schema, tools }: Resolved & { readonly id: string }, known: Models, { task, gathered, policy }: About, rounds?: readonly ToolRound[]): { readonly call: CallInput; readonly compacted: readonly WholePart[] } {
   if (!isIntact(task.goal)) throw new GoalBroken(`the goal "${task.goal.text.slice(0, 80)}" does not have the digest ${task.goal.digest}: it was changed on the way`)
@@ -380,6 +394,7 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     tokensMax: options.windowTokensMax ?? Infinity,
     countTokens: options.countTokens ? counted(options.countTokens) : bytesOf,
   })
+  const { stream } = options
   const request: Omit<ModelRequest, 'task' | 'model'> = {
     ...(prompt.system === undefined ? {} : { system: prompt.system }),
     messages: fitted.messages,
@@ -387,7 +402,7 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     schema,
     ...(tools.length === 0 ? {} : { tools }),
   }
-  const { fallback: _, ...trying } = policy ?? defaultCallPolicy
+  const { fallback: _, hedge, ...trying } = policy ?? defaultCallPolicy
   const names = task.models ?? models.map((ref) => ref.name)
   const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', fitted.messages, schema, tools])) + promptOverheadBytes
   const call: CallInput | ToolLoopInput = {
@@ -402,6 +417,8 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     ...(fitted.compaction ? { compaction: fitted.compaction } : {}),
     ...(tools.length === 0 || rounds ? {} : { loop: { task } }),
     about: { agent: name, version, run: task.run, task: task.id, goal: task.goal.digest, origin: task.origin },
+    ...(hedge ? { hedge } : {}),
+    ...(stream ? { stream: { everyMs: (stream === true ? undefined : stream.everyMs) ?? 200 } } : {}),
   }
   return { call: storable('the call', call), compacted: storable('what the prompt leaves out', fitted.whole) }
 }

@@ -9,13 +9,14 @@ import { limiterMachine } from '../machines/limiter.machine.js'
 import { policiesMachine, type PoliciesContext } from '../machines/policies.machine.js'
 import type { RunInput } from '../machines/run.machine.js'
 import { compactionStream } from '../machines/trace.js'
+import { tokenMachineName, tokenStreamMachine, type TokenEvent } from '../machines/token-stream.machine.js'
 import type { ActorHandle } from '../runtime/actor.js'
 import { cursorAfter, pageMax } from '../runtime/find.js'
 import { checkId, toAddress, type Address } from '../runtime/identity.js'
 import type { HistoryOptions } from '../runtime/history.js'
 import type { MachineOptions } from '../runtime/machines.js'
 import { systemClock, type Clock } from '../runtime/ports/clock.js'
-import { silentLogger } from '../runtime/ports/logger.js'
+import { silentLogger, type Logger } from '../runtime/ports/logger.js'
 import { randomIds } from '../runtime/ports/ids.js'
 import { createActorSystem, type ActorSystem, type ActorSystemOptions } from '../runtime/system.js'
 import { canonicalGoal } from './canonical.js'
@@ -33,6 +34,7 @@ import { isPolicySource, PolicyFile } from './policy-file.js'
 import type { PolicySource } from './ports/policy-source.js'
 import { defaultPrices, modelPrice, type PriceTable } from './prices.js'
 import { RunHandle } from './run-handle.js'
+import { readTokens, type TokenHost, type TokensOptions, type TokenTold } from './tokens.js'
 import { Traces, traceparentOf } from './trace.js'
 
 export interface MeshOptions extends Omit<ActorSystemOptions, 'machines'> {
@@ -119,6 +121,7 @@ export class Mesh {
   private readonly traces: Traces
   private readonly permits: Permits
   private readonly clock: Clock
+  private readonly logger: Logger
   private readonly materials = new Map<string, Promise<unknown>>()
   private readonly newId: () => string
   private readonly store: MeshOptions['store']
@@ -137,6 +140,7 @@ export class Mesh {
     for (const agent of this.agents.values()) for (const model of agent.models) this.models.add(model)
     this.traces = new Traces(traces, options.logger ?? silentLogger, tracesWaitingMax)
     const { logger = silentLogger } = options
+    this.logger = logger
     const clock = (this.clock = options.clock ?? systemClock)
     this.store = options.store
     const ids = options.ids ?? randomIds
@@ -237,6 +241,11 @@ export class Mesh {
     const services = {
       models: this.models,
       clock: this.clock,
+      tokens: {
+        logger: this.logger,
+        newId: this.newId,
+        tell: (run: string, event: TokenEvent) => this.system.actorAt(toAddress(tokenMachineName, run)).send(event as never),
+      },
       desk: this.permits.desk,
       ready: async (signal: AbortSignal) => {
         await this.traces.ready(signal)
@@ -260,6 +269,7 @@ export class Mesh {
       circuitBreakerMachine,
       limiterMachine,
       policiesMachine,
+      tokenStreamMachine,
     ]
   }
 
@@ -341,8 +351,29 @@ export class Mesh {
     return found.map((address) => this.handleAt(address, address.slice(address.indexOf('/') + 1)))
   }
 
+  /**
+   * What models are writing for a run, or for an agent that works alone, by the id of its task's `run`: those of agents that
+   * declare `stream`. From any process, and from wherever it was left. It ends with this process, and with `return()`, at once, also while
+   * a `next()` waits (docs/streaming.md).
+   *
+   * @throws ConfigError for a wrong option, InvalidIdError for what is no id
+   */
+  tokens(run: string, options: TokensOptions = {}): AsyncGenerator<TokenTold, void> {
+    return readTokens(this.tokenHost(), run, options)
+  }
+
+  private tokenHost(): TokenHost {
+    return {
+      clock: this.clock,
+      logger: this.logger,
+      actor: (of) => this.system.actorAt(of),
+      stream: (of, stream, after, max) => this.system.stream(of, stream, after, max),
+    }
+  }
+
   private handleAt(address: Address, id: string): RunHandle {
     return new RunHandle(id, this.system.actorAt(address), {
+      tokens: (run, options, until) => readTokens(this.tokenHost(), run, options, until),
       trace: (run) => this.traces.read(this.system, run),
       now: () => this.store.now(),
       actor: (of) => this.system.actorAt(of),

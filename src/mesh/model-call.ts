@@ -3,14 +3,17 @@
  * end into an outcome with its cost. It decides nothing; the chart does (contract 9).
  */
 import { ConfigError, toStoredError } from '../errors.js'
-import type { AttemptInput, AttemptOutcome, PermitInput, PermitOutcome } from '../machines/call.machine.js'
+import { attemptNumber, tokenSourceOf, type AttemptInput, type AttemptOutcome, type PermitInput, type PermitOutcome } from '../machines/call.machine.js'
 import { nothing, type Amounts } from '../machines/ledger.js'
+import type { TokenEvent } from '../machines/token-stream.machine.js'
 import { repeatable } from '../protocol.js'
 import type { Clock } from '../runtime/ports/clock.js'
+import type { Logger } from '../runtime/ports/logger.js'
 import { checkId } from '../runtime/identity.js'
 import type { Desk, PermitRequest } from './desk.js'
 import { having, isObject, list, oneOf, optional, shape, text, whole, wrong, type Check } from './options.js'
 import { ModelError, type ModelClient, type ModelFailureKind, type ModelRequest, type ModelResponse, type ModelToolCall, type ModelUsage } from './ports/model-client.js'
+import { TokenWriter } from './token-writer.js'
 import { costOf, free, modelPrice, type ModelPrice, type PriceTable } from './prices.js'
 
 /** A model of a client. */
@@ -108,9 +111,18 @@ export interface AttemptServices {
   readonly desk: Desk
   /** Resolves when calls may be made: true, or false if it is not known what was stopped. */
   ready(signal: AbortSignal): Promise<boolean>
+  /** Where what is being written is told; absent: nowhere. */
+  readonly tokens?: TokenPort
 }
 
-export function attemptLogic({ models, clock, desk, ready }: AttemptServices) {
+export interface TokenPort {
+  /** To the token stream of its run. Resolves when that is durable. */
+  tell(run: string, event: TokenEvent): Promise<void>
+  newId(): string
+  readonly logger: Logger
+}
+
+export function attemptLogic({ models, clock, desk, ready, tokens: port }: AttemptServices) {
   return repeatable(async ({ input, signal, idempotencyKey, attempt }: { input: AttemptInput; signal: AbortSignal; idempotencyKey: string; attempt: number }): Promise<AttemptOutcome> => {
     // The chart reserves money for each attempt; what a crash cut off may have cost all of it.
     if (attempt > 1) return { ok: false, cost: null, error: { kind: 'unknown', message: 'the process died while the model was being asked' }, retryable: true }
@@ -122,21 +134,26 @@ export function attemptLogic({ models, clock, desk, ready }: AttemptServices) {
     if ('refusal' in given) return { ok: false, cost: nothing, error: { kind: 'refused', message: given.refusal.message }, refusal: given.refusal }
     const { permit } = given
     const beganAt = clock.now()
+    const { about, stream } = input.call
+    const tokens = stream && port && new TokenWriter({ of: tokenSourceOf(input.call), attempt: attemptNumber(input.attempt), writer: port.newId(), everyMs: stream.everyMs, clock, logger: port.logger, write: (event) => port.tell(about.run, event) })
     try {
-      const response = await ref.client.complete({ ...(input.call.request as Omit<ModelRequest, 'task' | 'model'>), task: input.call.task as ModelRequest['task'], model: ref.model }, { signal, idempotencyKey: `${idempotencyKey}/${input.attempt}` })
+      const response = await ref.client.complete({ ...(input.call.request as Omit<ModelRequest, 'task' | 'model'>), task: input.call.task as ModelRequest['task'], model: ref.model }, { signal, idempotencyKey: `${idempotencyKey}/${input.attempt}`, ...(tokens ? { onText: (delta) => tokens.take(delta) } : {}) })
       usageCounts('usage', response.usage)
       answerShape('answer', response)
       const { toolCalls } = response
       const completion: Completion = { text: response.text, ...(toolCalls ? { toolCalls } : {}), stopReason: response.stopReason, usage: response.usage, model: response.model, requestId: response.requestId ?? null }
       const cost = costOf(price, response.usage)
       const isJudged = permit.settle({ result: 'ok', tokens: cost.tokens, retryAfterMs: null })
-      return { ok: true, cost, response: completion, ...(isJudged ? { isJudged } : {}) }
+      const streamed = await tokens?.finish(completion.text, signal)
+      return { ok: true, cost, response: completion, ...(isJudged ? { isJudged } : {}), ...(streamed ? { streamed } : {}) }
     } catch (error) {
       const outcome = failureOf(error, price, (input.call.request as ModelRequest).maxTokens)
       // Given up after a long time without an answer: the provider hangs.
       const hangs = signal.aborted && clock.now() - beganAt >= Math.min(hangMs, input.call.deadlineMs / 2)
       permit.settle({ result: hangs || isOfProvider(outcome, signal.aborted) ? 'failed' : 'void', tokens: outcome.cost?.tokens ?? null, retryAfterMs: outcome.retryAfterMs ?? null })
       return outcome
+    } finally {
+      tokens?.close()
     }
   })
 }
@@ -176,6 +193,7 @@ function failureOf(error: unknown, price: ModelPrice, completionTokensMax: numbe
     ok: false,
     cost,
     error: { kind: error.kind, message: error.message },
+    ...(usage ? { usage } : {}),
     retryable: error.retryable,
     ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs }),
   }

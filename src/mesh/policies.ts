@@ -47,6 +47,7 @@ const calling = {
   deadlineMs: ms.optional(),
   whenOpen: z.enum(['wait', 'fail']).optional(),
   priority: whole(0, 9).optional(),
+  hedge: z.union([z.literal(false), z.strictObject({ afterMs: ms, model: z.enum(['next', 'same']).optional() })]).optional(),
   fallback: z.array(fallback).max(stepsMax).optional(),
 }
 
@@ -210,8 +211,8 @@ export function callPolicyFor(options: PolicyOptions, agent: string, version: st
   let figures = defaultCallPolicy
   const from = Object.fromEntries(Object.keys(figures).map((figure) => [figure, 'default'])) as Record<keyof CallPolicy, string>
   for (const layer of layers(options.agents, [`${agent}@${version}`, agent, '*'])) {
-    const { retry: { attemptsMax, backoff } = {}, deadlineMs, whenOpen, priority, fallback } = layer.given
-    const said = withoutUndefined({ attemptsMax, deadlineMs, whenOpen, priority, backoff: backoff && { ...figures.backoff, ...withoutUndefined(backoff) }, fallback: fallback && pathOf(fallback, agent) }) as Partial<CallPolicy>
+    const { retry: { attemptsMax, backoff } = {}, deadlineMs, whenOpen, priority, hedge, fallback } = layer.given
+    const said = withoutUndefined({ attemptsMax, deadlineMs, whenOpen, priority, backoff: backoff && { ...figures.backoff, ...withoutUndefined(backoff) }, hedge: hedge === false ? null : hedge && { afterMs: hedge.afterMs, model: hedge.model ?? 'next' }, fallback: fallback && pathOf(fallback, agent) }) as Partial<CallPolicy>
     for (const figure of Object.keys(said)) from[figure as keyof CallPolicy] = layer.from
     figures = { ...figures, ...said }
   }

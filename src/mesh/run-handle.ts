@@ -9,6 +9,7 @@ import type { XMachineSnapshot } from '../runtime/xstate/insides.js'
 import { canonicalJson, digestOf } from './canonical.js'
 import { anything, milliseconds, oneOf, optional, options as optionsOf, text, wrong } from './options.js'
 import type { WholePart } from './prompt-window.js'
+import type { TokensOptions, TokenTold } from './tokens.js'
 import type { TraceRecord } from './trace.js'
 
 /** An agent's finding, as it stands on record: append-only, with who made it, who judged it and what became of it. */
@@ -120,6 +121,8 @@ const resolutionOptions = optionsOf<ResolutionOptions>({ happened: oneOf(true, f
 
 /** What a run needs of the mesh that hands it out. */
 export interface RunHost {
+  /** @param until what is there once it settles is told to its end */
+  tokens(run: string, options: TokensOptions, until: (signal: AbortSignal) => Promise<unknown>): AsyncGenerator<TokenTold, void>
   actor(address: string): ActorHandle
   trace(run: string): Promise<TraceRecord[]>
   /** The store's time, ms. */
@@ -234,6 +237,17 @@ export class RunHandle {
       over.abort()
       await ended
     }
+  }
+
+  /**
+   * What the models of its agents are writing, of those that declare `stream`: from the oldest that is kept, or after what was
+   * read last, until the run has ended. From any process, and again from wherever it was left. `return()` ends it at once, also while a
+   * `next()` waits (docs/streaming.md).
+   *
+   * @throws ConfigError for a wrong option
+   */
+  tokens(options: TokensOptions = {}): AsyncGenerator<TokenTold, void> {
+    return this.host.tokens(this.id, options, (signal) => this.actor.waitFor((s) => endStates.has(stateOf(s as unknown as XMachineSnapshot)), { signal }))
   }
 
   /**

@@ -36,7 +36,7 @@ export interface TraceRecord {
   readonly goalCheck: 'intact' | 'broken' | null
   readonly attempt: string
   readonly model: string
-  /** As the provider counted them; null if it did not say. */
+  /** As the provider counted them, of an attempt that failed up to then; null if it did not say. */
   readonly tokens: { readonly input: number; readonly output: number; readonly cacheRead: number; readonly cacheWrite: number } | null
   readonly reserved: Amounts
   /** null: nobody knows, so all that was reserved is charged. */
@@ -126,7 +126,7 @@ function recordOf({ intent: { run, by, at: askedAt, value }, permit, outcome, ju
   const ended = outcome?.value as TraceOutcome | undefined
   const judged = judgement?.value as TraceJudgement | undefined
   const completion = (ended?.response ?? null) as Completion | null
-  const usage = completion?.usage
+  const usage = completion?.usage ?? (ended?.usage as Completion['usage'] | undefined)
   const { agent, version, task, goal, origin } = intent.about
   return {
     trace: traceIdOf(run),

@@ -270,7 +270,7 @@ function rederivation({ times = 1, agreement = 1, model, agrees = isSame }: Rede
       }),
       readDerivation: assign(({ context, event }) => {
         const answer = (event as unknown as { output: CallOutput }).output
-        const attempt = `${answer.id ?? context.call!.id}.${answer.attempts.length}`
+        const attempt = (answer.ok ? answer.attempt : undefined) ?? `${answer.id ?? context.call!.id}.${answer.attempts.length}`
         return { derivations: [...context.derivations, { attempt, ...derivationOf(answer) }] }
 
         function derivationOf(given: CallOutput): Omit<Derivation, 'attempt'> {

@@ -524,7 +524,7 @@ export class Dispatcher {
         part.log({
           stream: command.shared ? sharedStream(command.stream) : ownStream(address, command.stream),
           text: encodeStreamEntry(batch.at, `${address}@${record.meta.incarnation}`, text!),
-          max: this.context.options.streamMax,
+          max: Math.min(command.shared ? Infinity : (command.max ?? Infinity), this.context.options.streamMax),
         })
     }
   }

@@ -548,6 +548,7 @@ export class DurableRecord implements TreeHost {
         return undefined
       case 'append':
         checkId('stream name', command.stream)
+        if (command.max !== undefined && !(Number.isSafeInteger(command.max) && command.max >= 1)) throw new TurnError('command', `Stream "${command.stream}" is to keep ${String(command.max)} entries: give a whole number of at least 1.`)
         return encodeJson(command.value, `an entry of stream "${command.stream}"`, this.host.limits)
     }
   }

@@ -99,6 +99,16 @@ describe('a request', () => {
 })
 
 describe('an answer', () => {
+  test('is told as it is read to whoever watches, and nothing of what was thought', async () => {
+    server.next(drip(answer({ text: ['All ', 'is 😀 ', 'well.'], thinking: 'hm' })), answer({ text: 'whole' }))
+    const told: string[] = []
+    const options = { signal: new AbortController().signal, idempotencyKey: 'k', onText: (delta: string) => void told.push(delta) }
+    await claude().complete(request, options)
+    expect(told).toEqual(['All ', 'is 😀 ', 'well.'])
+    await claude({ isStreamed: false }).complete(request, options)
+    expect(told.slice(3)).toEqual(['whole'])
+  })
+
   test('is its text, whole, with usage, model and the id of the call (V4)', async () => {
     server.next(drip(answer({ text: ['All ', 'is 😀 ', 'well.'], thinking: 'hm', model: 'claude-opus-4-6-20260101', usage: { input: 12, output: 5, cacheRead: 2_000, cacheWrite: 300 } })))
     expect(await complete(claude())).toEqual({ text: 'All is 😀 well.', stopReason: 'end', usage: { inputTokens: 12, outputTokens: 5, cacheReadTokens: 2_000, cacheWriteTokens: 300 }, model: 'claude-opus-4-6-20260101', requestId: 'req_loopback_1' })

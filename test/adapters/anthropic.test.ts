@@ -49,6 +49,13 @@ async function sent(change: Partial<ModelRequest> = {}, options: AnthropicOption
   return server.requests.at(-1)!
 }
 
+test('whoever watches is told the text of the answer as it is read, and nothing of what was thought', async () => {
+  server.next(drip(answer({ text: ['All ', 'is 😀 ', 'well.'], thinking: 'hm' })))
+  const told: string[] = []
+  const { text } = await client().complete(request, { signal: new AbortController().signal, idempotencyKey: 'k', onText: (delta) => void told.push(delta) })
+  expect([told, text]).toEqual([['All ', 'is 😀 ', 'well.'], 'All is 😀 well.'])
+})
+
 describe('a request', () => {
   test('is one streamed call with the key, the version, and nothing that the API refuses', async () => {
     const { headers, body } = await sent()

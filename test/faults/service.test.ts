@@ -152,6 +152,48 @@ test('who watches a run comes back after a kill and is told only what is new', a
   await clients.service.ended
 }, 60_000)
 
+test('who watches the tokens comes back after a kill, with the id that it was told last, to what it has not read, and hears when there is no more', async () => {
+  const clients = new Clients(await start(join(folder, 'tokens')))
+  await clients.ask('/runs', { question: 'one and two' }, { 'idempotency-key': 't' })
+  const watch = async (count: number, lastEventId?: string): Promise<{ readonly id: string; readonly event: string; readonly data: string }[]> => {
+    const told: { id: string; event: string; data: string }[] = []
+    const aborting = new AbortController()
+    const response = await fetch(`${clients.service.url}/runs/t/tokens`, { signal: aborting.signal, headers: lastEventId === undefined ? {} : { 'last-event-id': lastEventId } })
+    if (response.status === 204) return []
+    let text = ''
+    for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+      text += chunk
+      for (let end = text.indexOf('\n\n'); end !== -1; end = text.indexOf('\n\n')) {
+        const fields = Object.fromEntries(text.slice(0, end).split('\n').map((line) => [line.slice(0, line.indexOf(': ')), line.slice(line.indexOf(': ') + 2)]))
+        text = text.slice(end + 2)
+        if (fields['id'] !== undefined) told.push(fields as never)
+      }
+      if (told.length >= count) break
+    }
+    aborting.abort()
+    return told.slice(0, count)
+  }
+  // One planner and two researchers have answered; the writer, too.
+  await clients.asked('t')
+  const before = await watch(5)
+  process.kill(clients.service.pid, 'SIGKILL')
+  await clients.service.ended
+  clients.service = await start(join(folder, 'tokens'))
+  const after = await watch(7, before.at(-1)!.id)
+  const all = await watch(12)
+  expect([...before, ...after]).toEqual(all)
+  expect(all.filter(({ event }) => event === 'ended')).toHaveLength(4)
+  const shown: Record<string, string> = {}
+  for (const { event, data } of all) if (event === 'text') shown[(JSON.parse(data) as { task: string }).task] = (JSON.parse(data) as { text: string }).text
+  expect(shown['report']).toBe('{"text":"That is known."}')
+  await clients.ask('/runs/t/decision', { approved: true, by: 'ann', digest: asked((await clients.ask('/runs/t')).body) })
+  await expect.poll(async () => (await clients.ask('/runs/t')).body['state']).toBe('done')
+  expect(await watch(1, all.at(-1)!.id)).toEqual([])
+  expect((await fetch(`${clients.service.url}/runs/t/tokens`, { headers: { 'last-event-id': 'x' } })).status).toBe(400)
+  process.kill(clients.service.pid, 'SIGTERM')
+  await clients.service.ended
+}, 60_000)
+
 test('two services share the agents of one Redis, each answers for all, and one goes on when the other has been told to end', async () => {
   const [first, second] = [await start(redis.url), await start(redis.url)]
   for (const { url } of [first, second]) expect((await fetch(`${url}/ready`)).status).toBe(200)

@@ -129,6 +129,15 @@ test.each(cases)('$name: typed, traced and paid for', async ({ replies, options,
   server.verify()
 })
 
+test('what a cut answer had counted by then is in the trace, as it was told, and in the ledger as the most that it can have become', async () => {
+  const { trace } = await run([stopAfter(4, 'cut', good), overloaded(), good])
+  expect(trace.map(({ tokens, cost }) => [tokens, cost])).toEqual([
+    [{ input: 25, output: 1, cacheRead: 0, cacheWrite: 0 }, promptAndAll],
+    [null, free],
+    [{ input: 25, output: 7, cacheRead: 0, cacheWrite: 0 }, sonnet],
+  ])
+})
+
 test('the provider’s wish to be left alone is heeded', async () => {
   const { trace } = await run([rateLimited('1'), good])
   expect(trace[1]!.startedAt - trace[0]!.endedAt!).toBeGreaterThanOrEqual(1_000)

@@ -27,7 +27,7 @@ describe('what is wrong with a file is told with its line and column', () => {
     ["{ 'models': {} }", ["p.json:1:3: expected a name in double quotes, found ' (texts stand in double quotes)"]],
     ['{ "models": { "x/m": { "breaker": { "openMs": 030 } } } }', ['p.json:1:47: expected a value, found 030']],
     ['{\n  "agents": { "a": { "priority": 1 } },\n  "agents": {}\n}', ['p.json:3:3: "agents" stands here a second time; only one of the two could hold']],
-    ['{ "agent": {} }', ['p.json:1:3: agent: there is no such policy or figure, did you mean "agents"? (there are: providers, models, agents, tenants)']],
+    ['{ "agent": {} }', ['p.json:1:3: agent: there is no such policy or figure, did you mean "agents"? (there are: providers, models, agents, tenants, tools)']],
     [
       '{\n  "models": {\n    "x/m": { "breaker": { "openMS": 5, "probesMax": 0 } }\n  },\n  "agents": { "a": { "retry": { "attempts": 3 }, "whenOpen": "later" } }\n}',
       [

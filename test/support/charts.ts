@@ -17,6 +17,7 @@ import { rederivationGuards, rederivationMachine, type RederivationContext } fro
 import { runMachine, type RunContext, type RunInput } from '../../src/machines/run.machine.js'
 import { sourceCheckMachine, type SourceCheckContext } from '../../src/machines/source-check.machine.js'
 import { excessOf, nextTool, toolLoopMachine, type ToolLoopContext } from '../../src/machines/tool-loop.machine.js'
+import { tokenStreamMachine, type TokenContext, type TokenEvent } from '../../src/machines/token-stream.machine.js'
 import { supervisorMachine, type SupervisorContext } from '../../src/machines/supervisor.machine.js'
 
 export interface Chart {
@@ -56,29 +57,42 @@ export const callInput: CallInput = {
 
 const outcome = (more: Partial<AttemptOutcome>): EventObject => done('attempt', { ok: false, cost: worst, error: { kind: 'server', message: 'no' }, retryable: false, ...more })
 
+const permits = [done('permit', { isGiven: true }), done('permit', { refusal: { reason: 'open', scope: 'model', name: 'x/a', message: 'open' } }), error('permit', 'threw')]
+const alone = [
+  ...permits,
+  outcome({}),
+  outcome({ retryable: true, cost: null, error: { kind: 'unknown', message: 'died' } }),
+  outcome({ refusal: { reason: 'open', scope: 'model', name: 'x/a', message: 'open' } }),
+  outcome({ refusal: { reason: 'stopped', scope: 'agent', name: 'a', message: 'stopped' } }),
+]
+const besides = [
+  after('hedge', 'call.open.attempting.watched'),
+  done('second', { ok: true, cost: worst, response: 'yes' }),
+  done('second', { ok: false, cost: worst, error: { kind: 'server', message: 'no' }, retryable: true }),
+  done('second', { ok: false, cost: worst, isLacking: true }),
+  error('second', 'threw'),
+  done('secondPermit', { isGiven: true }),
+  done('secondPermit', { refusal: { reason: 'open', scope: 'model', name: 'x/a', message: 'open' } }),
+  error('secondPermit', 'threw'),
+]
+
 const call: Chart = {
   name: 'call',
   machine: callMachine,
-  walkable: callMachine.provide({ actions: { askLedger: () => {}, settleWithLedger: () => {}, settleHeld: () => {} } }) as AnyStateMachine,
-  inputs: [callInput],
-  events: () => [
+  walkable: callMachine.provide({ actions: { askLedger: () => {}, settleWithLedger: () => {}, settleHeld: () => {}, askLedgerForSecond: () => {}, settleOther: () => {} } }) as AnyStateMachine,
+  inputs: [callInput, { ...callInput, hedge: { afterMs: 100, model: 'next' } }],
+  events: ({ context }) => [
     event('ledger.reserved'),
     event('ledger.refused'),
     outcome({ ok: true, response: 'yes' }),
     outcome({ retryable: true }),
-    outcome({}),
-    outcome({ retryable: true, cost: null, error: { kind: 'unknown', message: 'died' } }),
-    error('attempt', 'threw'),
     outcome({ isLacking: true }),
-    outcome({ refusal: { reason: 'open', scope: 'model', name: 'x/a', message: 'open' } }),
-    outcome({ refusal: { reason: 'stopped', scope: 'agent', name: 'a', message: 'stopped' } }),
-    done('permit', { isGiven: true }),
-    done('permit', { refusal: { reason: 'open', scope: 'model', name: 'x/a', message: 'open' } }),
-    error('permit', 'threw'),
+    error('attempt', 'threw'),
     after('backoff', 'call.open.backingOff'),
     after('deadline', 'call.open'),
+    ...((context as CallContext).call.hedge ? besides : alone),
   ],
-  facet: ({ attempts, place, isPatient, last }: CallContext) => [Math.min(attempts.filter(({ unknown, refused }) => !unknown && refused === null).length, 2), Math.min(attempts.length, 3), place, isPatient, last?.ok, last?.retryable, last?.refusal?.reason],
+  facet: ({ attempts, place, isPatient, last, hedge }: CallContext) => [hedge && [hedge.ended !== null, hedge.isAsked, Math.min(2, attempts.length + 2 - Number(hedge.attempt.split('.')[1]))], Math.min(attempts.filter(({ unknown, refused }) => !unknown && refused === null).length, 2), Math.min(attempts.length, 3), place, isPatient, last?.ok, last?.retryable, last?.refusal?.reason],
 }
 
 const child = (id: string, more: object = {}): EventObject => event('child.request', { child: { id, machine: 'm', ...more } })
@@ -505,4 +519,22 @@ const toolLoop: Chart = {
   facet: ({ rounds, round, isHeld, cuts, result }: ToolLoopContext) => [rounds.length, round?.calls.map(({ name }) => name), round?.results.length, isHeld, cuts, result?.ok],
 }
 
-export const charts: readonly Chart[] = [agent, policies, fallback, supervisor, run, call, toolLoop, breaker, limiter, sourceCheck, rederivation, person, inOrder]
+const tokensOf = { of: { agent: 'a', task: 't', call: 'call' }, attempt: 1 }
+
+const tokens: Chart = {
+  name: 'tokenStream',
+  machine: tokenStreamMachine,
+  walkable: tokenStreamMachine as AnyStateMachine,
+  inputs: [undefined],
+  events: () => [
+    ...([
+      { type: 'tokens.begin', ...tokensOf, model: 'm', isBeside: false },
+      { type: 'tokens.write', ...tokensOf, writer: 'w', offset: 0, text: 'abc' },
+      { type: 'tokens.end', ...tokensOf, ok: true, writer: 'w', offset: 0, text: 'abcd' },
+    ] satisfies TokenEvent[]),
+    after('quiet', 'tokenStream.following'),
+  ],
+  facet: ({ open }: TokenContext) => Object.values(open).flat().map(({ chars }) => chars),
+}
+
+export const charts: readonly Chart[] = [agent, policies, fallback, supervisor, run, call, toolLoop, breaker, limiter, tokens, sourceCheck, rederivation, person, inOrder]

@@ -75,7 +75,7 @@ export function aiSdk(from: AiSdkProvider, options: AiSdkOptions): ModelClient {
   return {
     provider,
 
-    async complete(request: ModelRequest, { signal }): Promise<ModelResponse> {
+    async complete(request: ModelRequest, { signal, onText }): Promise<ModelResponse> {
       const attempt = new AbortController()
       const giveUp = (): void => attempt.abort()
       let timer = setTimeout(giveUp, timeoutMs)
@@ -84,7 +84,7 @@ export function aiSdk(from: AiSdkProvider, options: AiSdkOptions): ModelClient {
       signal.addEventListener('abort', giveUp, { once: true })
       if (signal.aborted) giveUp()
 
-      const answer = new Answer(request, provider, answerBytesMax)
+      const answer = new Answer(request, provider, answerBytesMax, onText)
       try {
         await orAborted(attempt.signal, () =>
           read(answer, attempt.signal, () => {

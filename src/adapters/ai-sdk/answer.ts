@@ -20,9 +20,12 @@ export class Answer {
   private bytes = 0
   private model: string
   private id: string | undefined
+  private readonly onText: ((delta: string) => void) | undefined
   private end: { readonly reason: FinishReason; readonly usage: AiSdkUsage } | undefined
 
-  constructor(request: ModelRequest, provider: string, bytesMax: number) {
+  /** @param onText is told the text as it is read */
+  constructor(request: ModelRequest, provider: string, bytesMax: number, onText?: (delta: string) => void) {
+    this.onText = onText
     this.request = request
     this.provider = provider
     this.model = request.model
@@ -65,7 +68,9 @@ export class Answer {
         return
       case 'text-delta':
         this.count(part.delta)
-        if (part.delta !== '') this.parts.push(part.delta)
+        if (part.delta === '') return
+        this.parts.push(part.delta)
+        this.onText?.(part.delta)
         return
       case 'tool-call':
         // What the provider runs itself is none of ours.

@@ -41,8 +41,12 @@ export class AnswerReader implements Attempt {
   /** Whether the tokens of the answer are counted to where it has come. */
   private isCounted = false
 
-  constructor(request: ModelRequest) {
+  private readonly onText: ((delta: string) => void) | undefined
+
+  /** @param onText is told the text as it is read */
+  constructor(request: ModelRequest, onText?: (delta: string) => void) {
     this.request = request
+    this.onText = onText
   }
 
   get isUsageFinal(): boolean {
@@ -167,7 +171,9 @@ export class AnswerReader implements Attempt {
 
   private append(text: string): void {
     this.begun()
-    if (text !== '') this.parts.push(text)
+    if (text === '') return
+    this.parts.push(text)
+    this.onText?.(text)
   }
 
   /** An answer that is whole is not asked for again only because nobody counted it: it took all that it may have taken. */

@@ -123,8 +123,8 @@ export function anthropic(options: AnthropicOptions = {}): AnthropicModel {
   return {
     provider: 'anthropic',
 
-    complete(request: ModelRequest, { signal }): Promise<ModelResponse> {
-      const answer = new AnswerReader(request)
+    complete(request: ModelRequest, { signal, onText }): Promise<ModelResponse> {
+      const answer = new AnswerReader(request, onText)
       return attempted(answer, signal, async (ending, lateAfter) => {
         const body = encodeRequest(request, cached)
         try {

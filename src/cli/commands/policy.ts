@@ -61,7 +61,7 @@ export function policyLine({ kind, scope, name, from, figures }: EffectivePolicy
 }
 
 /** How hard a call tries, and where its task goes then. */
-export function callLines({ figures: { attemptsMax, backoff, deadlineMs, whenOpen, priority, fallback }, from }: EffectiveCall): string[] {
+export function callLines({ figures: { attemptsMax, backoff, deadlineMs, whenOpen, priority, hedge, fallback }, from }: EffectiveCall): string[] {
   const path = fallback.map((step, i) => `${i + 1}. ${'agent' in step ? `agent ${printable(step.agent)}` : `a person ("${printable(step.person)}")`}, waited for ${figure(step.deadlineMs)} ms`)
   const shown: readonly (readonly [keyof CallPolicy, string, string])[] = [
     ['attemptsMax', 'retry.attemptsMax', figure(attemptsMax)],
@@ -69,6 +69,7 @@ export function callLines({ figures: { attemptsMax, backoff, deadlineMs, whenOpe
     ['deadlineMs', 'deadlineMs', figure(deadlineMs)],
     ['whenOpen', 'whenOpen', whenOpen],
     ['priority', 'priority', figure(priority)],
+    ['hedge', 'hedge', hedge ? `after ${figure(hedge.afterMs)} ms, at the ${hedge.model} model` : 'never'],
     ['fallback', 'fallback', path.join('; ') || 'nobody'],
   ]
   return shown.map(([key, name, text]) => `  ${name.padEnd(46)} ${byDefault(from[key])}: ${text}`)

@@ -123,6 +123,17 @@ export class ModelError extends Error {
   }
 }
 
+export interface CompleteOptions {
+  /** Aborts when nobody wants the answer any more; the request is then given up, down to its connection. */
+  readonly signal: AbortSignal
+  readonly idempotencyKey: string
+  /**
+   * Is told the text of the answer as it is read, piece by piece: together they are the beginning of its `text`. A client that reads
+   * it whole tells nothing. Returns at once and does not throw; absent: nobody watches.
+   */
+  readonly onText?: (delta: string) => void
+}
+
 export interface ModelClient {
   /** `anthropic`, `offline` …; part of a model's full name `provider/model`. */
   readonly provider: string
@@ -133,7 +144,7 @@ export interface ModelClient {
    *
    * @throws ModelError for every way in which a call can fail
    */
-  complete(request: ModelRequest, options: { readonly signal: AbortSignal; readonly idempotencyKey: string }): Promise<ModelResponse>
+  complete(request: ModelRequest, options: CompleteOptions): Promise<ModelResponse>
 }
 
 /** The arguments of a tool call, for a provider that takes them as an object; without any where they are none. */
