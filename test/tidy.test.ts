@@ -143,6 +143,7 @@ test('what the package exports is what is listed here', () => {
       "createMesh",
       "defaultBackoff",
       "defaultBreaker",
+      "defaultCallPolicy",
       "defaultLimit",
       "defaultPrices",
       "defaultSupervisorOptions",
@@ -177,8 +178,8 @@ test('what the package exports is what is listed here', () => {
       "showTokens",
       "stopDurableChild",
       "supervisorMachine",
-      "toolLoopMachine",
       "tokenStreamMachine",
+      "toolLoopMachine",
     ]
   `)
 })

@@ -76,6 +76,7 @@ test('explains a mesh of the user’s own, with what was stopped while it ran', 
       '  deadlineMs                                     from "*": 60,000',
       '  whenOpen                                       by default: wait',
       '  priority                                       by default: 5',
+      '  hedge                                          by default: never',
       '  fallback                                       from "worker": 1. agent generalist, waited for 3,600,000 ms; 2. a person ("ops"), waited for 5,000 ms',
       'Stopped: model far/m, by ann: too dear',
     ])
