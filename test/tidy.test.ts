@@ -141,6 +141,7 @@ test('what the package exports is what is listed here', () => {
       "createMesh",
       "defaultBackoff",
       "defaultBreaker",
+      "defaultCallPolicy",
       "defaultLimit",
       "defaultPrices",
       "defaultSupervisorOptions",

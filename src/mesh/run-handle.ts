@@ -266,13 +266,13 @@ export class RunHandle {
   }
 
   /** Approves what is asked for; see {@link decide}. What is a question needs an {@link answer}. */
-  approve(decision: DecisionOptions): Promise<Decision> {
+  async approve(decision: DecisionOptions): Promise<Decision> {
     decisionOptions('approve: ', decision)
     return this.decide('approve', decision)
   }
 
   /** Rejects what is asked for, or declines to answer; see {@link decide}. */
-  reject(decision: DecisionOptions): Promise<Decision> {
+  async reject(decision: DecisionOptions): Promise<Decision> {
     decisionOptions('reject: ', decision)
     return this.decide('reject', decision)
   }
@@ -282,7 +282,7 @@ export class RunHandle {
    *
    * @throws ConfigError also for an answer that does not fit, with what is wrong; the question stands then
    */
-  answer(given: AnswerOptions): Promise<Decision> {
+  async answer(given: AnswerOptions): Promise<Decision> {
     answerOptions('answer: ', given)
     if (given.output === undefined) wrong('answer: output', 'the answer', given.output)
     return this.decide('answer', given)
