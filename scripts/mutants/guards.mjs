@@ -6,8 +6,12 @@ const folder = 'src/machines'
 const testsOf = {
   'agent.machine.ts': ['test/machines/agent.property.test.ts', 'test/mesh/verification.test.ts', 'test/mesh/persons.test.ts', 'test/mesh/run.test.ts', 'test/mesh/user-code.test.ts'],
   'call.machine.ts': ['test/machines/call.property.test.ts', 'test/mesh/run.test.ts'],
+  'circuit-breaker.machine.ts': ['test/mesh/breaker.property.test.ts'],
+  'fallback.machine.ts': ['test/mesh/fallback.property.test.ts', 'test/mesh/stops.test.ts'],
   'in-order.machine.ts': ['test/mesh/verification.test.ts'],
+  'limiter.machine.ts': ['test/mesh/limiter.property.test.ts'],
   'person.machine.ts': ['test/mesh/verification.test.ts', 'test/mesh/persons.test.ts'],
+  'policies.machine.ts': ['test/mesh/policies.test.ts'],
   'rederivation.machine.ts': ['test/mesh/verification.test.ts'],
   'run.machine.ts': ['test/mesh/run.test.ts', 'test/mesh/verification.test.ts', 'test/mesh/persons.test.ts', 'test/mesh/run-handle.test.ts', 'test/mesh/run.property.test.ts'],
   'source-check.machine.ts': ['test/mesh/verification.test.ts'],

@@ -55,7 +55,7 @@ export function runTree(terminal: Pick<Terminal, 'color'>, status: RunStatus, fi
   const branches: { readonly head: string; readonly leaves: string[] }[] = []
   if (status.members.some(({ id }) => id === 'plan')) branches.push({ head: `plan  ${memberLine('plan')}`, leaves: [] })
   for (const step of status.steps) {
-    const leaves = [memberLine(step.id), ...(status.members.some(({ id }) => id === `${step.id}.check`) ? [memberLine(`${step.id}.check`)] : [])]
+    const leaves = [memberLine(step.id), ...status.members.filter(({ standsInFor }) => standsInFor === step.id).map(({ id }) => `stood in: ${memberLine(id)}`), ...(status.members.some(({ id }) => id === `${step.id}.check`) ? [memberLine(`${step.id}.check`)] : [])]
     for (const { finding, accepted, reasons } of findings.filter((record) => record.step === step.id)) {
       const { claim, path, line } = finding as { claim: string; path: string; line: number }
       const mark = accepted ? styled(terminal, 'green', '✓') : styled(terminal, 'red', '✗')

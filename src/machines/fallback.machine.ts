@@ -6,8 +6,8 @@
  * F1  Each step is asked once, in order, and none is gone back to. Whoever stands in for an agent has no fallback of its own.
  * F2  What another agent may spend is held in this agent's ledger and settled with what it spent; all of it, if nobody knows.
  */
-import { assign, sendParent, setup } from 'xstate'
-import { append, fromAsk } from '../protocol.js'
+import { assign, sendParent, sendTo, setup } from 'xstate'
+import { append, fromAsk, refTo } from '../protocol.js'
 import type { AgentFailure, AgentOutput, AgentTask } from './agent.machine.js'
 import type { ApprovalRequest } from './approval.js'
 import type { FallbackStep } from './call-policy.js'
@@ -125,11 +125,18 @@ export const fallbackMachine = setup({
     noteSpent: assign({ free: ({ context, event }) => minus(context.free, answerOf(event).spent) }),
     /** Nobody knows what it spent. */
     settleUnknown: sendParent(({ context }): CallToAgent => ({ type: 'call.settle', id: fallbackStepId(context), cost: null })),
+    /** Nobody waits for it any more. */
+    dismiss: sendTo(({ context }) => refTo(context.input.task.runAddress!), ({ context }) => ({ type: 'substitute.dismiss', id: context.input.task.id })),
     noteAllSpent: assign({ free: () => nothing }),
     noteBrought: assign({ brought: ({ event }): Brought => ({ output: answerOf(event).output, confidence: answerOf(event).confidence, by: `agent/${answerOf(event).by}` }), failure: null }),
     noteUnanswered: assign({ failure: ({ event }) => answerOf(event).failure!.message }),
     noteStopped: assign({ failure: () => 'it was stopped' }),
-    noteError: assign({ failure: ({ event }) => (event as unknown as { error: { message: string } }).error.message }),
+    noteError: assign({
+      failure: ({ context, event }) => {
+        const { code, message } = (event as unknown as { error: { code?: string; message: string } }).error
+        return code === 'DEADLINE' ? `it did not answer within ${stepOf(context)!.deadlineMs} ms` : message
+      },
+    }),
     failForBudget: assign({ failure: () => 'the budget does not cover it' }),
     /** Replaced by defineAgent: what the person is shown, as `request`; or `failure`. */
     prepareRequest: assign({ failure: () => 'there is nothing to show to a person' }),
@@ -186,7 +193,7 @@ export const fallbackMachine = setup({
           { guard: 'wasStopped', target: 'movingOn', actions: ['settleUnknown', 'noteAllSpent', 'noteStopped'] },
           { target: 'movingOn', actions: ['settleSpent', 'noteSpent', 'noteUnanswered'] },
         ],
-        onError: { target: 'movingOn', actions: ['settleUnknown', 'noteAllSpent', 'noteError'] },
+        onError: { target: 'movingOn', actions: ['settleUnknown', 'noteAllSpent', 'noteError', 'dismiss'] },
       },
     },
     preparing: {

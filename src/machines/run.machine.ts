@@ -126,6 +126,8 @@ export type RunEvent =
   | SupervisorReport
   | { readonly type: 'verification.request'; readonly step: string; readonly by: string; readonly output: unknown; readonly confidence: Confidence; readonly replyToken?: ReplyToken }
   | (SubstituteRequest & { readonly replyToken?: ReplyToken })
+  /** An agent waits for those that stand in for it no more. */
+  | { readonly type: 'substitute.dismiss'; readonly id: string }
   /** From an agent that waits for a person, or does so no more. */
   | { readonly type: 'person.wait'; readonly id: string; readonly waits: boolean }
   | { readonly type: 'run.cancel'; readonly by: string }
@@ -404,11 +406,14 @@ export const runMachine = setup({
       const member: Member = { ...asker, id: `${id}.standIn${standIns.length === 0 ? '' : `-${standIns.length + 1}`}`, machine: by, standsInFor: id, startedAt: null, restarts: 0, awaitsPerson: false, spent: nothing, overrun: nothing }
       const { goal, run, address, models, tenant, priority } = context.input
       const task: AgentInput = { task: { id: member.id, origin, input, goal, grant, run, runAddress: address, isSubstitute: true, ...(models ? { models } : {}), ...(tenant === undefined ? {} : { tenant }), ...(priority === undefined ? {} : { priority }) } }
-      // Who asked before, and was begun again since, has nobody that waits for these.
+      // Of one that was begun again since it asked.
       for (const { id: earlier } of standIns.filter(({ outcome }) => outcome === null)) enqueue.sendTo('crew', { type: 'child.dismiss', id: earlier })
       enqueue.assign({ members: [...context.members, member], substitutes: { ...context.substitutes, [member.id]: replyToken } })
       enqueue.sendTo('crew', { type: 'child.yield', id })
       enqueue.sendTo('crew', { type: 'child.request', child: { id: member.id, machine: by, input: task } })
+    }),
+    dismissSubstitutes: enqueueActions(({ enqueue, context, event }) => {
+      for (const { id } of context.members.filter(({ standsInFor, outcome }) => outcome === null && standsInFor === endedId(event))) enqueue.sendTo('crew', { type: 'child.dismiss', id })
     }),
     endSubstitute: enqueueActions(({ enqueue, context, event }) => {
       const id = endedId(event)
@@ -519,6 +524,7 @@ export const runMachine = setup({
         ],
         'supervisor.restarting': { actions: 'noteRestarting' },
         'substitute.request': { actions: 'engageSubstitute', description: 'No model can be had for one of its agents: another has the task.' },
+        'substitute.dismiss': { actions: 'dismissSubstitutes' },
         'supervisor.ended': { guard: 'isSubstitute', actions: 'endSubstitute' },
         'supervisor.refused': { guard: 'isSubstitute', actions: 'endSubstitute', description: 'No room, not even to wait.' },
         'person.wait': [

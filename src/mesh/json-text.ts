@@ -106,7 +106,8 @@ class Reader {
   }
 
   private string(): string {
-    const whole = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
+    // Everything from the space on, but for the quotation mark and the backslash.
+    const whole = /"(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y
     whole.lastIndex = this.at
     const found = whole.exec(this.text)
     if (!found) this.fail('expected a text that ends on its line, with valid escapes')

@@ -248,6 +248,7 @@ const run: Chart = {
     const standIns = Object.keys((context as RunContext).substitutes)
     return [
       event('substitute.request', { id: 'plan', by: 'generalist', input: 1, origin: 'plan', grant, replyToken: { id: 's' } }),
+      event('substitute.dismiss', { id: 'plan' }),
       event('substitute.request', { id: 'nobody', by: 'generalist', input: 1, origin: 'plan', grant, replyToken: { id: 's' } }),
       ...steps.slice(0, 1).map((id) => event('substitute.request', { id, by: 'generalist', input: 1, origin: id, grant, replyToken: { id: 's' } })),
       ...standIns.slice(0, 1).flatMap((id) => [ended(id, 1), failed(id), event('supervisor.ended', { id, at: 5, reason: 'stopped' }), event('supervisor.refused', { id, reason: 'overflow' })]),

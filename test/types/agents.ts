@@ -132,6 +132,9 @@ defineRun({ name: 'r', crew, grants: { worker: { euros: 1 } } })
 // @ts-expect-error TS2353 only roles are granted something
 defineRun({ name: 'r', crew, grants: { cook: { calls: 1 } } })
 
+// @ts-expect-error TS2353 no agent holds a retry: the policies do
+defineAgent({ name: 'a', input: z.object({}), output: z.object({}), model: modelOf(parrot, 'grey'), prompt: () => ({ messages: [] }), attemptsMax: 3 })
+
 // ── The mesh ──
 
 export async function meshes(): Promise<void> {
@@ -154,6 +157,9 @@ export async function meshes(): Promise<void> {
   await run.approve({ by: 'ann', note: 'good', ...(approval ? { digest: approval.digest } : {}) })
   // @ts-expect-error TS2741 somebody decides
   await run.reject({ note: 'bad' })
+  await run.answer({ by: 'ann', output: { text: 'so' } })
+  // @ts-expect-error TS2345 an answer has an output
+  await run.answer({ by: 'ann' })
   // @ts-expect-error TS2741 somebody has it tried again
   await run.retry({})
   await run.resolve({ happened: true, output: 'posted', by: 'ann' })

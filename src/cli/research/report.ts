@@ -21,7 +21,9 @@ export function reportText(result: RunResult): string {
 
 function aboutLines({ run, members, material }: RunResult): string[] {
   const { fileCount, skipped, skippedCount, model } = material as Material
-  const spent = sum(members.map((member) => member.spent))
+  // What stand-ins spend is part of what those spend that they stand in for.
+  const own = members.filter(({ standsInFor }) => standsInFor === null)
+  const spent = sum(own.map((member) => member.spent))
   const started = members.map(({ startedAt }) => startedAt ?? Infinity)
   const ended = members.map(({ endedAt }) => endedAt ?? 0)
   const elapsedMs = Math.max(0, Math.max(...ended) - Math.min(...started))
@@ -30,11 +32,11 @@ function aboutLines({ run, members, material }: RunResult): string[] {
     `- Model: ${model === 'offline/extractive' ? 'none (sentences found by word statistics, checked by rules)' : model}`,
     `- Documents: ${fileCount} read, ${skippedCount} skipped`,
     `- Time: ${(elapsedMs / 1_000).toFixed(1)} s, without the time a person took to decide`,
-    `- Cost: ${costLine(spent, sum(members.map((member) => member.overrun)))}`,
+    `- Cost: ${costLine(spent, sum(own.map((member) => member.overrun)))}`,
     '',
     '| Agent | Task | Time | Calls | Tokens |',
     '|---|---|---|---|---|',
-    ...members.map(({ machine, id, startedAt, endedAt, spent: own }) => `| ${machine} | ${id} | ${startedAt === null || endedAt === null ? '' : `${((endedAt - startedAt) / 1_000).toFixed(1)} s`} | ${own.calls} | ${own.tokens} |`),
+    ...members.map(({ machine, id, startedAt, endedAt, spent: its }) => `| ${machine} | ${id} | ${startedAt === null || endedAt === null ? '' : `${((endedAt - startedAt) / 1_000).toFixed(1)} s`} | ${its.calls} | ${its.tokens} |`),
   ]
   if (skipped.length > 0) lines.push('', 'Skipped:', '', ...skipped.map(({ path, reason }) => `- ${path.replace(/[\r\n`]/g, ' ')}: ${reason}`), ...(skippedCount > skipped.length ? [`- and ${skippedCount - skipped.length} more`] : []))
   return lines
