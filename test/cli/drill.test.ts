@@ -59,6 +59,8 @@ test('the breaker opens, calls fall back, what failed is charged, and the report
   expect(screen).toMatch(/[\d,]+ of 200,000 tokens/)
   expect(await bodyOf('report-r.md')).toBe(await bodyOf('report-s.md'))
   expect(await bodyOf('report-d.md')).toBe(await bodyOf('report-s.md'))
+  expect(await readFile(join(cwd, 'report-r.md'), 'utf8')).toContain('\n- Drill: a model that was out of order was asked first')
+  expect(await readFile(join(cwd, 'report-s.md'), 'utf8')).not.toContain('- Drill')
   const events = told.lines.map((line) => JSON.parse(line) as { readonly breaker?: unknown; readonly failed?: unknown; readonly fallback?: unknown })
   expect(events.find(({ breaker }) => breaker)).toEqual({ breaker: { name: 'offline/drill', state: 'open', why: expect.stringContaining('failures in a row') as string } })
   expect(events.find(({ failed }) => failed)).toMatchObject({ failed: { task: 'plan', model: 'offline/drill', charged: { tokens: 0, calls: 1 } } })
