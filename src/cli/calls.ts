@@ -19,8 +19,9 @@ export interface OpenBreaker {
   readonly why: string
 }
 
-/** How often the trace is looked at, ms. */
+/** How soon the trace is looked at again, ms; and at least so many times what the look took, for a long trace is read as a whole. */
 const lookMs = 300
+const restFactor = 20
 
 export class CallsWatch {
   private readonly run: RunHandle
@@ -30,6 +31,7 @@ export class CallsWatch {
   private readonly states = new Map<string, { readonly state: BreakerState; readonly why: string }>()
   private readonly told = new Set<string>()
   private readonly stops: (() => void)[] = []
+  private timer: NodeJS.Timeout | undefined
   private looking: Promise<void> = Promise.resolve()
   private isWatched = false
 
@@ -52,8 +54,15 @@ export class CallsWatch {
       })
       this.stops.push(unsubscribe)
     }
-    const timer = setInterval(() => void this.look(), lookMs)
-    this.stops.push(() => clearInterval(timer))
+    this.lookAfter(lookMs)
+    this.stops.push(() => clearTimeout(this.timer))
+  }
+
+  private lookAfter(ms: number): void {
+    this.timer = setTimeout(() => {
+      const began = performance.now()
+      void this.look().then(() => this.stops.length > 0 && this.lookAfter(Math.max(lookMs, restFactor * (performance.now() - began))))
+    }, ms)
   }
 
   private see(name: string, state: BreakerState, why: string): void {
@@ -62,7 +71,7 @@ export class CallsWatch {
     this.states.set(name, { state, why })
     this.onBreakers([...this.states].flatMap(([one, { state: its, why: because }]) => (its === 'closed' ? [] : [{ name: one, state: its, why: because }])))
     const [style, text] = breakerWords(state, why)
-    this.say({ breaker: name, state, why: state === 'closed' ? null : why }, `  ${styled(this.terminal, style, `breaker of ${printable(name)}`)}  ${text}`)
+    this.say({ breaker: { name, state, why: state === 'closed' ? null : why } }, `  ${styled(this.terminal, style, `breaker of ${printable(name)}`)}  ${text}`)
   }
 
   /** One look after the other; what was told is not told again. */
@@ -79,12 +88,12 @@ export class CallsWatch {
     trace.forEach((record, i) => {
       const before = trace.slice(0, i).findLast(({ by, attempt }) => by === record.by && callOf(attempt) === callOf(record.attempt))
       if (before && before.model !== record.model) {
-        this.once(record, 'instead', { task: record.task, model: record.model, insteadOf: before.model }, `  ${record.task}  asks ${styled(this.terminal, 'bold', printable(record.model))} instead of ${printable(before.model)}: ${because(before)}`)
+        this.once(record, 'instead', { fallback: { task: record.task, model: record.model, insteadOf: before.model, why: before.error } }, `  ${record.task}  asks ${styled(this.terminal, 'bold', printable(record.model))} instead of ${printable(before.model)}: ${because(before)}`)
       }
       if (hasFailed(record)) {
         const { cost, reserved } = record
         const tokens = (cost ?? reserved).tokens
-        this.once(record, 'failed', { task: record.task, model: record.model, error: record.error, charged: cost ?? reserved }, `  ${record.task}  ${printable(record.model)} ${styled(this.terminal, 'red', 'failed')}: ${because(record)}${tokens === 0 ? '' : `; nobody knows what it used, so ${tokens.toLocaleString('en-US')} tokens are charged`}`)
+        this.once(record, 'failed', { failed: { task: record.task, model: record.model, error: record.error, charged: cost ?? reserved } }, `  ${record.task}  ${printable(record.model)} ${styled(this.terminal, 'red', 'failed')}: ${because(record)}${tokens === 0 ? '' : `; nobody knows what it used, so ${tokens.toLocaleString('en-US')} tokens are charged`}`)
       }
     })
   }

@@ -89,7 +89,11 @@ async function followOn(session: Session, run: RunHandle, progress: ReturnType<R
     live?.show(last)
     narrator.tell(last)
     if (last.parked || last.state === 'unsure') return parked(session, last, terminal, options.json)
-    if (last.state === 'approvalPending' && !last.decision && !(await decide(run, last, terminal, options, coming, signal))) return parked(session, last, terminal, options.json)
+    if (last.state === 'approvalPending' && !last.decision && !(await decide(run, last, terminal, options, coming, signal))) {
+      const soFar = await calls.end(last)
+      if (!options.json) for (const line of soFar) terminal.line(line)
+      return parked(session, last, terminal, options.json)
+    }
   }
   const summedUp = await calls.end(last)
   live?.stop()

@@ -34,9 +34,10 @@ test('the breaker opens, calls fall back, what failed is charged, and the report
     onInterrupt: () => () => {},
   }
   const drill = ['research', question, 'docs', '--drill', 'outage', '--ceiling', '200000tokens,2usd', '--approve-as', 'test']
-  const [plain, code, sound] = await Promise.all([
+  const [plain, code, told, sound] = await Promise.all([
     holdfast([...drill, '--run', 'r'], { cwd }),
     main([...drill, '--run', 'd'], terminal),
+    holdfast(['research', question, 'docs', '--drill', 'outage', '--run', 'j', '--store', 'json', '--json'], { cwd }),
     holdfast(['research', question, 'docs', '--run', 's', '--store', 'sound', '--approve-as', 'test'], { cwd }),
   ])
   expect([plain.code, code, sound.code], plain.stderr).toEqual([0, 0, 0])
@@ -58,6 +59,12 @@ test('the breaker opens, calls fall back, what failed is charged, and the report
   expect(screen).toMatch(/[\d,]+ of 200,000 tokens/)
   expect(await bodyOf('report-r.md')).toBe(await bodyOf('report-s.md'))
   expect(await bodyOf('report-d.md')).toBe(await bodyOf('report-s.md'))
+  expect(await readFile(join(cwd, 'report-r.md'), 'utf8')).toContain('\n- Drill: a model that was out of order was asked first')
+  expect(await readFile(join(cwd, 'report-s.md'), 'utf8')).not.toContain('- Drill')
+  const events = told.lines.map((line) => JSON.parse(line) as { readonly breaker?: unknown; readonly failed?: unknown; readonly fallback?: unknown })
+  expect(events.find(({ breaker }) => breaker)).toEqual({ breaker: { name: 'offline/drill', state: 'open', why: expect.stringContaining('failures in a row') as string } })
+  expect(events.find(({ failed }) => failed)).toMatchObject({ failed: { task: 'plan', model: 'offline/drill', charged: { tokens: 0, calls: 1 } } })
+  expect(events.find(({ fallback }) => fallback)).toMatchObject({ fallback: { task: 'plan', model: 'offline/extractive', insteadOf: 'offline/drill' } })
   // Without trouble nothing is said of calls.
   expect(sound.lines.join('\n')).not.toMatch(/breaker|Budget|instead of/)
 }, 60_000)

@@ -74,7 +74,7 @@ async function play({ policy, nodes, calls, deaths, delaysMs }: Scenario): Promi
       clock,
       logger: silentLogger,
       now: () => Promise.resolve(world.now()),
-      watch: () => () => {},
+      watch: (to: string, listener: (context: unknown) => void) => system.actorAt(to as never).subscribe((snapshot) => listener((snapshot as { context: unknown }).context)).unsubscribe,
       ask: async (to: string, event: { type: string }): Promise<unknown> => {
         await delay(clock)
         const answer: unknown = await system.actorAt(to as never).ask(event as never)

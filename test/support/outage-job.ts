@@ -73,9 +73,10 @@ function job(kind: Kind, model: readonly ModelRef[]): RunDefinition {
   })
 }
 
-export function meshOf(given: OutageMesh, node: string): { readonly mesh: Mesh; readonly jobs: Readonly<Record<Kind, RunDefinition>> } {
+/** @param commandDeadlineMs how long the store may take to answer; default as by default */
+export function meshOf(given: OutageMesh, node: string, commandDeadlineMs?: number): { readonly mesh: Mesh; readonly jobs: Readonly<Record<Kind, RunDefinition>> } {
   const all = jobs(given)
-  return { jobs: all, mesh: createMesh({ store: redisStore(given.redis), namespace: given.namespace, node: { id: node }, runs: Object.values(all), policies: policiesAt(given.scale), leaseMs: 2_000 }) }
+  return { jobs: all, mesh: createMesh({ store: redisStore(given.redis, commandDeadlineMs === undefined ? {} : { commandDeadlineMs }), namespace: given.namespace, node: { id: node }, runs: Object.values(all), policies: policiesAt(given.scale), leaseMs: 2_000 }) }
 }
 
 // ── What the provider answers, so that a result that belongs to another call would be seen ──

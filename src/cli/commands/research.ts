@@ -31,7 +31,7 @@ export const research: Command = {
     publish: { type: 'string', value: '<url>', help: 'POST the report there with an Idempotency-Key instead of writing a file' },
     model: { type: 'string', short: 'm', value: '<name>', help: `offline, or a model of Anthropic such as ${anthropicDefault}. Default: Anthropic if ANTHROPIC_API_KEY is set, else offline` },
     ceiling: { type: 'string', value: '<amounts>', help: 'what the run may spend: 2usd, 400000tokens (in and out), 50calls, or several of them, 2usd,400000tokens. Default no ceiling' },
-    drill: { type: 'string', value: 'outage', help: 'ask first a model that is out of order for a few seconds, and show what the mesh does about it; nothing leaves this machine' },
+    drill: { type: 'string', value: 'outage', help: 'ask first a model that is out of order for a few seconds, which is played here, and show what the mesh does about it' },
     'approve-as': { type: 'string', value: '<name>', help: 'approve in that name where no person can be asked' },
   },
   notes: [
@@ -133,7 +133,7 @@ async function begin(session: Session, { question, id: named, inputs, out, publi
   const replaces = publish === null && (await isThere(resolve(terminal.cwd, file), () => true))
   const model = modelOf(session, namedModel)
   const { files, skipped, skippedCount, encodings } = inputs
-  const material: Material = { root: terminal.cwd, files: packFiles(files), fileCount: files.length, skipped, skippedCount, out: file, replaces, publish, model }
+  const material: Material = { root: terminal.cwd, files: packFiles(files), fileCount: files.length, skipped, skippedCount, out: file, replaces, publish, model, ...(drill ? { isDrill: true as const } : {}) }
   say(`Run ${id}: ${files.length} ${files.length === 1 ? 'document' : 'documents'}${skippedCount === 0 ? '' : `, ${skippedCount} skipped`}, ${model === offlineName ? 'offline model (no language model, no key)' : model}.`)
   if (drill) say(`Drill: ${drillName} is asked first, and is out of order for a few seconds; ${model} is asked when it cannot be.`)
   for (const { path, reason } of skipped.slice(0, skippedToldMax)) say(`  skipped ${printable(path)}: ${reason}`)

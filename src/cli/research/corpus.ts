@@ -20,6 +20,8 @@ export interface Material {
   readonly publish: string | null
   /** Full name of the model, `offline/extractive` or `anthropic/<id>`. */
   readonly model: string
+  /** A model that is out of order is asked before it. */
+  readonly isDrill?: true
 }
 
 /** What an agent that reads is given. */

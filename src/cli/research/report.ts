@@ -20,7 +20,7 @@ export function reportText(result: RunResult): string {
 }
 
 function aboutLines({ run, members, material }: RunResult): string[] {
-  const { fileCount, skipped, skippedCount, model } = material as Material
+  const { fileCount, skipped, skippedCount, model, isDrill = false } = material as Material
   // What stand-ins spend is part of what those spend that they stand in for.
   const own = members.filter(({ standsInFor }) => standsInFor === null)
   const spent = sum(own.map((member) => member.spent))
@@ -30,6 +30,7 @@ function aboutLines({ run, members, material }: RunResult): string[] {
   const lines = [
     `- Run: ${run}`,
     `- Model: ${model === 'offline/extractive' ? 'none (sentences found by word statistics, checked by rules)' : model}`,
+    ...(isDrill ? ['- Drill: a model that was out of order was asked first; what it answered when it was not any more, it found by word statistics'] : []),
     `- Documents: ${fileCount} read, ${skippedCount} skipped`,
     `- Time: ${(elapsedMs / 1_000).toFixed(1)} s, without the time a person took to decide`,
     `- Cost: ${costLine(spent, sum(own.map((member) => member.overrun)))}`,
