@@ -491,3 +491,18 @@ test('a call that crashes cut off goes on: they are no failures of the model, up
   }
   expect(real.output).toMatchObject({ ok: false, reason: 'failed' })
 })
+
+test.each(['the first answers', 'the deadline comes'])('a second attempt whose permit is still waited for has cost nothing when %s', async (what) => {
+  const real = new Real(hedges.next)
+  real.child.send({ type: 'ledger.reserved' })
+  await real.settle()
+  real.clock.increment(200)
+  await real.settle()
+  real.finish({ ok: false, cost: nothing, isLacking: true }, true)
+  await real.settle()
+  if (what === 'the first answers') real.finish({ ok: true, cost, response: 'yes' })
+  else real.clock.increment(5_000)
+  await real.settle()
+  expect(real.told.filter(({ type }) => type === 'call.settle').map((one) => [one.id, (one as { cost: unknown }).cost]).slice(0, 2)).toEqual([['call.1', what === 'the first answers' ? cost : null], ['call.2', nothing]])
+  expect(real.output).toMatchObject({ ok: what === 'the first answers', attempts: [{}, { cost: nothing }] })
+})
