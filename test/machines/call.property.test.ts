@@ -16,6 +16,8 @@ const cost = { tokens: 3, calls: 1, nanoDollars: 3 }
 const hedges = { none: undefined, next: { afterMs: 200, model: 'next' }, same: { afterMs: 200, model: 'same' } } as const
 type Hedge = (typeof hedges)[keyof typeof hedges]
 
+const maxFor = (hedge: Hedge): number => (hedge?.model === 'same' ? 2 : 4)
+
 type Phase = 'asking' | 'waiting' | 'attempting' | 'backingOff' | 'settled'
 
 class Model {
@@ -45,8 +47,12 @@ class Model {
   /** It ended first: whether its outcome is known. */
   secondOver: boolean | undefined
 
+  /** Attempts allowed. */
+  readonly max: number
+
   constructor(hedge: Hedge) {
     this.hedge = hedge
+    this.max = maxFor(hedge)
   }
 
   /** An attempt is under way. */
@@ -54,7 +60,7 @@ class Model {
     this.phase = 'attempting'
     this.started++
     this.isMain = false
-    this.second = this.hedge && !this.hasHedged && this.known + 2 <= 4 ? 'watched' : 'none'
+    this.second = this.hedge && !this.hasHedged && this.known + 2 <= this.max ? 'watched' : 'none'
     this.secondDueAt = this.now + 200
   }
   /** Both are under way. */
@@ -103,7 +109,7 @@ class Model {
   }
 
   get isExhausted(): boolean {
-    return this.known >= 4 || this.attempts - this.known > 100
+    return this.known >= this.max || this.attempts - this.known > 100
   }
   model(): string {
     return this.place === 0 ? 'x/a' : 'x/b'
@@ -122,7 +128,7 @@ class Model {
       this.tried++
     }
     if (isOver || this.isExhausted) this.fail('failed')
-    else if (isRetryable && retryAfterMs < 5_000 && (this.place === 1 || this.tried < 2)) {
+    else if (isRetryable && retryAfterMs < 5_000 && (this.place === 1 || this.tried < this.max / 2)) {
       this.phase = 'backingOff'
       this.dueAt = this.now + Math.max(retryAfterMs, Math.min(300, 100 * 2 ** (this.attempts - 1)))
     } else if (this.place === 0) this.fallBack()
@@ -184,7 +190,7 @@ class Real {
     const call = callMachine.provide({ actors: { attempt, permit } })
     const parent = createActor(
       setup({ types: { events: {} as CallToAgent }, actors: { call } }).createMachine({
-        invoke: { id: 'call', src: 'call', input: { ...input, ...(hedge ? { hedge } : {}) }, onDone: { actions: ({ event }) => void (this.output = event.output) } },
+        invoke: { id: 'call', src: 'call', input: { ...input, attemptsMax: maxFor(hedge), ...(hedge ? { hedge } : {}) }, onDone: { actions: ({ event }) => void (this.output = event.output) } },
         on: {
           '*': {
             actions: ({ event }) => {
@@ -222,7 +228,7 @@ function agree(model: Model, real: Real): void {
   // C4: what never began costs nothing.
   for (const one of real.told) if (one.type === 'call.settle' && !real.started.some(({ attempt }) => attempt === one.id)) expect(one.cost).toEqual(nothing)
   // C1, C2
-  expect(model.known).toBeLessThanOrEqual(input.attemptsMax)
+  expect(model.known).toBeLessThanOrEqual(model.max)
   expect(real.started.filter(({ attempt }) => attempt === real.secondId).length).toBe(model.seconds)
   const models = real.started.filter(({ attempt }) => attempt !== real.secondId).map((one) => one.model)
   expect(models).toEqual([...models].sort())
@@ -484,4 +490,19 @@ test('a call that crashes cut off goes on: they are no failures of the model, up
     await real.settle()
   }
   expect(real.output).toMatchObject({ ok: false, reason: 'failed' })
+})
+
+test.each(['the first answers', 'the deadline comes'])('a second attempt whose permit is still waited for has cost nothing when %s', async (what) => {
+  const real = new Real(hedges.next)
+  real.child.send({ type: 'ledger.reserved' })
+  await real.settle()
+  real.clock.increment(200)
+  await real.settle()
+  real.finish({ ok: false, cost: nothing, isLacking: true }, true)
+  await real.settle()
+  if (what === 'the first answers') real.finish({ ok: true, cost, response: 'yes' })
+  else real.clock.increment(5_000)
+  await real.settle()
+  expect(real.told.filter(({ type }) => type === 'call.settle').map((one) => [one.id, (one as { cost: unknown }).cost]).slice(0, 2)).toEqual([['call.1', what === 'the first answers' ? cost : null], ['call.2', nothing]])
+  expect(real.output).toMatchObject({ ok: what === 'the first answers', attempts: [{}, { cost: nothing }] })
 })

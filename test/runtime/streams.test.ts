@@ -113,3 +113,16 @@ test.each(['kill-before', 'kill-after', 'fail', 'lose-reply'] as const)('nothing
   for (const entry of kept) expect(entry).toEqual(bySeq.get(entry.seq))
   expect(kept.length).toBeGreaterThanOrEqual(5)
 })
+
+test('an own stream keeps as many entries as its actor says, the newest, and never more than the system allows', async () => {
+  const keeper = setup({
+    types: { events: {} as { type: 'go'; max: number; n: number } },
+    actions: { keep: append(({ event }) => ({ stream: 'kept', max: event.max, value: event.n })) },
+  }).createMachine({ id: 'keeper', on: { go: { actions: 'keep' } } })
+  const world = await aWorld({ machines: [keeper], shards: 1, streamMax: 5 })
+  for (const [id, max] of [['few', 2], ['many', 1_000], ['wrong', 0]] as const) for (let n = 1; n <= 9; n++) await world.system.actor(keeper, id).send({ type: 'go', max, n }).catch(() => {})
+  await world.settled()
+  const kept = async (id: string) => (await world.system.stream(`keeper/${id}`, 'kept')).map(({ value }) => value)
+  expect([await kept('few'), await kept('many')]).toEqual([[8, 9], [5, 6, 7, 8, 9]])
+  expect((await world.system.actor(keeper, 'wrong').failure())?.error.message).toContain('keep 0 entries')
+})
