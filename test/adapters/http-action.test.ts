@@ -108,6 +108,10 @@ const cases: readonly { readonly name: string; readonly replies: () => readonly 
   // What came first may have happened, whatever comes later.
   { name: '500, and then only 503', replies: () => [json(500, {}), ...Array.from({ length: 9 }, () => json(503, {}))], honoured: ['OUTCOME_UNKNOWN', 4], not: ['OUTCOME_UNKNOWN', 1] },
   { name: '500, and then a key that is not let in any more', replies: () => [json(500, {}), json(401, {})], honoured: ['OUTCOME_UNKNOWN', 2], not: ['OUTCOME_UNKNOWN', 1] },
+  { name: '409 with the same request for ever', replies: () => Array.from({ length: 9 }, () => json(409, { title: 'A request is outstanding for this Idempotency-Key' }, { 'retry-after': '0' })), honoured: ['OUTCOME_UNKNOWN', 4], not: ['OUTCOME_UNKNOWN', 4] },
+  { name: '409 with the same request, and then a key that is not let in any more', replies: () => [json(409, {}, { 'retry-after': '0' }), json(403, {})], honoured: ['OUTCOME_UNKNOWN', 2], not: ['OUTCOME_UNKNOWN', 2] },
+  { name: '500, and then a key that had another request', replies: () => [json(500, {}), json(422, { title: 'Idempotency-Key is already used' })], honoured: ['OUTCOME_UNKNOWN', 2], not: ['OUTCOME_UNKNOWN', 1] },
+  { name: '500, and then a key that had another request, as Stripe says it', replies: () => [json(500, {}), json(400, { error: { type: 'idempotency_error', message: 'Use another key.' } })], honoured: ['OUTCOME_UNKNOWN', 2], not: ['OUTCOME_UNKNOWN', 1] },
   { name: '500, and then a refusal of the action itself', replies: () => [json(500, {}), json(400, {})], honoured: ['HTTP_REFUSED', 2], not: ['OUTCOME_UNKNOWN', 1] },
 ]
 
@@ -121,6 +125,18 @@ describe.each([true, false])('what is known of an action, if the receiver honour
     expect(isOutcomeUnknown(ended)).toBe(expected === 'OUTCOME_UNKNOWN')
     expect(requests).toHaveLength(count)
   })
+})
+
+test('what is stopped during an attempt does not wait for the next', { timeout: 10_000 }, async () => {
+  const stop = new AbortController()
+  queue.push(() => stop.abort(new Error('enough')))
+  await expect(action({ backoffMs: 3_600_000 }).run(args({ signal: stop.signal }))).rejects.toThrow('enough')
+  expect(requests).toHaveLength(1)
+})
+
+test('a time that no timer can keep is refused', () => {
+  expect(() => action({ retryAfterMaxMs: 2_147_483_648 })).toThrow(/"retryAfterMaxMs".* from 0 to 2147483647, not 2147483648/)
+  expect(() => idempotent({ store: new MemoryIdempotencyStore(), leaseMs: 2_147_483_648 }, () => new Response())).toThrow(/"leaseMs".* from 10 to 2147483647, not 2147483648/)
 })
 
 test('a receiver that is not there has done nothing; unless a process that died may have reached it', async () => {

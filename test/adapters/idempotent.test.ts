@@ -117,6 +117,41 @@ describe.each(Object.keys(places))('on %s', (where) => {
       expect(await store.begin('k', begin({ token: 't2' }))).toEqual({ state: 'begun' })
     }))
 
+  test('a key whose holder lives is remembered, however short the time that it is kept for from its end on (Q1, Q2)', () =>
+    using(async ({ store, other, pass }) => {
+      await store.begin('k', begin({ leaseMs: 60_000, retentionMs: 20 }))
+      await pass(40)
+      expect(await other.begin('k', begin({ token: 't2', retentionMs: 20 }))).toEqual({ state: 'running' })
+      expect(await store.renew('k', 't1', 50_000)).toBe(true)
+      await pass(40)
+      expect(await other.begin('k', begin({ token: 't2', retentionMs: 20 }))).toEqual({ state: 'running' })
+      expect(await store.end('k', 't1', done, 1_000)).toBe(true)
+    }))
+
+  test('a key whose holder died is remembered as unknown for as long as one that has ended, and then forgotten (Q2)', () =>
+    using(async ({ store, other, pass }) => {
+      await store.begin('k', begin({ leaseMs: 50, retentionMs: 1_000 }))
+      await pass(100)
+      expect(await other.begin('k', begin({ token: 't2' }))).toEqual({ state: 'unknown' })
+      await pass(1_000)
+      expect(await other.begin('k', begin({ token: 't2' }))).toEqual({ state: 'begun' })
+    }))
+
+  test.each([200, 429, 503, 500])('what reconcile finds is kept as the answer, also a %s', (status) =>
+    using(async ({ store }) => {
+      let begun = 0
+      const charge = idempotent({ store, reconcile: async () => ({ happened: true, response: new Response('found', { status }) }) }, () => {
+        begun++
+        throw new Error('died')
+      })
+      expect((await charge(request({ cents: 450 }))).status).toBe(500)
+      for (let repeat = 0; repeat < 2; repeat++) {
+        const answer = await charge(request({ cents: 450 }))
+        expect([answer.status, await answer.text(), answer.headers.get('idempotency-replayed')]).toEqual([status, 'found', repeat === 0 ? null : 'true'])
+      }
+      expect(begun).toBe(1)
+    }))
+
   test('a repeat gets the same answer, and nothing is done twice; another request under the key is refused', () =>
     using(async ({ store, other }) => {
       let paid = 0
@@ -238,7 +273,7 @@ describe('a request', () => {
 
   test.each([
     [undefined, /needs a store/],
-    [{ store: new MemoryIdempotencyStore(), leaseMs: 1 }, /"leaseMs" of idempotent\(\) must be a whole number, at least 10, not 1/],
+    [{ store: new MemoryIdempotencyStore(), leaseMs: 1 }, /"leaseMs" of idempotent\(\) must be a whole number, from 10 to 2147483647, not 1/],
   ])('is not taken with options that cannot be used (%#)', (options, says) => expect(() => idempotent(options as never, () => new Response())).toThrow(says))
 })
 

@@ -35,7 +35,7 @@ describe('a server', () => {
 
   const warned: readonly [told: Record<string, string>, set: Record<string, string>, durability: string, why: RegExp][] = [
     [{}, { appendfsync: 'everysec' }, 'D1', /appendfsync everysec: .*Set appendfsync always/],
-    [{}, { 'no-appendfsync-on-rewrite': 'yes' }, 'D2', /Set no-appendfsync-on-rewrite no\.$/],
+    [{}, { 'no-appendfsync-on-rewrite': 'yes' }, 'D1', /Set no-appendfsync-on-rewrite no\.$/],
     [{ maxmemory: '0' }, {}, 'D2', /maxmemory 0: .*Set maxmemory below/],
     [{ used_memory: '760' }, {}, 'D2', /uses 76 % of its maxmemory 1000; .*Raise maxmemory/],
     [{ connected_slaves: '1' }, {}, 'D2', /1 replicas and min-replicas-to-write 0: .*Set min-replicas-to-write 1/],

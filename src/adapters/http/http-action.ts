@@ -22,7 +22,7 @@ export interface HttpActionOptions<TInput, TOutput> {
   readonly attemptsMax?: number
   /** How long before the second attempt, ms, 0 to 3,600,000, and twice as long before each after it, up to a minute; what the receiver asks for goes before it, up to `retryAfterMaxMs`. Default 500. */
   readonly backoffMs?: number
-  /** Longest `retry-after` that is waited for, ms, at least 0; beyond it the action fails as retryable or unknown. Default 60,000. */
+  /** Longest `retry-after` that is waited for, ms, 0 to 2,147,483,647; beyond it the action fails as retryable or unknown. Default 60,000. */
   readonly retryAfterMaxMs?: number
   /** How long one attempt may take, to the end of its answer, ms, 1 to 2,147,483,647. Default 30,000. */
   readonly timeoutMs?: number
@@ -59,15 +59,17 @@ export function httpAction<TInput, TOutput = unknown>(options: HttpActionOptions
     const body = new Uint8Array(await made.arrayBuffer())
     // Of what a process that died has sent nobody knows, unless the receiver has been asked.
     let isUnknown = args.attempt > 1 && !options.reconcile
+    let isUnderWay = false
     for (let attempt = 1; ; attempt++) {
       signal.throwIfAborted()
       const outcome = await ask(args, made, body)
       if (outcome.outcome === 'done') return outcome.output
-      if (outcome.outcome === 'refused') throw isUnknown && isOfTheDoor(outcome.status) ? new HttpUnknownError(what, outcome, attempt) : new HttpRefusedError(what, outcome)
+      if (outcome.outcome === 'refused') throw (isUnknown || isUnderWay) && (isOfTheDoor(outcome.status) || outcome.isOfKey) ? new HttpUnknownError(what, outcome, attempt) : new HttpRefusedError(what, outcome)
       isUnknown ||= outcome.outcome === 'unknown'
+      isUnderWay ||= 'isUnderWay' in outcome
       const { retryAfterMs = 0 } = outcome
       const isOver = attempt >= attemptsMax || retryAfterMs > retryAfterMaxMs || (isUnknown && !honoursKey) || ('isFinal' in outcome && outcome.isFinal)
-      if (isOver) throw isUnknown ? new HttpUnknownError(what, outcome, attempt) : new HttpRetryableError(what, { ...outcome, outcome: 'retryable' }, attempt)
+      if (isOver) throw isUnknown || isUnderWay ? new HttpUnknownError(what, outcome, attempt) : new HttpRetryableError(what, { ...outcome, outcome: 'retryable' }, attempt)
       await pause(Math.max(retryAfterMs, backoffOf(backoffMs, idempotencyKey, attempt)), signal)
     }
   }
@@ -120,6 +122,7 @@ function backoffOf(firstMs: number, key: string, attempt: number): number {
 /** @throws the signal's reason */
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted()
     const leave = (): void => {
       clearTimeout(timer)
       reject(signal.reason as Error)
@@ -142,7 +145,7 @@ function settingsOf<TInput, TOutput>(options: HttpActionOptions<TInput, TOutput>
   if (typeof honoursKey !== 'boolean') throw new ConfigError('httpAction() needs honoursKey: true if the receiver does nothing twice under one Idempotency-Key, else false.')
   whole('attemptsMax', attemptsMax, 1, 100)
   whole('backoffMs', backoffMs, 0, 3_600_000)
-  whole('retryAfterMaxMs', retryAfterMaxMs, 0, Number.MAX_SAFE_INTEGER)
+  whole('retryAfterMaxMs', retryAfterMaxMs, 0, 2_147_483_647)
   whole('timeoutMs', timeoutMs, 1, 2_147_483_647)
   return { request, output, honoursKey, attemptsMax, backoffMs, retryAfterMaxMs, timeoutMs, fetch }
 }

@@ -37,9 +37,9 @@ export interface IdempotentOptions {
   readonly scope?: (request: Request) => string
   /** Whether a request without a key is refused with 400, else it is simply handled. Default true. */
   readonly required?: boolean
-  /** How long a key is remembered, from its answer on, ms, at least 1. Default 24 hours. A sender must not repeat for longer. */
+  /** How long a key is remembered, from its answer or its handler's last sign of life on, ms, at least 1. Default 24 hours. A sender must not repeat for longer. */
   readonly retentionMs?: number
-  /** After how long without a sign of life a handler counts as dead, ms, at least 10. It is renewed three times as often. Default 10,000. */
+  /** After how long without a sign of life a handler counts as dead, ms, 10 to 2,147,483,647. It is renewed three times as often. Default 10,000. */
   readonly leaseMs?: number
   /** Longest body of a request, bytes, at least 0; beyond it 413. Default 1,048,576. */
   readonly bodyBytesMax?: number
@@ -82,14 +82,14 @@ export function idempotent(options: IdempotentOptions, handle: Handler): (reques
     }
   }
 
-  /** Runs a handler that has the key, and keeps what it says (E1). */
-  async function carryOut(key: string, token: string, work: () => Promise<Response>): Promise<Response> {
+  /** Runs a handler that has the key, and keeps what it says (E1); what was found to have happened is kept, whatever it says. */
+  async function carryOut(key: string, token: string, work: () => Promise<{ readonly happened: boolean; readonly response: Response }>): Promise<Response> {
     const renewal = setInterval(() => void store.renew(key, token, leaseMs).catch(() => {}), Math.max(1, leaseMs / 3)).unref()
     const end = (how: End): Promise<boolean | undefined> => asked(key, () => store.end(key, token, how, retentionMs))
     try {
-      const response = await work()
+      const { happened, response } = await work()
       const answer = await answerOf(response, answerBytesMax)
-      const how: End = RELEASES.has(response.status) ? { state: 'released' } : response.status >= 500 ? { state: 'unknown' } : { state: 'done', answer: answer.kept }
+      const how: End = happened ? { state: 'done', answer: answer.kept } : RELEASES.has(response.status) ? { state: 'released' } : response.status >= 500 ? { state: 'unknown' } : { state: 'done', answer: answer.kept }
       // Somebody has taken the key over meanwhile: whatever is kept as its answer is theirs.
       return (await end(how)) === false ? outstanding() : answer.whole
     } catch (error) {
@@ -123,11 +123,11 @@ export function idempotent(options: IdempotentOptions, handle: Handler): (reques
       case undefined:
         return problem(503, 'unavailable', 'The request was not begun', 'What is known of its Idempotency-Key cannot be read now.', 1)
       case 'begun':
-        return carryOut(place, token, async () => handle(again()))
+        return carryOut(place, token, async () => ({ happened: false, response: await handle(again()) }))
       case 'taken':
         return carryOut(place, token, async () => {
           const found = await options.reconcile!({ key, request: again() })
-          return found.happened ? found.response : handle(again())
+          return found.happened ? found : { happened: false, response: await handle(again()) }
         })
       case 'done':
         return answerAgain(known.answer)
@@ -172,8 +172,8 @@ function settingsOf(options: IdempotentOptions, handle: Handler): Settings {
   const { store, scope = (request: Request) => `${request.method} ${new URL(request.url).pathname}`, required = true, retentionMs = 86_400_000, leaseMs = 10_000, bodyBytesMax = 1_048_576, answerBytesMax = 1_048_576, onError = () => {} } = options ?? {}
   if (typeof store?.begin !== 'function') throw new ConfigError('idempotent() needs a store, such as redisIdempotency(url) or new MemoryIdempotencyStore().')
   if (typeof handle !== 'function') throw new ConfigError('idempotent() needs a handler, a function from Request to Response, as its second argument.')
-  for (const [name, value, min] of [['retentionMs', retentionMs, 1], ['leaseMs', leaseMs, 10], ['bodyBytesMax', bodyBytesMax, 0], ['answerBytesMax', answerBytesMax, 0]] as const) {
-    if (!Number.isSafeInteger(value) || value < min) throw new ConfigError(`The option "${name}" of idempotent() must be a whole number, at least ${min}, not ${String(value)}.`)
+  for (const [name, value, min, max] of [['retentionMs', retentionMs, 1, Infinity], ['leaseMs', leaseMs, 10, 2_147_483_647], ['bodyBytesMax', bodyBytesMax, 0, Infinity], ['answerBytesMax', answerBytesMax, 0, Infinity]] as const) {
+    if (!Number.isSafeInteger(value) || value < min || value > max) throw new ConfigError(`The option "${name}" of idempotent() must be a whole number, ${max === Infinity ? `at least ${min}` : `from ${min} to ${max}`}, not ${String(value)}.`)
   }
   return { store, scope, required, retentionMs, leaseMs, bodyBytesMax, answerBytesMax, onError }
 }

@@ -8,8 +8,10 @@ import { retryAfterMs, systemCode } from '../../mesh/ports/http-failures.js'
 
 export type HttpOutcome =
   | { readonly outcome: 'done'; readonly response: Response }
-  | { readonly outcome: 'refused'; readonly status: number; readonly why: string }
-  | { readonly outcome: 'retryable'; readonly status: number | undefined; readonly why: string; readonly retryAfterMs: number | undefined }
+  /** isOfKey: because the key had been used for another request. */
+  | { readonly outcome: 'refused'; readonly status: number; readonly why: string; readonly isOfKey: boolean }
+  /** isUnderWay: not by this attempt, but it may be happening. */
+  | { readonly outcome: 'retryable'; readonly status: number | undefined; readonly why: string; readonly retryAfterMs: number | undefined; readonly isUnderWay?: true }
   | { readonly outcome: 'unknown'; readonly status: number | undefined; readonly why: string; readonly retryAfterMs: number | undefined }
 
 /** The receiver did not do it and will not. */
@@ -46,13 +48,13 @@ export async function outcomeOf(response: Response): Promise<HttpOutcome> {
   const { status } = response
   if (response.ok) return { outcome: 'done', response }
   const after = retryAfterMs(response.headers)
-  const { isOutstanding, text } = await problemOf(response)
+  const { isOfKey, text } = await problemOf(response)
   const why = `${status}${text === '' ? '' : `, ${text}`}`
   // A conflict is either with the same request, which is still under way, or with the state of things.
-  if (status === 409) return after !== undefined || isOutstanding ? { outcome: 'retryable', status, why, retryAfterMs: after } : { outcome: 'refused', status, why }
+  if (status === 409) return after !== undefined || isOfKey ? { outcome: 'retryable', status, why, retryAfterMs: after, isUnderWay: true } : { outcome: 'refused', status, why, isOfKey }
   if (status === 408 || status === 425 || status === 429 || status === 503) return { outcome: 'retryable', status, why, retryAfterMs: after }
   if (status >= 500) return { outcome: 'unknown', status, why, retryAfterMs: after }
-  return { outcome: 'refused', status, why: status < 400 ? `${why} (redirects are not followed, since the request would be made twice)` : why }
+  return { outcome: 'refused', status, why: status < 400 ? `${why} (redirects are not followed, since the request would be made twice)` : why, isOfKey }
 }
 
 /** What came instead of an answer. */
@@ -68,20 +70,20 @@ export function outcomeOfFailure(thrown: unknown, timeoutMs: number | undefined)
 const problemBytesMax = 16_384
 
 /** RFC 9457, or whatever names an error; of bounded length, and on one line. */
-async function problemOf(response: Response): Promise<{ readonly isOutstanding: boolean; readonly text: string }> {
+async function problemOf(response: Response): Promise<{ readonly isOfKey: boolean; readonly text: string }> {
   if (!/\bjson\b/.test(response.headers.get('content-type') ?? '')) {
     await response.body?.cancel().catch(() => {})
-    return { isOutstanding: false, text: '' }
+    return { isOfKey: false, text: '' }
   }
   try {
     const problem = JSON.parse(await firstOf(response)) as Readonly<Record<string, unknown>> | null
     const error = problem?.['error']
     const said = [problem?.['title'], problem?.['detail'], problem?.['message'], typeof error === 'object' && error !== null ? (error as { message?: unknown }).message : error].filter((part): part is string => typeof part === 'string')
     const text = said.join(': ').replace(/\s+/g, ' ').slice(0, 300)
-    const type = problem?.['type']
-    return { isOutstanding: /idempoten/i.test(typeof type === 'string' ? `${type} ${text}` : text), text }
+    const types = [problem?.['type'], (error as { type?: unknown } | null | undefined)?.type].filter((type) => typeof type === 'string')
+    return { isOfKey: /idempoten/i.test([...types, text].join(' ')), text }
   } catch {
-    return { isOutstanding: false, text: '' }
+    return { isOfKey: false, text: '' }
   }
 }
 

@@ -8,6 +8,7 @@ interface Entry {
   /** What its holder was told, and is told again. */
   told: 'begun' | 'taken'
   leaseUntil: number
+  retentionMs: number
   keptUntil: number
   answer: KeptAnswer | undefined
 }
@@ -28,7 +29,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     if (++this.begun % 256 === 0) for (const [other, { keptUntil }] of this.entries) if (keptUntil <= now) this.entries.delete(other)
     const entry = this.entries.get(key)
     if (!entry || entry.keptUntil <= now) {
-      this.entries.set(key, { digest, state: 'running', token, told: 'begun', leaseUntil: now + leaseMs, keptUntil: now + retentionMs, answer: undefined })
+      this.entries.set(key, { digest, state: 'running', token, told: 'begun', leaseUntil: now + leaseMs, retentionMs, keptUntil: now + leaseMs + retentionMs, answer: undefined })
       return Promise.resolve({ state: 'begun' })
     }
     if (entry.digest !== digest) return Promise.resolve({ state: 'other' })
@@ -36,7 +37,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     if (entry.state === 'running' && entry.token === token) return Promise.resolve({ state: entry.told })
     if (entry.state === 'running' && entry.leaseUntil > now) return Promise.resolve({ state: 'running' })
     if (!takesOver) return Promise.resolve({ state: 'unknown' })
-    Object.assign(entry, { state: 'running', token, told: 'taken', leaseUntil: now + leaseMs, keptUntil: now + retentionMs })
+    Object.assign(entry, { state: 'running', token, told: 'taken', leaseUntil: now + leaseMs, retentionMs, keptUntil: now + leaseMs + retentionMs })
     return Promise.resolve({ state: 'taken' })
   }
 
@@ -44,6 +45,7 @@ export class MemoryIdempotencyStore implements IdempotencyStore {
     const entry = this.entries.get(key)
     if (entry?.state !== 'running' || entry.token !== token) return Promise.resolve(false)
     entry.leaseUntil = this.now() + leaseMs
+    entry.keptUntil = entry.leaseUntil + entry.retentionMs
     return Promise.resolve(true)
   }
 

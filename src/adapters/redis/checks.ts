@@ -108,11 +108,11 @@ function durabilityOf(facts: ServerFacts, server: string, refusals: string[], wa
     return 'D0'
   }
   if (facts.noFsyncOnRewrite) {
-    warnings.push(`${server} has no-appendfsync-on-rewrite yes: while it rewrites its log nothing is flushed. Set no-appendfsync-on-rewrite no.`)
+    warnings.push(`${server} has no-appendfsync-on-rewrite yes: while it rewrites its log or saves a snapshot nothing is flushed, whatever appendfsync says (D1). Set no-appendfsync-on-rewrite no.`)
   }
   switch (facts.fsync) {
     case 'always':
-      return 'D2'
+      return facts.noFsyncOnRewrite ? 'D1' : 'D2'
     case 'no':
       refusals.push(`${server} has appendfsync no: a power cut loses what the operating system has not written, about 30 s (D0). Set appendfsync always, or everysec.`)
       return 'D0'

@@ -27,7 +27,7 @@ export interface Begin {
   readonly token: string
   /** How long the key is held without `renew`, ms. */
   readonly leaseMs: number
-  /** How long the key is remembered from now, ms. */
+  /** How long the key is remembered from the end of its lease, ms; one that is renewed is not forgotten. */
   readonly retentionMs: number
   /** Whether one that is unknown is taken over. */
   readonly takesOver: boolean
