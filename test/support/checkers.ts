@@ -179,16 +179,17 @@ export const i3: Checker = (history) =>
 /** I4: nothing acts before its commit; a key is executed once, with one set of arguments; an external action is never tried again blindly. */
 export const i4: Checker = (history) => {
   const found: string[] = []
-  const committed = new Set<string>()
+  const committed = new Map<string, number>()
   const rollbacks = all(history, 'rolledBack').map(({ index }) => index)
   const isBetween = (from: number, to: number): boolean => rollbacks.some((index) => index > from && index < to)
   const executed = new Map<string, number>()
   const args = new Map<string, { readonly args: string; readonly index: number }>()
   const first = new Map<string, number>()
   const tried = new Map<string, number>()
+  const ran = new Map<string, number>()
   const denied = new Map<string, number>()
   history.entries.forEach((entry, index) => {
-    if (entry.kind === 'committed') for (const token of entry.tokens) committed.add(token)
+    if (entry.kind === 'committed') for (const token of entry.tokens) if (!committed.has(token)) committed.set(token, index)
     if (entry.kind === 'reconciled' && !entry.happened) denied.set(entry.key, index)
     if (entry.kind === 'executed') {
       if (executed.has(entry.key)) found.push(`${entry.key} was executed twice`)
@@ -204,12 +205,15 @@ export const i4: Checker = (history) => {
     if (entry.key === undefined) return
     const before = args.get(entry.key)
     if (before && before.args !== entry.args && !isBetween(before.index, index)) found.push(`${entry.key} was tried with ${before.args} and with ${entry.args}`)
-    args.set(entry.key, { args: entry.args!, index })
-    if (!first.has(entry.key)) first.set(entry.key, index)
+    // Its commit may have been lost before it was heard of.
+    const since = committed.get(entry.token) ?? index
+    args.set(entry.key, { args: entry.args!, index: since })
+    if (!first.has(entry.key)) first.set(entry.key, since)
     if (entry.what !== 'external') return
     const last = tried.get(entry.key)
-    if (last !== undefined && (denied.get(entry.key) ?? -1) < last && !isBetween(last, index)) found.push(`${entry.key} was tried again without asking its receiver`)
-    tried.set(entry.key, index)
+    if (last !== undefined && (denied.get(entry.key) ?? -1) < (ran.get(entry.key) ?? 0) && !isBetween(last, index)) found.push(`${entry.key} was tried again without asking its receiver`)
+    tried.set(entry.key, since)
+    ran.set(entry.key, index)
   })
   return found
 }
