@@ -4,6 +4,8 @@
  *
  * M1  A node is dead only if its counter has been seen to stand still for a whole lease. Time during which this process did
  *     not look (frozen, or without the store) counts for nothing.
+ * M2  Who lives and yet has not moved the counter of a shard of its own for {@link idleLeases} does not run it: it has let go of it, and the
+ *     store has lost that.
  */
 import type { Holder, NodeSeen } from './ports/store.js'
 
@@ -17,6 +19,9 @@ interface Sighting {
   readonly presence: NodeSeen['presence']
 }
 
+/** An owner moves the counter of each of its shards three times a lease. */
+const idleLeases = 2
+
 /** A node that has been dead for so many leases is taken off the list. */
 const forgottenLeases = 10
 
@@ -24,8 +29,8 @@ export class Members {
   private readonly self: string
   private readonly leaseMs: number
   private nodes = new Map<string, Sighting>()
-  /** Owners of shards that are on no list of nodes, by shard. */
-  private readonly strangers = new Map<number, { readonly holder: Holder; readonly since: number }>()
+  /** Owners of shards that others would have, and since when their counters of them stand, by shard. */
+  private readonly holders = new Map<number, { readonly holder: Holder; readonly since: number }>()
   private lookedAt: number | undefined
 
   constructor(self: string, leaseMs: number) {
@@ -45,7 +50,7 @@ export class Members {
       const stands = last?.beat === beat
       this.nodes.set(id, { beat, presence, alive, shown: alive === true || (last !== undefined && (last.shown || !stands)), since: stands && !isFresh ? last.since : now })
     }
-    if (isFresh) this.strangers.clear()
+    if (isFresh) this.holders.clear()
   }
 
   /**
@@ -59,17 +64,17 @@ export class Members {
     return sharing.sort()
   }
 
-  /** Whether that owner of a shard may be taken over. */
+  /** Whether that owner of a shard may be taken over (M1, M2). */
   isDead(shard: number, holder: Holder, now: number): boolean {
     if (holder.alive === true || holder.node === this.self) return false
     const node = this.nodes.get(holder.node)
-    if (node) return this.isSilent(node)
-    const stranger = this.strangers.get(shard)
-    if (stranger?.holder.node !== holder.node || stranger.holder.beat !== holder.beat) {
-      this.strangers.set(shard, { holder, since: now })
+    if (node && this.isSilent(node)) return true
+    const last = this.holders.get(shard)
+    if (last?.holder.node !== holder.node || last.holder.beat !== holder.beat) {
+      this.holders.set(shard, { holder, since: now })
       return false
     }
-    return now - stranger.since >= this.leaseMs
+    return now - last.since >= (node ? idleLeases : 1) * this.leaseMs
   }
 
   /** Whether it is known of that owner by now that it lives. */

@@ -379,8 +379,8 @@ export class Ownership {
   private async claim(number: number): Promise<void> {
     const { store, clock, logger } = this.context
     this.loose.add(number)
-    let claim = await store.claim(number, this.node)
-    if ('heldBy' in claim && this.isMine(number) && this.members.isDead(number, claim.heldBy, clock.now())) claim = await store.claim(number, this.node, claim.heldBy)
+    let claim = await store.claim(number, this.node, undefined, this.accepted)
+    if ('heldBy' in claim && this.isMine(number) && this.members.isDead(number, claim.heldBy, clock.now())) claim = await store.claim(number, this.node, claim.heldBy, this.accepted)
     if ('heldBy' in claim) {
       this.loose.delete(number)
       this.heldBy(number, claim.heldBy)
@@ -388,13 +388,14 @@ export class Ownership {
     }
     this.unwatch(number)
     const { lease, state } = claim
-    this.checkNumber(number, state.number)
+    this.checkNumber(number, state.stood ?? state.number)
+    this.knows(number, state.number)
     const storeTime = await store.now()
     if (this.isOver || !this.isMine(number)) {
       await this.release(lease)
       return
     }
-    const shard: Shard = new Shard(this.context, this.node, lease, state, storeTime, { lost: (why) => this.lost(shard, why), committed: (commit) => this.knows(number, commit), standsAt: (commit) => this.checkNumber(number, commit), wentBack: (how) => this.wentBack(how) })
+    const shard: Shard = new Shard(this.context, this.node, lease, state, storeTime, { lost: (why) => this.lost(shard, why), committed: (commit) => this.knows(number, commit), standsAt: (commit) => this.checkNumber(number, commit), wentBack: (how) => this.wentBack(how), accepted: () => this.accepted })
     this.shards.set(number, shard)
     this.loose.delete(number)
     this.events.gained(shard)
@@ -462,12 +463,18 @@ export class Ownership {
 
   private async handOverNow(shard: Shard): Promise<void> {
     const lease = await shard.stop()
-    if (lease) await this.release(lease).finally(() => this.drop(shard))
+    if (lease) await this.compare(lease).then(() => this.release(lease)).finally(() => this.drop(shard))
     else {
       this.loose.add(shard.number)
       this.drop(shard)
     }
     if (lease) this.context.logger.info({ shard: shard.number, node: this.node.id }, 'this node has handed over the shard')
+  }
+
+  /** O3: whoever has the shard next does not know of the commits that this node has heard of. */
+  private async compare(lease: Lease): Promise<void> {
+    const number = await this.context.store.renew(lease).catch((error: unknown) => this.warn(error, 'a shard that is handed over could not be looked at', lease.shard))
+    if (number !== undefined) this.checkNumber(lease.shard, number)
   }
 
   private lost(shard: Shard, why: string): void {

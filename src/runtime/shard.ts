@@ -57,6 +57,8 @@ export interface ShardEvents {
   standsAt(number: number): void
   /** Something that is known to stand is not there. */
   wentBack(how: string): void
+  /** How often the namespace was accepted, as last heard. */
+  accepted(): number
 }
 
 export class Shard {
@@ -633,7 +635,7 @@ export class Shard {
     while (!this.isPast(round)) {
       try {
         this.isLeaseUnsure = true
-        const claim = await this.context.store.claim(this.number, this.node)
+        const claim = await this.context.store.claim(this.number, this.node, undefined, this.events.accepted())
         this.isLeaseUnsure = false
         if (this.isPast(round)) {
           if ('heldBy' in claim) return
@@ -646,7 +648,7 @@ export class Shard {
           return
         }
         this.lease = claim.lease
-        this.events.standsAt(claim.state.number)
+        this.events.standsAt(claim.state.stood ?? claim.state.number)
         if (claim.state.tail < this.knownTail) this.events.wentBack(`entry ${this.knownTail} of the log of shard ${this.number} was acknowledged, now its last one is ${claim.state.tail}`)
         // What it is told may end it.
         if (this.isPast(round)) return

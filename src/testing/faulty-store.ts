@@ -147,8 +147,8 @@ export class FaultyStore implements MovableStore {
   accept(): Promise<void> {
     return this.look(() => this.inner.accept())
   }
-  claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
-    return this.write('claim', () => this.inner.claim(shard, node, seen))
+  claim(shard: number, node: NodeIdentity, seen?: Holder, accepted?: number): Promise<Claim> {
+    return this.write('claim', () => this.inner.claim(shard, node, seen, accepted))
   }
   renew(lease: Lease): Promise<number | undefined> {
     return this.write('renew', () => this.inner.renew(lease))

@@ -11,7 +11,7 @@
  */
 import assert from 'node:assert/strict'
 import { beginning, clearing, ending, isMovable, type MovableStore, type MoveMark, type StoredItem } from '../runtime/ports/moving.js'
-import { overflowOf, type Commit, type CommitResult, type FindQuery, type Lease, type NewEntry, type NodeIdentity, type NodeSeen, type OpenOptions, type Part, type Presence, type Redrive, type ShardState, type Store } from '../runtime/ports/store.js'
+import { lostCommitsMax, overflowOf, type Commit, type CommitResult, type FindQuery, type Holder, type Lease, type NewEntry, type NodeIdentity, type NodeSeen, type OpenOptions, type Part, type Presence, type Redrive, type ShardState, type Store } from '../runtime/ports/store.js'
 
 /** A database that no other case uses. */
 export interface ContractDatabase {
@@ -241,6 +241,7 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
       assert.ok('heldBy' in moved, 'a moving counter was ignored')
       const still = await store.claim(1, database.node('node-2'), moved.heldBy)
       assert.ok('lease' in still, 'a counter that stood still was not taken over')
+      assert.deepEqual([still.lease.epoch, still.state.number, still.state.stood], [one.lease.epoch + 1 + lostCommitsMax, 1 + lostCommitsMax, 1])
       assert.equal(await store.renew(one.lease), undefined)
     })
   }
@@ -264,6 +265,28 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.ok(again.state.clock >= 5)
     await one.store.release(again.lease)
     assert.equal((await claim(database, one.store)).state.clean, true)
+  })
+
+  strictly('a claim after an acceptance, or from another node, begins above all that may have been lost, and no other does', async (database) => {
+    const one = await start(database)
+    await one.commit([])
+    const again = async (accepted?: number, node = 'node-1', seen?: Holder) => {
+      const claimed = await one.store.claim(1, database.node(node), seen, accepted)
+      assert.ok('lease' in claimed)
+      return [claimed.lease.epoch, claimed.state.number, ...(claimed.state.stood === undefined ? [] : [claimed.state.stood])]
+    }
+    const { epoch } = one.lease
+    assert.deepEqual(await again(0), [epoch + 1, 1])
+    assert.deepEqual(await again(2), [epoch + 2 + lostCommitsMax, 1 + lostCommitsMax, 1])
+    assert.deepEqual(await again(2), [epoch + 3 + lostCommitsMax, 1 + lostCommitsMax])
+    assert.deepEqual(await again(1), [epoch + 4 + lostCommitsMax, 1 + lostCommitsMax])
+    assert.deepEqual(await again(), [epoch + 5 + lostCommitsMax, 1 + lostCommitsMax])
+    // Whoever is refused moves nothing.
+    assert.ok('heldBy' in (await one.store.claim(1, database.node('node-2'), undefined, 3)))
+    assert.equal(await one.store.renew({ shard: 1, epoch: epoch + 5 + lostCommitsMax, node: 'node-1' }), 1 + lostCommitsMax)
+    assert.deepEqual(await again(3), [epoch + 6 + 2 * lostCommitsMax, 1 + 2 * lostCommitsMax, 1 + lostCommitsMax])
+    await one.store.release({ shard: 1, epoch: epoch + 6 + 2 * lostCommitsMax, node: 'node-1' })
+    assert.deepEqual(await again(3, 'node-2'), [epoch + 7 + 2 * lostCommitsMax, 1 + 2 * lostCommitsMax])
   })
 
   add('a release under an old lease does nothing', async (database) => {

@@ -3,7 +3,7 @@ import { test } from 'vitest'
 import { extent, firstSeed } from '../support/extent.js'
 import { runSeeds } from './nodes.js'
 
-const seeds = extent(120, 10_000)
+const seeds = extent(90, 10_000)
 const first = firstSeed + seeds
 
 test(`${seeds} further fleets lose, double and overtake nothing (seeds ${first} to ${first + seeds - 1})`, () => runSeeds(first, seeds), 3_000_000)

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { extent, firstSeed } from '../support/extent.js'
 import { run, runSeeds } from './nodes.js'
 
-const seeds = extent(120, 10_000)
+const seeds = extent(90, 10_000)
 
 test(`${seeds} fleets lose, double and overtake nothing, whatever becomes of their nodes (seeds ${firstSeed} to ${firstSeed + seeds - 1})`, () => runSeeds(firstSeed, seeds), 3_000_000)
 

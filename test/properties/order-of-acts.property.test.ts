@@ -7,6 +7,7 @@ import { expect, test } from 'vitest'
 import { assign, sendTo, setup } from 'xstate'
 import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
 import { createActorSystem, refTo, repeatable, type ActorSystem } from '../../src/index.js'
+import { lostCommitsMax } from '../../src/runtime/ports/store.js'
 import { FaultyStore, VirtualClock, type Fault, type Write } from '../../src/testing/index.js'
 import { ProcessClock } from '../../src/testing/virtual-clock.js'
 import { extent, firstSeed } from '../support/extent.js'
@@ -28,6 +29,9 @@ class Witness {
 
   claimed({ shard, epoch }: { shard: number; epoch: number }, number: number): void {
     this.claims.set(shard, { epoch, number })
+    // Who takes over goes on above all that may be lost.
+    if ((number - (this.numbers.get(shard) ?? 0)) % lostCommitsMax !== 0) this.lies.push(`claimed at commit ${number} after ${this.numbers.get(shard)} (I3)`)
+    this.numbers.set(shard, number)
   }
 
   wrote(write: Write): void {

@@ -17,14 +17,42 @@ type Given = Omit<ActorSystemOptions, 'store' | 'clock' | 'ids' | 'node'> &
     readonly standing?: () => Standing
     /** What a node runs. Default: an actor system. */
     readonly create?: (given: ActorSystemOptions) => Living
+    /** In place of a call that reaches the store; undefined: it is made. */
+    readonly meddle?: (node: FleetNode, method: string, args: readonly unknown[]) => Promise<unknown> | undefined
+    /** Told what a node hears of the store. */
+    readonly onHeard?: (node: FleetNode, method: string, args: readonly unknown[], answer: unknown) => void
+    /** Told when a node has died. */
+    readonly onKilled?: (node: FleetNode) => void
   }
 
+type Meddling = { readonly [K in 'callFails' | 'standing' | 'meddle' | 'onHeard']: Given[K] | undefined }
+
 /** A call that cannot reach the store is given up after so long, ms. */
-const unreachableMs = 80
+export const unreachableMs = 80
 /** Writes of which a repeat is harmless whatever they write (P2). */
 const repeatable = new Set(['commit', 'deliver', 'renew', 'release', 'trim'])
 /** These fail by {@link FaultyStoreOptions.onWrite}. */
 const writes = new Set(['claim', 'append', 'redrive', ...repeatable])
+
+/** Asks again at once, now and then, and answers with what is said then. */
+function twice(store: MemoryStore, repeats: ((method: string) => boolean) | undefined): MemoryStore {
+  if (!repeats) return store
+  return new Proxy(store, {
+    get: (target, name) => {
+      const method: unknown = Reflect.get(target, name)
+      if (typeof method !== 'function') return method
+      const call = method as (...args: unknown[]) => Promise<unknown>
+      if (!repeatable.has(String(name))) return call.bind(target)
+      // In one go, as a server takes what lies in one buffer: nobody else comes in between.
+      return (...args: unknown[]) => {
+        const answer = call.apply(target, args)
+        if (!repeats(String(name))) return answer
+        answer.catch(() => {})
+        return call.apply(target, args)
+      }
+    },
+  })
+}
 
 /** Lets through what comes while it is open, and the rest in its order once it is open again. */
 class Gate {
@@ -58,25 +86,30 @@ export class FleetNode {
   readonly id: string
   readonly living: Living
   readonly store: FaultyStore
+  /** As the network reaches it, whatever has become of the node. */
+  readonly behind: MemoryStore
   state: 'alive' | 'frozen' | 'gone' = 'alive'
   killed = false
   isLeaving = false
   /** It reaches the store no more, and hears nothing of it; its time goes on. */
   isCutOff = false
   private readonly gate = new Gate()
+  private readonly onKilled: ((node: FleetNode) => void) | undefined
 
   constructor(id: string, fleet: Fleet, given: Given) {
     this.id = id
-    const { onWrite, onWritten, callFails, repeats, standing, create = aSystem, ...options } = given
+    const { onWrite, onWritten, callFails, repeats, standing, meddle, onHeard, onKilled, create = aSystem, ...options } = given
+    this.onKilled = onKilled
     const { gate } = this
     const clock: Clock = {
       now: () => fleet.time.now(),
       after: (delayMs, callback) => fleet.time.after(delayMs, () => gate.pass(callback)),
       soon: (callback) => fleet.time.soon(() => gate.pass(callback)),
     }
-    this.store = new FaultyStore(new MemoryStore({ database: fleet.database, now: () => fleet.now() }), { clock, ...(onWrite ? { onWrite } : {}), ...(onWritten ? { onWritten } : {}), onDeath: () => this.kill() })
+    this.behind = new MemoryStore({ database: fleet.database, now: () => fleet.now() })
+    this.store = new FaultyStore(twice(this.behind, repeats), { clock, ...(onWrite ? { onWrite } : {}), ...(onWritten ? { onWritten } : {}), onDeath: () => this.kill() })
     let ids = 0
-    this.living = create({ ...options, store: this.gated(this.store, fleet, callFails, repeats, standing), clock, node: { id }, ids: { next: () => `${id}-${ids++}` } })
+    this.living = create({ ...options, store: this.gated(this.store, fleet, { callFails, standing, meddle, onHeard }), clock, node: { id }, ids: { next: () => `${id}-${ids++}` } })
   }
 
   get system(): ActorSystem {
@@ -84,15 +117,14 @@ export class FleetNode {
   }
 
   /** Answers that come while it is frozen are heard when it is thawed, those that come while it is cut off are lost. */
-  private gated(store: Store, fleet: Fleet, callFails: (method: string) => boolean = () => false, repeats: (method: string) => boolean = () => false, standing?: () => Standing): Store {
+  private gated(store: Store, fleet: Fleet, { callFails = () => false, standing, meddle, onHeard }: Meddling): Store {
     const { gate } = this
     const unreachable = (): Promise<never> =>
       new Promise((_, reject) => fleet.time.after(unreachableMs, () => reject(new StoreError('the store cannot be reached', 'unknown'))))
     const call = async (method: (...args: unknown[]) => Promise<unknown>, name: string, args: unknown[]): Promise<unknown> => {
       if (this.isCutOff) return unreachable()
       if (!writes.has(name) && name !== 'open' && callFails(name)) throw new StoreError(`${name} was made to fail`, 'failed')
-      const answer = await method.apply(store, args)
-      if (repeatable.has(name) && repeats(name)) return method.apply(store, args)
+      const answer = await (meddle?.(this, name, args) ?? method.apply(store, args))
       if (this.isCutOff) return unreachable()
       return standing && (name === 'open' || name === 'standing') ? { ...(answer as object), ...standing() } : answer
     }
@@ -104,12 +136,21 @@ export class FleetNode {
         return (...args: unknown[]) =>
           new Promise((resolve, reject) => {
             call(method as (...args: unknown[]) => Promise<unknown>, String(name), args).then(
-              (value) => gate.pass(() => resolve(value)),
+              (value) =>
+                gate.pass(() => {
+                  onHeard?.(this, String(name), args, value)
+                  resolve(value)
+                }),
               (error: unknown) => gate.pass(() => reject(error as Error)),
             )
           })
       },
     })
+  }
+
+  /** Code of this process runs only while it is awake, and lives. */
+  whenAwake(then: () => void): void {
+    this.gate.pass(then)
   }
 
   freeze(): void {
@@ -123,6 +164,7 @@ export class FleetNode {
   }
 
   kill(): void {
+    if (!this.killed) this.onKilled?.(this)
     this.state = 'gone'
     this.killed = true
     this.store.dead = true

@@ -69,6 +69,8 @@ export class Sequence {
   /** How often each kind of answer was given. */
   readonly tally = new Map<string, number>()
   private readonly random: Random
+  /** For what was added later: the sequences of a seed stay as they were. */
+  private readonly aside: Random
   private readonly shards = Array.from({ length: bounds.shards }, () => new Known())
   private readonly options: ComparedOptions
   private presence: Presence | undefined
@@ -81,6 +83,7 @@ export class Sequence {
 
   constructor(seed: number, options: ComparedOptions) {
     this.random = new Random(seed)
+    this.aside = new Random(seed + 1e6)
     this.options = options
   }
 
@@ -118,7 +121,8 @@ export class Sequence {
   private claim(shard: number, known: Known): Command {
     const { random } = this
     const seen = known.holder && random.chance(0.7) ? [random.chance(0.8) ? known.holder : { ...known.holder, node: random.pick(nodes) }] : []
-    return { method: 'claim', args: [shard, { id: random.pick(nodes) }, ...seen] }
+    const accepted = this.aside.chance(0.15) ? [...(seen.length > 0 ? [] : [undefined]), this.aside.below(4)] : []
+    return { method: 'claim', args: [shard, { id: random.pick(nodes) }, ...seen, ...accepted] }
   }
 
   private someLease(shard: number, known: Known): Lease {

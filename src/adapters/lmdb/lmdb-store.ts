@@ -196,9 +196,9 @@ export class LmdbStore implements MovableStore {
     await environment.write((draft) => draft.put(haltKey, JSON.stringify(change(decodeHalt(draft.get(haltKey))))))
   }
 
-  claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
+  claim(shard: number, node: NodeIdentity, seen?: Holder, accepted = 0): Promise<Claim> {
     const known = node.process || !this.options.identify ? node : { id: node.id, process: processIdentity() }
-    return this.write(shard, (draft) => draft.claim(shard, known, seen))
+    return this.write(shard, (draft) => draft.claim(shard, known, seen, accepted))
   }
 
   renew(lease: Lease): Promise<number | undefined> {

@@ -5,6 +5,7 @@
 import { beginning, clearing, notSealedError, sealedError, type Cursor, type ItemPage, type Sealed, type SealOver } from '../../runtime/ports/moving.js'
 import {
   deadOverflowMax,
+  lostCommitsMax,
   overflowLetter,
   overflowOf,
   type Appended,
@@ -66,18 +67,24 @@ export class ShardDraft {
 
   // ── Ownership ──
 
-  claim(shard: number, node: NodeIdentity, seen: Holder | undefined): Claim {
+  claim(shard: number, node: NodeIdentity, seen: Holder | undefined, accepted: number): Claim {
     const { head } = this
     this.mustBeOpen()
     const heldBy = head.owner?.id === node.id ? undefined : this.holder(seen)
     if (heldBy) return { heldBy }
+    const stood = head.number
+    if (accepted > (head.accepted ?? 0) || (head.owner && head.owner.id !== node.id)) {
+      head.accepted = Math.max(head.accepted ?? 0, accepted)
+      head.epoch += lostCommitsMax
+      head.number += lostCommitsMax
+    }
     const state = stateOf(head)
     head.epoch++
     head.beat++
     head.owner = { id: node.id, ...(node.process === undefined ? {} : { process: node.process }) }
     head.clean = false
     this.save()
-    return { lease: { shard, epoch: head.epoch, node: node.id }, state }
+    return { lease: { shard, epoch: head.epoch, node: node.id }, state: stood === head.number ? state : { ...state, stood } }
   }
 
   /** Who cannot be overtaken: a living process, however long it takes, because on one host nobody else needs to go on for it. */
@@ -240,7 +247,7 @@ export class ShardDraft {
   clear(shard: number, move: string): boolean {
     const { draft, keys, head } = this
     this.mustBeSealedBy(shard, move)
-    const { epoch, beat, sealed, over } = head
+    const { epoch, beat, accepted, sealed, over } = head
     let removed = 0
     for (const range of keys.exceptHead()) {
       if (removed >= clearMax) break
@@ -250,7 +257,7 @@ export class ShardDraft {
       }
     }
     const isAll = removed < clearMax
-    draft.put(keys.head, encodeHead({ ...emptyHead(), epoch, beat, ...(sealed ? { sealed } : {}), ...(over === undefined ? {} : { over }), ...(isAll ? {} : { imported: clearing }) }))
+    draft.put(keys.head, encodeHead({ ...emptyHead(), epoch, beat, ...(accepted === undefined ? {} : { accepted }), ...(sealed ? { sealed } : {}), ...(over === undefined ? {} : { over }), ...(isAll ? {} : { imported: clearing }) }))
     return isAll
   }
 

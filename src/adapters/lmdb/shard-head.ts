@@ -6,6 +6,8 @@ import type { Reader } from './tree.js'
 export interface ShardHead {
   owner?: NodeIdentity
   epoch: number
+  /** How often the namespace had been accepted when it was claimed; absent: never. */
+  accepted?: number
   beat: number
   /** Whether the last owner released the shard by itself. */
   clean: boolean

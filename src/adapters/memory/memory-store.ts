@@ -8,6 +8,7 @@ import { beginning, closedError, notSealedError, sealedError, whyClosed, type Cu
 import {
   deadOverflowMax,
   faultOf,
+  lostCommitsMax,
   overflowLetter,
   overflowOf,
   type Appended,
@@ -73,6 +74,8 @@ interface Stream {
 /** What one shard holds. */
 export class Shard {
   epoch = 0
+  /** How often the namespace had been accepted when it was claimed. */
+  accepted = 0
   owner: NodeIdentity | undefined
   beat = 0
   number = 0
@@ -239,18 +242,24 @@ export class MemoryStore implements MovableStore {
     })
   }
 
-  claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
+  claim(shard: number, node: NodeIdentity, seen?: Holder, accepted = 0): Promise<Claim> {
     return settle(() => {
       const s = this.shard(shard)
       s.mustBeOpen()
       const heldBy = s.owner?.id === node.id ? undefined : this.holderOf(s, seen)
       if (heldBy) return { heldBy }
+      const stood = s.number
+      if (accepted > s.accepted || (s.owner && s.owner.id !== node.id)) {
+        s.accepted = Math.max(s.accepted, accepted)
+        s.epoch += lostCommitsMax
+        s.number += lostCommitsMax
+      }
       s.epoch++
       s.beat++
       s.owner = node
       const { state } = s
       s.clean = false
-      return { lease: { shard, epoch: s.epoch, node: node.id }, state }
+      return { lease: { shard, epoch: s.epoch, node: node.id }, state: stood === s.number ? state : { ...state, stood } }
     })
   }
 

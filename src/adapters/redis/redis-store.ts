@@ -8,6 +8,7 @@ import { ConfigError, StoreError } from '../../errors.js'
 import { beginning, clearing, notSealedError, whyClosed, type Cursor, type ItemPage, type MovableStore, type MoveMark, type NamespaceChanges, type Sealed, type SealOver } from '../../runtime/ports/moving.js'
 import {
   faultOf,
+  lostCommitsMax,
   type Appended,
   type Claim,
   type Commit,
@@ -122,17 +123,17 @@ export class RedisStore implements MovableStore {
 
   // ── Ownership ──
 
-  async claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim> {
+  async claim(shard: number, node: NodeIdentity, seen?: Holder, accepted = 0): Promise<Claim> {
     const { meta, log } = this.keysOf(shard)
-    const reply = (await this.run(shard, scripts.claim, [meta, log], [node.id, seen?.node ?? '', seen === undefined ? '' : String(seen.beat)])) as string[]
+    const reply = (await this.run(shard, scripts.claim, [meta, log], [node.id, seen?.node ?? '', seen === undefined ? '' : String(seen.beat), String(accepted), String(lostCommitsMax)])) as string[]
     if (reply[0] === 'held') return { heldBy: { node: reply[1]!, beat: Number(reply[2]) } }
     if (reply[0] === 'broken') {
       throw new StoreError(`The log of shard ${shard} ends at ${reply[1]}, its counter at ${reply[2]}: somebody removed ${meta}. Restore the data of this namespace.`, 'failed')
     }
-    const [, epoch, number, position, tail, clock, clean] = reply
+    const [, epoch, number, position, tail, clock, clean, stood] = reply
     return {
       lease: { shard, epoch: Number(epoch), node: node.id },
-      state: { number: Number(number), position: Number(position), tail: Number(tail), clock: Number(clock), clean: clean === '1' },
+      state: { number: Number(number), ...(stood === number ? {} : { stood: Number(stood) }), position: Number(position), tail: Number(tail), clock: Number(clock), clean: clean === '1' },
     }
   }
 

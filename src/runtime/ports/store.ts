@@ -118,6 +118,8 @@ export type NodePresence = 'here' | 'leaving' | 'gone'
 export interface ShardState {
   /** Number of the last commit; 0 before the first. */
   readonly number: number
+  /** What that was before the claim moved it on; absent: it did not. */
+  readonly stood?: number
   /** Sequence number up to which the log has been handled. */
   readonly position: number
   /** Sequence number of the last entry of the log. */
@@ -291,6 +293,9 @@ export interface Found {
   readonly through?: string
 }
 
+/** So many commits of a shard may be lost at once without any of their numbers being given again: a minute at 1,000 a second. */
+export const lostCommitsMax = 2 ** 16
+
 export const termsMax = 128
 export const termCharsMax = 256
 
@@ -384,8 +389,14 @@ export interface Store {
   /**
    * Takes ownership. A shard that is held is given only to a caller who shows a holder whose counter has not moved
    * since (`seen`), or where the store itself knows that the holder is dead.
+   *
+   * Where another node is taken over, and with the first claim after an acceptance, epoch and number of the last commit move on by
+   * {@link lostCommitsMax}: a store that went back in time then gives none of its numbers again, and nothing made since is taken for
+   * what was lost.
+   *
+   * @param accepted how often the namespace was accepted, as the node has heard. Default 0
    */
-  claim(shard: number, node: NodeIdentity, seen?: Holder): Promise<Claim>
+  claim(shard: number, node: NodeIdentity, seen?: Holder, accepted?: number): Promise<Claim>
   /** Moves the heartbeat counter, and tells the number of the last commit; undefined if the lease is lost. */
   renew(lease: Lease): Promise<number | undefined>
   /** Gives the shard up cleanly, and wakes those who watch it; nothing happens if the lease is lost. */
