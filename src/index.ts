@@ -43,6 +43,8 @@ export {
   type StreamEntry,
 } from './protocol.js'
 export { createMesh, Mesh, type MeshOptions, type StartRun } from './mesh/mesh.js'
+export type { BudgetStatus } from './mesh/tenant-budget.js'
+export type { BudgetPolicy, BudgetWindow } from './machines/budget.machine.js'
 export { defaultBreaker, circuitBreakerMachine, type BreakerPolicy } from './machines/circuit-breaker.machine.js'
 export { defaultLimit, limiterMachine, type LimitPolicy } from './machines/limiter.machine.js'
 export type { BulkheadPolicy } from './mesh/bulkhead-stock.js'
@@ -52,7 +54,7 @@ export type { Stop } from './machines/policies.machine.js'
 export type { EffectivePolicy, PolicyOptions } from './mesh/policies.js'
 export { defineAgent, type AgentDefinition, type AgentOptions, type ExternalActionOptions, type GatherArgs, type Prompt } from './mesh/define-agent.js'
 export { isQuoted, type Citation, type PersonalCheck, type Rederivation, type SourceCheck, type VerificationStrategy, type Verifier } from './mesh/verification.js'
-export { defineRun, type Ceiling, type RunDefinition, type RunOptions, type RunResult } from './mesh/define-run.js'
+export { defineRun, type Ceiling, type RunBudget, type RunDefinition, type RunOptions, type RunResult } from './mesh/define-run.js'
 export { RunHandle, type DecisionOptions, type FindingRecord, type PendingApproval, type ResolutionOptions, type RunState, type RunStatus } from './mesh/run-handle.js'
 export { modelOf, type Completion, type ModelRef } from './mesh/model-call.js'
 export { ModelError, type ModelClient, type ModelFailureKind, type ModelMessage, type ModelRequest, type ModelResponse, type ModelUsage } from './mesh/ports/model-client.js'
@@ -82,7 +84,7 @@ export {
 } from './machines/supervisor.machine.js'
 export type { ApprovalRequest, Decision, PlannedAction, Resolution, Retry } from './machines/approval.js'
 export { passes, type Confidence, type ConfidenceSource } from './machines/gate.js'
-export { closeGrant, grant, isBalanced, nothing, openLedger, reserve, settle, type Amounts, type Ledger } from './machines/ledger.js'
+export { closeGrant, grant, isBalanced, nothing, openLedger, reserve, settle, type Amounts, type BudgetWarning, type Ledger } from './machines/ledger.js'
 export { defaultBackoff, type Backoff } from './machines/backoff.js'
 export {
   ActorEndedError,

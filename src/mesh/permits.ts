@@ -13,7 +13,8 @@ import { BulkheadStock } from './bulkhead-stock.js'
 import { LimiterStock } from './limiter-stock.js'
 import { Desk, type PermitSubject } from './desk.js'
 import { inHand, type Stock, type StockPorts } from './permit-stock.js'
-import { checkPolicies, policiesFor, type EffectivePolicy, type PolicyOptions } from './policies.js'
+import type { BudgetPolicy } from '../machines/budget.machine.js'
+import { budgetFor, checkPolicies, policiesFor, type EffectivePolicy, type PolicyOptions } from './policies.js'
 
 /** Subjects and policies that are remembered, at most: those of tenants and versions long gone make room. */
 const rememberedMax = 10_000
@@ -113,6 +114,11 @@ export class Permits {
   /** What applies to calls of this kind, with all figures. */
   chainFor(subject: PermitSubject, options = this.options): readonly EffectivePolicy[] {
     return policiesFor(options, subject, this.ports.isLocal(subject.model))
+  }
+
+  /** What a tenant's runs may spend, as far as this node knows; null: it is not limited. */
+  budgetOf(tenant: string): BudgetPolicy | null {
+    return budgetFor(this.options, tenant)
   }
 
   private set(options: PolicyOptions): void {

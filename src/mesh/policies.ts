@@ -8,6 +8,8 @@
 import { z } from 'zod'
 import { ConfigError } from '../errors.js'
 import { defaultBreaker, type BreakerPolicy } from '../machines/circuit-breaker.machine.js'
+import type { BudgetPolicy } from '../machines/budget.machine.js'
+import { unbounded, type Amounts } from '../machines/ledger.js'
 import { defaultLimit, type LimitPolicy } from '../machines/limiter.machine.js'
 import type { PolicyScope } from '../machines/permit.js'
 import type { BulkheadPolicy } from './bulkhead-stock.js'
@@ -34,6 +36,19 @@ const breaker = z.strictObject({
 const limit = z.strictObject({ requestsMax: whole(1, 1e9).nullable(), tokensMax: whole(1, 1e12).nullable(), windowMs: ms, permitsMax: whole(1, 10_000), permitMs: ms })
 const bulkhead = z.strictObject({ workingMax: whole(1, 100_000), waitingMax: whole(0, 1_000_000) })
 
+const share = z.number().gt(0).max(1)
+const usd = z.number().min(0).max(1_000_000)
+const amount = whole(0, 1e12)
+const ceiling = { usd: usd.optional(), tokens: amount.optional(), calls: amount.optional() }
+const budget = z.strictObject({
+  ...ceiling,
+  per: z.enum(['day', 'month', 'all']).optional(),
+  perRun: z.strictObject(ceiling).optional(),
+  whenSpent: z.enum(['refuse', 'wait']).optional(),
+  waitMs: ms.optional(),
+  warnAt: z.array(share).max(20).optional(),
+})
+
 const off = z.literal(false)
 const limited = { limit: z.union([off, limit.partial()]).optional() }
 const scoped = { ...limited, bulkhead: z.union([off, bulkhead.partial()]).optional() }
@@ -43,7 +58,7 @@ const policies = z.strictObject({
   providers: named(z.strictObject(limited)),
   models: named(z.strictObject(guarded)),
   agents: named(z.strictObject(guarded)),
-  tenants: named(z.strictObject(scoped)),
+  tenants: named(z.strictObject({ ...scoped, budget: z.union([off, budget]).optional() })),
 })
 
 /**
@@ -116,6 +131,23 @@ export function policiesFor(options: PolicyOptions, { agent, version, model, ten
     ...breakerOf('version', `${agent}@${version}`, ofAgent, isLocal ? null : breakerDefaults('agents'), semanticBreaker),
   ]
 }
+
+const amountsOf = ({ usd: dollars, tokens, calls }: { readonly usd?: number | undefined; readonly tokens?: number | undefined; readonly calls?: number | undefined }, other: (kind: keyof Amounts) => number): Amounts => ({
+  nanoDollars: dollars === undefined ? other('nanoDollars') : Math.floor(dollars * 1e9),
+  tokens: tokens ?? other('tokens'),
+  calls: calls ?? other('calls'),
+})
+
+/** The budget of a tenant, with all figures; null if it has none. */
+export function budgetFor(options: PolicyOptions, tenant: string): BudgetPolicy | null {
+  const found = merged<BudgetFigures>(pick(layers(options.tenants, [tenant, '*']), 'budget'), null, {})
+  if (!found) return null
+  const { per = 'all', whenSpent = 'refuse', waitMs = 86_400_000, warnAt = [0.5, 0.8, 0.95], perRun = {}, ...figures } = found.figures
+  const limits = amountsOf(figures, (kind) => unbounded[kind])
+  return { limits, per, whenSpent, waitMs, warnAt, perRun: amountsOf(perRun, (kind) => Math.ceil(limits[kind] / 10)) }
+}
+
+type BudgetFigures = z.input<typeof budget>
 
 type Some<T> = { readonly [K in keyof T]?: T[K] | undefined }
 
