@@ -1,7 +1,7 @@
 // Draws the charts into docs/charts.md, from the built package. `--check` fails if the file is not what it would write.
 import { readFileSync, writeFileSync } from 'node:fs'
 
-const { agentMachine, callMachine, circuitBreakerMachine, limiterMachine, runMachine, supervisorMachine } = await import('../dist/index.js')
+const { agentMachine, allotmentMachine, budgetMachine, callMachine, circuitBreakerMachine, limiterMachine, runMachine, supervisorMachine } = await import('../dist/index.js')
 const { inOrderMachine } = await import('../dist/machines/in-order.machine.js')
 const { personMachine } = await import('../dist/machines/person.machine.js')
 const { rederivationMachine } = await import('../dist/machines/rederivation.machine.js')
@@ -15,7 +15,7 @@ const inOrder = inOrderMachine([
   { name: 'critic', description: 'The agent critic judges it, asked through the run.', logic: sourceCheckMachine },
   { name: 'person', description: 'A person is shown it and decides.', logic: personMachine },
 ])
-const charts = [agentMachine, callMachine, circuitBreakerMachine, limiterMachine, supervisorMachine, runMachine, sourceCheckMachine, rederivationMachine, personMachine, inOrder]
+const charts = [agentMachine, callMachine, allotmentMachine, budgetMachine, circuitBreakerMachine, limiterMachine, supervisorMachine, runMachine, sourceCheckMachine, rederivationMachine, personMachine, inOrder]
 const text = [
   '# The charts',
   '',

@@ -32,7 +32,7 @@ export interface BudgetPolicy {
   readonly warnAt: readonly number[]
 }
 
-/** What became of a run that held an allotment. */
+/** What became of a run that held an allotment, or waited for one. */
 export interface RunAccount {
   readonly run: string
   /** Draws that it took in. */
@@ -351,7 +351,7 @@ export const budgetMachine = setup({
       invoke: {
         id: 'look',
         src: 'look',
-        input: ({ context, self }) => ({ tenant: tenantOf(self), runs: context.isReview ? Object.keys(context.allotments) : [] }),
+        input: ({ context, self }) => ({ tenant: tenantOf(self), runs: context.isReview ? [...new Set([...Object.keys(context.allotments), ...context.waiting.map(({ run }) => run)])] : [] }),
         onDone: { target: 'open', actions: 'serve' },
         onError: { target: 'blind', description: 'It could not be looked up: nobody is given anything meanwhile.' },
       },

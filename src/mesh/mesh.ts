@@ -291,9 +291,17 @@ export class Mesh {
     return snapshot && budgetStatusOf(tenant, snapshot.context as unknown as BudgetContext)
   }
 
-  private mustBePriced({ name, agents, models: further }: RunDefinition, models: readonly string[] | undefined): void {
+  private mustBePriced({ name, agents: own, crew, models: further }: RunDefinition, models: readonly string[] | undefined): void {
     const namesOf = (refs: AgentDefinition['models']): readonly string[] => refs.map((ref) => ref.name)
-    const users = [...agents.map((agent) => ({ who: `Agent ${agent.name}`, names: models ?? namesOf(agent.models) })), { who: `Run ${name}`, names: namesOf(further) }]
+    // Also those that the run or its agents only name.
+    const agents = new Set([...own, ...Object.values(crew).flatMap((role) => this.agents.get(role) ?? [])])
+    for (const { verifiedBy } of agents) {
+      for (const verifier of verifiedBy) {
+        const agent = this.agents.get(verifier)
+        if (agent) agents.add(agent)
+      }
+    }
+    const users = [...[...agents].map((agent) => ({ who: `Agent ${agent.name}`, names: models ?? namesOf(agent.models) })), { who: `Run ${name}`, names: namesOf(further) }]
     for (const { who, names } of users) {
       for (const model of names) {
         if (!this.models.priceOf(model)) throw new ConfigError(`${who} uses model ${model}, whose price is not known, so no ceiling of money could hold. Add it by the option "prices".`)

@@ -55,7 +55,8 @@ export function tenantBudgetMachine(ports: BudgetPorts): AnyStateMachine {
         if (!(await ports.isCurrent())) throw new Error('what was changed could not be read')
         const ended: RunAccount[] = []
         for (const run of input.runs) {
-          const account = await accountOf(run, ports.actor(run))
+          // One that cannot be read now, say of a newer version, holds what it holds, and nobody up.
+          const account = await accountOf(run, ports.actor(run)).catch(() => undefined)
           if (account) ended.push(account)
         }
         return { at: await ports.now(), policy: ports.policyOf(input.tenant), ended }
