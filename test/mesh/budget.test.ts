@@ -20,7 +20,6 @@ interface Given {
   readonly slow?: Readonly<Record<string, number>>
   /** Takes the price of its model away. */
   readonly isUnpriced?: boolean
-  readonly breaks?: boolean
 }
 
 class Stage {
@@ -29,7 +28,7 @@ class Stage {
   readonly research: RunDefinition
   mesh!: Mesh
 
-  constructor({ budget, tenant, slow = {}, isUnpriced = false, breaks = false }: Given) {
+  constructor({ budget, tenant, slow = {}, isUnpriced = false }: Given) {
     const client = functionModel(async ({ task, model }) => {
       const { agent } = task as { agent: string }
       this.asked.push(`${agent} ${model}`)
@@ -41,10 +40,7 @@ class Stage {
     const planner = defineAgent({ ...common, name: 'planner', output: z.object({ steps: z.array(Any) }) })
     const worker = defineAgent({ ...common, name: 'worker', output: z.object({ text: z.string() }) })
     const writer = defineAgent({ ...common, name: 'writer', output: z.object({ text: z.string() }) })
-    const breaking = (): never => {
-      throw new Error('broken')
-    }
-    this.research = defineRun({ name: 'research', crew: { planner, worker, writer }, replansMax: 0, ...(budget ? { budget } : {}), ...(breaks ? { approvalDeadlineMs: 1, approval: breaking } : {}) })
+    this.research = defineRun({ name: 'research', crew: { planner, worker, writer }, replansMax: 0, ...(budget ? { budget } : {}) })
     this.world = new World({
       create: (given) => (this.mesh = createMesh({ ...given, runs: [this.research], ...(tenant === undefined ? {} : { policies: { tenants: { acme: { budget: tenant } } } }) })),
     })
@@ -275,6 +271,31 @@ test('what a person gives comes out of the budget of the tenant, and no further'
   await run.approve({ by: 'ann' })
   expect(await stage.after(5_000, 'a')).toMatchObject({ state: 'failed', spent: { calls: 3 } })
   expect(await stage.mesh.budget('acme')).toMatchObject({ free: { calls: 0 }, spent: { calls: 3 }, runs: [] })
+})
+
+test('a run that ended while it waited in line holds up nobody', async () => {
+  const stage = new Stage({ tenant: { calls: 12, whenSpent: 'wait', waitMs: 30 * day }, slow: { writer: day } })
+  await stage.run('a', { calls: 8 })
+  await stage.world.advance(1_000)
+  await stage.run('b', { calls: 8 })
+  await stage.run('c', { calls: 4 })
+  await stage.world.advance(1_000)
+  expect((await stage.mesh.budget('acme'))?.waiting).toEqual(['research/b', 'research/c'])
+  await stage.mesh.system.actorAt('research/b' as never).stop()
+  expect(await stage.after(120_000, 'c')).toMatchObject({ state: 'synthesising' })
+  expect(await stage.mesh.budget('acme')).toMatchObject({ runs: ['research/a', 'research/c'], waiting: [] })
+})
+
+test('under a ceiling of money also agents that are only named must have a price', async () => {
+  const client = functionModel(() => ({ text: 'so' }))
+  const common = { input: Any, output: z.object({ text: z.string() }), prompt: () => ({ messages: [] }) }
+  const priced = defineAgent({ ...common, name: 'priced', model: modelOf(client, 'm', { input: 1, output: 1 }) })
+  const judge = defineAgent({ ...common, name: 'judge', model: modelOf(client, 'judge') })
+  const judged = defineAgent({ ...common, name: 'judged', model: modelOf(client, 'm', { input: 1, output: 1 }), verifyWith: 'judge' })
+  const named = defineRun({ name: 'named', crew: { planner: priced, worker: 'judged', writer: priced } })
+  const mesh = await createMesh({ store: new MemoryStore(), agents: [judged, judge], runs: [named] }).start()
+  await expect(mesh.run(named, { goal: 'why', ceiling: { usd: 1 } })).rejects.toThrow('Agent judge uses model test/judge, whose price is not known')
+  await mesh.stop()
 })
 
 test('a model without a price is refused where the tenant has a budget of money', async () => {
