@@ -265,7 +265,7 @@ export function spentSoFar({ ledger, members }: Pick<RunContext, 'ledger' | 'mem
 /** Warnings that what is known now calls for, on record. */
 function warn(enqueue: Enqueue, context: RunContext): void {
   const { input: { warnAt = [] }, ledger, warnings } = context
-  const fresh = newWarnings(warnAt, spentSoFar(context), ledger.received, warnings)
+  const fresh = warnAt.length === 0 ? [] : newWarnings(warnAt, spentSoFar(context), ledger.received, warnings)
   for (const value of fresh) enqueue(append(() => ({ stream: 'warnings', value })) as never)
   if (fresh.length > 0) enqueue.assign({ warnings: [...warnings, ...fresh] })
 }
@@ -503,7 +503,8 @@ export const runMachine = setup({
       const endedAt = event.type === 'supervisor.ended' ? event.at : null
       // Nobody waits for a verdict on what it brought any more.
       const { [id]: _, ...requests } = context.requests
-      const { [id]: __, ...wanting } = context.wanting
+      // A run that was begun by a version before budgets has none of these.
+      const { [id]: __, ...wanting } = (context as Partial<RunContext>).wanting ?? {}
       const next = { requests, wanting, ledger: closeGrant(context.ledger, id, unspent, overrun), members: changeMember(context, id, () => ({ outcome, endedAt, awaitsPerson: false, spent: minus(given, unspent), overrun })) }
       enqueue.assign(next)
       warn(enqueue as never, { ...context, ...next })

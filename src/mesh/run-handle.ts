@@ -388,8 +388,9 @@ function statusOf(run: string, snapshot: XMachineSnapshot): RunStatus {
     // While it waits for its tenant's budget it has received nothing.
     ceiling: context.input.budget !== undefined && context.draws === 0 ? context.input.ceiling : ledger.received,
     free: ledger.free,
-    warnings: context.warnings,
-    topUp: context.topUp,
+    // A run that was begun by a version before budgets has none of these.
+    warnings: (context as Partial<RunContext>).warnings ?? [],
+    topUp: (context as Partial<RunContext>).topUp ?? null,
     overrun: ledger.overrun,
     approval: context.approval,
     decision: context.decision,
