@@ -292,7 +292,7 @@ function denyWanting(enqueue: Enqueue, context: RunContext, message: string): Ru
 }
 
 /** What an agent that has ended leaves of its grant: what it says, and what never reached it. */
-function leftOf(given: Amounts, output: AgentOutput | undefined): Amounts {
+export function leftOf(given: Amounts, output: Pick<AgentOutput, 'unspent' | 'received'> | undefined): Amounts {
   if (!output) return nothing
   return output.received ? plus(output.unspent, minus(given, lesser(given, output.received))) : output.unspent
 }

@@ -8,7 +8,7 @@ import { expect, test } from 'vitest'
 import { initialTransition, transition, type ActorRefFrom, type SnapshotFrom } from 'xstate'
 import { budgetMachine, type BudgetAnswer, type BudgetContext, type BudgetEvent, type BudgetPolicy } from '../../src/machines/budget.machine.js'
 import { isBalanced, minus, nothing, sum, unbounded } from '../../src/machines/ledger.js'
-import { extent } from '../support/extent.js'
+import { extent, isChosen } from '../support/extent.js'
 
 const day = 86_400_000
 const limit = 20
@@ -124,5 +124,5 @@ test('whatever comes in whatever order, no day’s spending is above its limit, 
     }),
     { numRuns: extent(300, 50_000) },
   )
-  expect(granted).toBeGreaterThan(100)
+  if (!isChosen) expect(granted).toBeGreaterThan(100)
 })

@@ -201,6 +201,8 @@ async function play({ fates, runs, says, steps, verify, tenant, faults }: Scenar
       expect(sum(run.members.map(({ spent }: Member) => spent)), `run ${i}`).toEqual(run.ledger.spent)
       for (const { machine, id, spent, startedAt } of run.members) {
         const agent = startedAt === null ? undefined : await contextOf<{ ledger: Ledger }>(`${machine}/r-${i}~${id}`)
+        // Whoever never began has spent nothing.
+        if (startedAt === null) expect(spent, `run ${i} ${id}`).toEqual(nothing)
         if (!agent) continue
         expect(isBalanced(agent.ledger)).toBe(true)
         // What is held for a call that was cut short counts as spent.

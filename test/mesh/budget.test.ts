@@ -5,7 +5,8 @@ import { z } from 'zod'
 import { createMesh, defineAgent, defineRun, modelOf, type Ceiling, type Mesh, type PolicyOptions, type RunBudget, type RunDefinition, type RunHandle, type RunStatus } from '../../src/index.js'
 import { serve, windowEnd, type BudgetContext, type BudgetPolicy } from '../../src/machines/budget.machine.js'
 import { dateText, dayEnd, isDateText, monthEnd } from '../../src/machines/calendar.js'
-import { newWarnings, nothing, openLedger, unbounded } from '../../src/machines/ledger.js'
+import { newWarnings, nothing, openLedger, unbounded, type Amounts } from '../../src/machines/ledger.js'
+import { leftOf } from '../../src/machines/run.machine.js'
 import { MemoryStore } from '../../src/adapters/memory/index.js'
 import { World } from '../../src/testing/index.js'
 import { functionModel } from '../support/function-model.js'
@@ -20,6 +21,7 @@ interface Given {
   readonly slow?: Readonly<Record<string, number>>
   /** Takes the price of its model away. */
   readonly isUnpriced?: boolean
+  readonly workingMax?: number
 }
 
 class Stage {
@@ -28,7 +30,7 @@ class Stage {
   readonly research: RunDefinition
   mesh!: Mesh
 
-  constructor({ budget, tenant, slow = {}, isUnpriced = false }: Given) {
+  constructor({ budget, tenant, slow = {}, isUnpriced = false, workingMax = 8 }: Given) {
     const client = functionModel(async ({ task, model }) => {
       const { agent } = task as { agent: string }
       this.asked.push(`${agent} ${model}`)
@@ -40,7 +42,7 @@ class Stage {
     const planner = defineAgent({ ...common, name: 'planner', output: z.object({ steps: z.array(Any) }) })
     const worker = defineAgent({ ...common, name: 'worker', output: z.object({ text: z.string() }) })
     const writer = defineAgent({ ...common, name: 'writer', output: z.object({ text: z.string() }) })
-    this.research = defineRun({ name: 'research', crew: { planner, worker, writer }, replansMax: 0, ...(budget ? { budget } : {}) })
+    this.research = defineRun({ name: 'research', crew: { planner, worker, writer }, replansMax: 0, supervisor: { workingMax }, ...(budget ? { budget } : {}) })
     this.world = new World({
       create: (given) => (this.mesh = createMesh({ ...given, runs: [this.research], ...(tenant === undefined ? {} : { policies: { tenants: { acme: { budget: tenant } } } }) })),
     })
@@ -171,6 +173,24 @@ test('a cancelled run gives back all but what its calls cost; one under way coun
   const planned = ended.members[0]!.spent.nanoDollars
   expect(planned).toBeLessThan(10_000_000)
   expect(await stage.mesh.budget('acme')).toMatchObject({ free: { calls: 9 }, spent: { calls: 3, nanoDollars: planned + 20_000_000 }, runs: [] })
+})
+
+test('what was granted to an agent that had not begun when its run was cancelled comes back', async () => {
+  const stage = new Stage({ tenant: { calls: 12, usd: 1 }, slow: { worker: 5_000 }, workingMax: 1 })
+  const run = await stage.run('a', { calls: 12, usd: 1 })
+  await stage.world.advance(1_000)
+  await run.cancel('ann')
+  const { members } = await stage.after(1_000, 'a')
+  expect(members.map(({ id, spent }) => [id, spent.calls])).toEqual([['plan', 1], ['step-1', 1], ['step-2', 0]])
+  expect(await stage.mesh.budget('acme')).toMatchObject({ free: { calls: 10 }, spent: { calls: 2 } })
+})
+
+test('what an agent was granted that never reached it is left', () => {
+  const calls = (n: number): Amounts => ({ ...nothing, calls: n })
+  expect(leftOf(calls(10), { unspent: calls(3), received: calls(7) })).toEqual(calls(6))
+  expect(leftOf(calls(10), { unspent: calls(3), received: calls(10) })).toEqual(calls(3))
+  // A machine that stands in for an agent need not say what it had.
+  expect([leftOf(calls(10), { unspent: calls(3) }), leftOf(calls(10), undefined)]).toEqual([calls(3), nothing])
 })
 
 test('what a run was given that nobody wanted any more when it came is taken back', async () => {
