@@ -1,7 +1,7 @@
 // Draws the charts into docs/charts.md, and writes the JSON Schema of a policy file, from the built package. `--check` fails if the file is not what it would write.
 import { readFileSync, writeFileSync } from 'node:fs'
 
-const { agentMachine, callMachine, circuitBreakerMachine, limiterMachine, runMachine, supervisorMachine, tokenStreamMachine, toolLoopMachine } = await import('../dist/index.js')
+const { agentMachine, allotmentMachine, budgetMachine, callMachine, circuitBreakerMachine, limiterMachine, runMachine, supervisorMachine, tokenStreamMachine, toolLoopMachine } = await import('../dist/index.js')
 const { fallbackMachine } = await import('../dist/machines/fallback.machine.js')
 const { policiesMachine } = await import('../dist/machines/policies.machine.js')
 const { inOrderMachine } = await import('../dist/machines/in-order.machine.js')
@@ -17,7 +17,7 @@ const inOrder = inOrderMachine([
   { name: 'critic', description: 'The agent critic judges it, asked through the run.', logic: sourceCheckMachine },
   { name: 'person', description: 'A person is shown it and decides.', logic: personMachine },
 ])
-const charts = [agentMachine, callMachine, toolLoopMachine, fallbackMachine, circuitBreakerMachine, limiterMachine, tokenStreamMachine, policiesMachine, supervisorMachine, runMachine, sourceCheckMachine, rederivationMachine, personMachine, inOrder]
+const charts = [agentMachine, callMachine, toolLoopMachine, fallbackMachine, allotmentMachine, budgetMachine, circuitBreakerMachine, limiterMachine, tokenStreamMachine, policiesMachine, supervisorMachine, runMachine, sourceCheckMachine, rederivationMachine, personMachine, inOrder]
 const text = [
   '# The charts',
   '',

@@ -44,6 +44,9 @@ export {
   type StreamEntry,
 } from './protocol.js'
 export { createMesh, Mesh, type MeshOptions, type StartRun } from './mesh/mesh.js'
+export type { BudgetStatus } from './mesh/tenant-budget.js'
+export { budgetMachine, type BudgetPolicy, type BudgetWindow } from './machines/budget.machine.js'
+export { allotmentMachine } from './machines/allotment.machine.js'
 export { defaultBreaker, circuitBreakerMachine, type BreakerPolicy } from './machines/circuit-breaker.machine.js'
 export { defaultLimit, limiterMachine, type LimitPolicy } from './machines/limiter.machine.js'
 export type { BulkheadPolicy } from './mesh/bulkhead-stock.js'
@@ -56,7 +59,7 @@ export type { EffectiveCall, EffectivePolicy, PolicyIssue, PolicyOptions } from 
 export { defineAgent, type AgentDefinition, type AgentOptions, type ExternalActionOptions, type GatherArgs, type Prompt } from './mesh/define-agent.js'
 export { WindowError, type Compaction, type CompactedPart, type PartKind, type PromptPart, type WholePart } from './mesh/prompt-window.js'
 export { isQuoted, type Citation, type PersonalCheck, type Rederivation, type SourceCheck, type VerificationStrategy, type Verifier } from './mesh/verification.js'
-export { defineRun, type Ceiling, type RunDefinition, type RunOptions, type RunResult } from './mesh/define-run.js'
+export { defineRun, type Ceiling, type RunBudget, type RunDefinition, type RunOptions, type RunResult } from './mesh/define-run.js'
 export { RunHandle, type AnswerOptions, type CompactionRecord, type DecisionOptions, type FindingRecord, type PendingApproval, type ResolutionOptions, type RunState, type RunStatus } from './mesh/run-handle.js'
 export { showTokens, type TokensOptions, type TokenTold } from './mesh/tokens.js'
 export { tokenStreamMachine, type TokenEntry, type TokenSource } from './machines/token-stream.machine.js'
@@ -90,7 +93,7 @@ export {
 } from './machines/supervisor.machine.js'
 export type { ApprovalRequest, Decision, PlannedAction, Resolution, Retry } from './machines/approval.js'
 export { passes, type Confidence, type ConfidenceSource } from './machines/gate.js'
-export { closeGrant, grant, isBalanced, nothing, openLedger, reserve, settle, type Amounts, type Ledger } from './machines/ledger.js'
+export { closeGrant, grant, isBalanced, nothing, openLedger, reserve, settle, type Amounts, type BudgetWarning, type Ledger } from './machines/ledger.js'
 export { defaultBackoff, type Backoff } from './machines/backoff.js'
 export {
   ActorEndedError,

@@ -3,7 +3,7 @@
  * who is asked instead, and what that costs. Nothing is looked at as long as all models answer in this process.
  */
 import type { BreakerContext, BreakerState } from '../machines/circuit-breaker.machine.js'
-import { unbounded } from '../mesh/define-run.js'
+import { unbounded } from '../machines/ledger.js'
 import { formatDollars } from '../mesh/prices.js'
 import type { RunHandle, RunStatus } from '../mesh/run-handle.js'
 import type { TraceRecord } from '../mesh/trace.js'

@@ -14,7 +14,7 @@ import type { RunHandle, RunStatus } from '../mesh/run-handle.js'
 import { exitCodes, type ExitCode } from './exit.js'
 import { costLine } from './research/report.js'
 import type { Session } from './session.js'
-import { setAside, shortened, stateText } from './views.js'
+import { setAside, shortened, stateText, warningText } from './views.js'
 
 export interface FollowOptions {
   readonly json: boolean
@@ -220,7 +220,7 @@ function placeOf({ state, approval }: Pick<RunStatus, 'state' | 'approval'>): Pl
 
 /** A run as JSON for scripts. */
 export function summaryOf(status: RunStatus): object {
-  const { run, state, goal, spent, overrun, approval, decision, resolution, retry, mayRetry, failure, parked: aside, unanswered } = status
+  const { run, state, goal, ceiling, spent, overrun, warnings, approval, decision, resolution, retry, mayRetry, failure, parked: aside, unanswered } = status
   return {
     run,
     state,
@@ -228,8 +228,10 @@ export function summaryOf(status: RunStatus): object {
     report: placeOf(status).path ?? null,
     steps: status.steps.map(({ id, origin, state: stepState, task, output, reason }) => ({ id, origin, state: stepState, question: (task as { question?: string }).question, findings: ((output as { findings?: unknown[] } | null)?.findings ?? []).length, reason })),
     unanswered: unanswered.length,
+    ceiling,
     spent,
     overrun,
+    warnings,
     approval: approval ? { why: approval.why, digest: approval.digest } : null,
     decision,
     resolution,
@@ -246,6 +248,7 @@ class Narrator {
   private readonly json: boolean
   private state: RunStatus['state'] | undefined
   private readonly told = new Map<string, string>()
+  private warned = 0
 
   constructor(terminal: Terminal, json: boolean) {
     this.terminal = terminal
@@ -261,6 +264,8 @@ class Narrator {
       const question = (step.task as { question?: string }).question ?? ''
       this.say({ step: step.id, state: step.state, question }, `  ${step.id}  ${stepText(step)}${step.state === 'working' ? `  ${styled(this.terminal, 'dim', shortened(printable(question), 100))}` : ''}`)
     }
+    for (const warning of status.warnings.slice(this.warned)) this.say({ warning }, `  ${styled(this.terminal, 'yellow', 'budget')}  ${warningText(warning)}`)
+    this.warned = status.warnings.length
     if (this.state === status.state) return
     this.state = status.state
     if (status.state !== 'done' && status.state !== 'failed') this.say({ state: status.state }, `${styled(this.terminal, 'bold', status.run)}  ${stateText(this.terminal, status.state)}`)

@@ -2,8 +2,7 @@
  * The part of a terminal that is drawn anew while a run goes on: how far it is, what it has spent, and who is at work.
  * What is said for good stands above it. Only on a real terminal; elsewhere the lines alone tell.
  */
-import type { Amounts } from '../machines/ledger.js'
-import { unbounded } from '../mesh/define-run.js'
+import { unbounded, type Amounts } from '../machines/ledger.js'
 import { formatDollars } from '../mesh/prices.js'
 import type { RunStatus } from '../mesh/run-handle.js'
 import type { OpenBreaker } from './calls.js'

@@ -2,11 +2,13 @@
 import type { FindingRecord, RunStatus } from '../mesh/run-handle.js'
 import type { TraceRecord } from '../mesh/trace.js'
 import { formatDollars } from '../mesh/prices.js'
+import { unbounded, type Amounts, type BudgetWarning } from '../machines/ledger.js'
 import type { Step } from '../machines/run.machine.js'
 import { costLine } from './research/report.js'
 import { cut, printable, styled, type Style, type Terminal } from './terminal.js'
 
 export const stateWords: Readonly<Record<RunStatus['state'], string>> = {
+  funding: 'waits for its tenant’s budget',
   planning: 'planning',
   working: 'working',
   synthesising: 'writing the report',
@@ -42,9 +44,32 @@ function questionOf(step: Pick<Step, 'task'>): string {
   return printable((step.task as { question?: string } | null)?.question ?? JSON.stringify(step.task))
 }
 
+const kindTexts: Readonly<Record<keyof Amounts, (n: number) => string>> = {
+  nanoDollars: formatDollars,
+  tokens: (n) => `${n.toLocaleString('en-US')} tokens`,
+  calls: (n) => `${n.toLocaleString('en-US')} ${n === 1 ? 'call' : 'calls'}`,
+}
+
+/** Once for each limit that the run has: what it was allotted, what of that is spent, with agents at work, and free; and what was warned of. */
+export function budgetLines({ ceiling, spent, free, warnings, topUp }: Pick<RunStatus, 'ceiling' | 'spent' | 'free' | 'warnings' | 'topUp'>): string[] {
+  const limited = (['nanoDollars', 'tokens', 'calls'] as const).filter((kind) => ceiling[kind] < unbounded[kind])
+  return [
+    ...limited.map((kind) => {
+      const text = kindTexts[kind]
+      return `budget: ${text(ceiling[kind])} allotted, ${text(spent[kind])} spent, ${text(Math.max(0, ceiling[kind] - spent[kind] - free[kind]))} held by agents, ${text(free[kind])} free`
+    }),
+    ...warnings.map(warningText),
+    ...(topUp ? [topUp.decision ? `more was ${topUp.decision.approved ? 'approved' : 'refused'} by ${printable(topUp.decision.by)}` : `a person is asked for more: ${printable(topUp.request.why)}`] : []),
+  ]
+}
+
+export function warningText({ kind, share, spent, of }: BudgetWarning): string {
+  return `warned at ${Math.round(share * 100)} %: ${kindTexts[kind](spent)} of ${kindTexts[kind](of)} spent`
+}
+
 /** A run as a tree: its steps with the agents that worked on them, their findings and costs. */
 export function runTree(terminal: Pick<Terminal, 'color'>, status: RunStatus, findings: readonly FindingRecord[]): string[] {
-  const lines = [`${styled(terminal, 'bold', status.run)}  ${stateText(terminal, status.state)}`, `${printable(status.goal)}`, `${costLine(status.spent, status.overrun)}`]
+  const lines = [`${styled(terminal, 'bold', status.run)}  ${stateText(terminal, status.state)}`, `${printable(status.goal)}`, `${costLine(status.spent, status.overrun)}`, ...budgetLines(status)]
   const memberLine = (id: string): string => {
     const member = status.members.find((other) => other.id === id)
     if (!member) return ''

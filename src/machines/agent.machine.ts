@@ -11,7 +11,7 @@ import type { CallPolicy } from './call-policy.js'
 import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
 import { fallbackMachine, openPath, pathText, type FallbackInput, type FallbackOutput } from './fallback.machine.js'
 import { noConfidence, type Confidence } from './gate.js'
-import { nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
+import { enlarge, minus, nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
 import type { Refusal } from './permit.js'
 import { compactionStream, traceStream, type CompactionEntry, type TraceJudgement } from './trace.js'
 import type { ToolUnknown } from './tool-loop.machine.js'
@@ -37,6 +37,12 @@ export interface AgentTask {
   readonly tenant?: string
   /** 0 to 9: among calls that wait for permits the higher goes first. Default: what the policies say. */
   readonly priority?: number
+  /** Full names of models for when the grant does not cover another attempt at the others, in order. */
+  readonly cheaperModels?: readonly string[]
+  /** Whether the run is asked for more before a call fails because its grant does not cover it. */
+  readonly mayAskForMore?: boolean
+  /** The run is told each time that so much more was spent, of any kind; absent: only at the end. */
+  readonly tellSpent?: Amounts
   /** It is another agent's, whose models could not be had: there is no fallback from here. */
   readonly isSubstitute?: true
 }
@@ -59,7 +65,7 @@ export interface Goal {
   readonly digest: string
 }
 
-export type AgentFailure = 'gather' | 'prompt' | 'window' | 'budget' | 'deadline' | 'unavailable' | 'model' | 'truncated' | 'declined' | 'tools' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action'
+export type AgentFailure = 'gather' | 'prompt' | 'window' | 'budget' | 'deadline' | 'unavailable' | 'model' | 'truncated' | 'declined' | 'tools' | 'malformed' | 'unfit' | 'goal' | 'gate' | 'refused' | 'verification' | 'plan' | 'rejected' | 'expired' | 'action' | 'cancelled'
 
 export interface AgentOutput {
   readonly outcome: 'done' | 'failed'
@@ -74,6 +80,8 @@ export interface AgentOutput {
   readonly unspent: Amounts
   readonly spent: Amounts
   readonly overrun: Amounts
+  /** All that it had; what it was granted beyond that never reached it. */
+  readonly received?: Amounts
 }
 
 /** An action that was carried out, and what came of it. */
@@ -85,6 +93,10 @@ export interface Act {
 export interface AgentContext {
   readonly task: AgentTask | null
   readonly ledger: Ledger
+  /** The attempt for which more is asked of the run, and who asked the ledger. */
+  readonly wanting: { readonly to: 'call' | 'verify'; readonly id: string; readonly worst: Amounts } | null
+  /** What the run was told was spent. */
+  readonly told: Amounts
   readonly gathered: unknown
   /** What holds for the call, as the policies were when it began. */
   readonly policy: CallPolicy | null
@@ -112,7 +124,23 @@ export interface AgentContext {
   readonly failure: AgentOutput['failure']
 }
 
-export type AgentEvent = { readonly type: 'task.assign'; readonly task: AgentTask } | DecisionEvent | ResolutionEvent | VerifierToAgent | ToolUnknown
+export type AgentEvent = { readonly type: 'task.assign'; readonly task: AgentTask } | DecisionEvent | ResolutionEvent | VerifierToAgent | ToolUnknown | RunToAgent
+
+/** What the run says of its budget, and that the work is not wanted any more. */
+export type RunToAgent =
+  | { readonly type: 'grant.raised'; readonly amounts: Amounts }
+  | { readonly type: 'grant.denied'; readonly message: string }
+  | { readonly type: 'task.cancel' }
+
+/** What an agent tells its run of its budget. */
+export type AgentToRun =
+  | { readonly type: 'grant.more'; readonly id: string; readonly needed: Amounts }
+  | { readonly type: 'grant.spent'; readonly id: string; readonly spent: Amounts }
+
+/** What is wanted beyond what there is. */
+function missing(worst: Amounts, free: Amounts): Amounts {
+  return { tokens: Math.max(0, worst.tokens - free.tokens), calls: Math.max(0, worst.calls - free.calls), nanoDollars: Math.max(0, worst.nanoDollars - free.nanoDollars) }
+}
 
 export const agentFailure = (reason: AgentFailure, message: string): AgentOutput['failure'] => ({ reason, message })
 const errorOf = (event: unknown): { code?: string; message: string } => (event as { error: { code?: string; message: string } }).error
@@ -224,10 +252,35 @@ export const agentMachine = setup({
     /** Replaced by defineAgent: what the accepted output calls for, and whether a person must approve. */
     planActions: assign({ planned: [], approval: null }),
     answerReserve: enqueueActions(({ enqueue, context, event }, { to }: { to: 'call' | 'verify' | 'fallback' }) => {
-      const { id, worst } = event as CallToAgent & { type: 'call.reserve' }
+      const { id, worst, isSpare } = event as CallToAgent & { type: 'call.reserve' }
       const ledger = reserve(context.ledger, id, worst)
+      const { task, ledger: { free } } = context
+      // Whoever stands in gets what there is.
+      const asked = to !== 'fallback' && !isSpare && task?.mayAskForMore === true ? task.runAddress : undefined
       if (ledger) enqueue.assign({ ledger })
+      else if (to !== 'fallback' && asked !== undefined) {
+        enqueue.assign({ wanting: { to, id, worst } })
+        enqueue(sendTo(refTo(asked), { type: 'grant.more', id: task!.id, needed: missing(worst, free) } satisfies AgentToRun))
+      }
+      enqueue(sendTo(to, { type: ledger ? 'ledger.reserved' : asked === undefined ? 'ledger.refused' : 'ledger.pending' }))
+    }),
+    noteMore: assign({ ledger: ({ context, event }) => enlarge(context.ledger, (event as RunToAgent & { type: 'grant.raised' }).amounts) }),
+    /** With what there is now the attempt is covered, or never will be. */
+    answerWanting: enqueueActions(({ enqueue, context }, { to }: { to: 'call' | 'verify' }) => {
+      if (context.wanting?.to !== to) return
+      const { id, worst } = context.wanting
+      const ledger = reserve(context.ledger, id, worst)
+      enqueue.assign({ wanting: null, ...(ledger ? { ledger } : {}) })
       enqueue(sendTo(to, { type: ledger ? 'ledger.reserved' : 'ledger.refused' }))
+    }),
+    failCancelled: assign({ output: null, failure: () => agentFailure('cancelled', 'the work is not wanted any more') }),
+    tellSpent: enqueueActions(({ enqueue, context }) => {
+      const { task, told, ledger: { spent } } = context
+      if (task?.tellSpent === undefined || task.runAddress === undefined) return
+      const more = minus(spent, told)
+      if (!(['tokens', 'calls', 'nanoDollars'] as const).some((kind) => more[kind] > 0 && more[kind] >= task.tellSpent![kind])) return
+      enqueue.assign({ told: spent })
+      enqueue(sendTo(refTo(task.runAddress), { type: 'grant.spent', id: task.id, spent } satisfies AgentToRun))
     }),
     settleCall: assign({
       ledger: ({ context, event }) => {
@@ -289,6 +342,8 @@ export const agentMachine = setup({
   context: ({ input }) => ({
     task: input?.task ?? null,
     ledger: openLedger(nothing),
+    wanting: null,
+    told: nothing,
     gathered: null,
     policy: null,
     fallback: null,
@@ -318,10 +373,13 @@ export const agentMachine = setup({
     unspent: unspent(context.ledger),
     spent: context.ledger.spent,
     overrun: context.ledger.overrun,
+    received: context.ledger.received,
   }),
   initial: 'idle',
   on: {
     'approval.decide': { actions: 'answerDecision', description: 'Nothing to decide, or it is decided: the answer says which.' },
+    'grant.raised': { actions: 'noteMore', description: 'More came of the run’s budget than is needed now.' },
+    'task.cancel': { target: '.failed', actions: 'failCancelled', description: 'The run ends: what is left goes back to it.' },
   },
   states: {
     idle: {
@@ -364,7 +422,9 @@ export const agentMachine = setup({
           },
           on: {
             'call.reserve': { actions: { type: 'answerReserve', params: { to: 'call' } } },
-            'call.settle': { actions: 'settleCall' },
+            'grant.raised': { actions: ['noteMore', { type: 'answerWanting', params: { to: 'call' } }], description: 'More came of the run’s budget.' },
+            'grant.denied': { actions: { type: 'answerWanting', params: { to: 'call' } }, description: 'There is no more.' },
+            'call.settle': { actions: ['settleCall', 'tellSpent'] },
             'tool.unknown': { actions: 'failAct', description: 'Nobody knows whether a tool was run; a person finds out.' },
             'action.resolve': { guard: 'isResolved', actions: ['noteResolution', 'tellCall'] },
           },
@@ -383,7 +443,7 @@ export const agentMachine = setup({
           },
           on: {
             'call.reserve': { actions: { type: 'answerReserve', params: { to: 'fallback' } } },
-            'call.settle': { actions: 'settleCall' },
+            'call.settle': { actions: ['settleCall', 'tellSpent'] },
             'person.ask': { actions: ['noteRequest', { type: 'tellRun', params: { waits: true } }], description: 'A person is to give the answer.' },
             'person.withdraw': { actions: ['noteWithdrawn', { type: 'tellRun', params: { waits: false } }], description: 'Nobody gave it in time.' },
             'approval.decide': [
@@ -427,7 +487,9 @@ export const agentMachine = setup({
       },
       on: {
         'call.reserve': { actions: { type: 'answerReserve', params: { to: 'verify' } }, description: 'Verification is paid by whoever is verified.' },
-        'call.settle': { actions: 'settleCall' },
+        'grant.raised': { actions: ['noteMore', { type: 'answerWanting', params: { to: 'verify' } }], description: 'More came of the run’s budget.' },
+        'grant.denied': { actions: { type: 'answerWanting', params: { to: 'verify' } }, description: 'There is no more.' },
+        'call.settle': { actions: ['settleCall', 'tellSpent'] },
         'person.ask': { actions: ['noteRequest', { type: 'tellRun', params: { waits: true } }], description: 'A person is to verify it.' },
         'approval.decide': { guard: 'isForThisRequest', actions: ['noteDecision', 'answerDecision', { type: 'tellRun', params: { waits: false } }, 'tellVerifier'] },
       },

@@ -27,6 +27,8 @@ export interface CallInput extends Omit<CallPolicy, 'fallback' | 'hedge'> {
   readonly id: string
   /** Full names `provider/model`, tried in order. */
   readonly models: readonly string[]
+  /** How many of them are tried when others fail; the rest only when the budget does not cover another attempt at those. Default all. */
+  readonly regularModels?: number
   /** What the provider is sent; see ModelRequest. */
   readonly request: unknown
   /** Who asks, and from what: what a model that is no LLM works on. */
@@ -118,6 +120,8 @@ export type LedgerAnswer =
   | { readonly type: 'ledger.reserved' }
   /** It cannot. */
   | { readonly type: 'ledger.refused' }
+  /** It cannot yet: more is asked for, and one of the two follows. */
+  | { readonly type: 'ledger.pending' }
 
 /** What the call asks its agent. */
 export type CallToAgent =
@@ -166,8 +170,18 @@ const ofProvider: ReadonlySet<string | undefined> = new Set(['invalid-request', 
 
 const providerOf = (model: string): string => model.slice(0, model.indexOf('/'))
 
+/** Where the models end that are tried as long as the budget suffices, or, once it did not, all of them. */
+const endOfModels = ({ models, regularModels = models.length }: CallInput, place: number): number => (place < regularModels ? regularModels : models.length)
+
+/** The next model for when the budget does not cover another attempt; -1: none that is left. */
+export function cheaperPlace({ call: { models, regularModels = models.length }, place }: Pick<CallContext, 'call' | 'place'>): number {
+  const next = Math.max(place + 1, regularModels)
+  return next < models.length ? next : -1
+}
+
 /** Which model may help where the last one did not; -1: none that is left. */
-function nextPlace({ call: { models }, place, last }: Pick<CallContext, 'call' | 'place' | 'last'>): number {
+function nextPlace({ call, place, last }: Pick<CallContext, 'call' | 'place' | 'last'>): number {
+  const models = call.models.slice(0, endOfModels(call, place))
   const refusal = last?.refusal
   if (refusal && !concernsModel(refusal)) return -1
   const isElsewhere = refusal ? refusal.scope === 'provider' : ofProvider.has(last?.error?.kind)
@@ -186,7 +200,7 @@ export function nextStep(context: Pick<CallContext, 'call' | 'attempts' | 'place
   if (isExhausted(call, attempts) || isOver.has(last?.error?.kind)) return 'fail'
   // A wish that lies beyond the deadline is a no.
   const mayRetry = last?.retryable === true && (last.retryAfterMs ?? 0) < call.deadlineMs
-  if (mayRetry && (!hasNext || tried < Math.max(1, Math.floor(call.attemptsMax / call.models.length)))) return 'again'
+  if (mayRetry && (!hasNext || tried < Math.max(1, Math.floor(call.attemptsMax / (call.regularModels ?? call.models.length))))) return 'again'
   return hasNext ? 'fallBack' : 'fail'
 }
 
@@ -214,7 +228,7 @@ function recordOf(model: string, { ok, cost, error, refusal }: AttemptOutcome): 
 
 /** Which model it asks. */
 function hedgePlace({ call, place }: Pick<CallContext, 'call' | 'place'>): number {
-  return call.hedge?.model === 'next' && place + 1 < call.models.length ? place + 1 : place
+  return call.hedge?.model === 'next' && place + 1 < endOfModels(call, place) ? place + 1 : place
 }
 
 function hedgeId({ call, attempts }: Pick<CallContext, 'call' | 'attempts'>): string {
@@ -317,6 +331,7 @@ export const callMachine = setup({
     mayHedge: ({ context }) => mayHedge(context),
     isBeside: ({ context }) => isBeside(context),
     isBesideAndAnswered: ({ context, event }) => isBeside(context) && outcomeIn(event).ok,
+    mayDegrade: ({ context }) => cheaperPlace(context) !== -1,
   },
   delays: {
     deadline: ({ context }) => context.call.deadlineMs,
@@ -332,6 +347,7 @@ export const callMachine = setup({
     endWaiting: assign({ isWaiting: false }),
     bePatient: assign({ isPatient: true }),
     fallBack: assign({ place: ({ context }) => nextPlace(context), tried: 0 }),
+    degrade: assign({ place: ({ context }) => cheaperPlace(context), tried: 0 }),
     traceIntent: enqueueActions(({ enqueue, context }) => {
       const attempt = attemptId(context)
       const value = traceIntentOf(context, attempt, modelOfCall(context))
@@ -445,7 +461,11 @@ export const callMachine = setup({
               { guard: 'isPatient', target: 'waitingForPermit', actions: 'traceIntent' },
               { target: 'attempting', actions: 'traceIntent' },
             ],
-            'ledger.refused': { target: '#call.settled', actions: 'failForBudget' },
+            'ledger.refused': [
+              { guard: 'mayDegrade', target: 'admitted', reenter: true, actions: 'degrade', description: 'A cheaper model may be covered.' },
+              { target: '#call.settled', actions: 'failForBudget' },
+            ],
+            'ledger.pending': '#call.awaitingBudget',
           },
         },
         waitingForPermit: {
@@ -555,6 +575,16 @@ export const callMachine = setup({
           description: 'Waiting before the next attempt, longer each time.',
           after: { backoff: 'admitted' },
         },
+      },
+    },
+    awaitingBudget: {
+      description: 'More is asked for, of a person perhaps; the deadline counts from when that is decided.',
+      on: {
+        'ledger.reserved': [
+          { guard: 'isPatient', target: 'open.waitingForPermit', actions: 'traceIntent' },
+          { target: 'open.attempting', actions: 'traceIntent' },
+        ],
+        'ledger.refused': { target: 'settled', actions: 'failForBudget' },
       },
     },
     settled: {

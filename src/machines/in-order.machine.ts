@@ -86,6 +86,7 @@ export function inOrderMachine(verifiers: readonly NamedVerifier[]): AnyStateMac
       'person.ask': { actions: 'askAgent' },
       'ledger.reserved': { actions: 'answerVerifier' },
       'ledger.refused': { actions: 'answerVerifier' },
+      'ledger.pending': { actions: 'answerVerifier' },
       'person.decided': { actions: 'answerVerifier' },
     },
     states: {

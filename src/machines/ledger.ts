@@ -30,6 +30,9 @@ export interface Ledger {
 
 export const nothing: Amounts = { tokens: 0, calls: 0, nanoDollars: 0 }
 
+/** Stands for "no ceiling": sums of it stay exact. */
+export const unbounded: Amounts = { tokens: 2 ** 50, calls: 2 ** 40, nanoDollars: 2 ** 50 }
+
 export function plus(a: Amounts, b: Amounts): Amounts {
   return { tokens: a.tokens + b.tokens, calls: a.calls + b.calls, nanoDollars: a.nanoDollars + b.nanoDollars }
 }
@@ -41,6 +44,11 @@ export function minus(a: Amounts, b: Amounts): Amounts {
 /** Of each kind the smaller amount. */
 export function lesser(a: Amounts, b: Amounts): Amounts {
   return { tokens: Math.min(a.tokens, b.tokens), calls: Math.min(a.calls, b.calls), nanoDollars: Math.min(a.nanoDollars, b.nanoDollars) }
+}
+
+/** Of each kind the larger amount. */
+export function greater(a: Amounts, b: Amounts): Amounts {
+  return { tokens: Math.max(a.tokens, b.tokens), calls: Math.max(a.calls, b.calls), nanoDollars: Math.max(a.nanoDollars, b.nanoDollars) }
 }
 
 /** Whether `a` covers `b` in every kind. */
@@ -63,6 +71,18 @@ export function grant(ledger: Ledger, id: string, amounts: Amounts): Ledger | un
   if (ledger.granted[id]) return ledger
   if (!covers(ledger.free, amounts)) return undefined
   return { ...ledger, free: minus(ledger.free, amounts), granted: { ...ledger.granted, [id]: amounts } }
+}
+
+/** More has come in. */
+export function enlarge(ledger: Ledger, amounts: Amounts): Ledger {
+  return { ...ledger, received: plus(ledger.received, amounts), free: plus(ledger.free, amounts) }
+}
+
+/** Gives a child more of what is free. Undefined if it does not suffice, or there is no such grant. */
+export function raiseGrant(ledger: Ledger, id: string, amounts: Amounts): Ledger | undefined {
+  const given = ledger.granted[id]
+  if (!given || !covers(ledger.free, amounts)) return undefined
+  return { ...ledger, free: minus(ledger.free, amounts), granted: { ...ledger.granted, [id]: plus(given, amounts) } }
 }
 
 /** The child has ended, returns what is left and tells its overrun; without an account of it, all of its grant counts as spent. */
@@ -110,4 +130,22 @@ export function isBalanced(ledger: Ledger): boolean {
   const { received } = ledger
   const equal = parts.tokens === received.tokens && parts.calls === received.calls && parts.nanoDollars === received.nanoDollars
   return equal && covers(ledger.free, nothing) && covers(ledger.spent, nothing)
+}
+
+/** So much of a budget is spent. */
+export interface BudgetWarning {
+  readonly kind: keyof Amounts
+  /** The declared share that is reached, 0 to 1. */
+  readonly share: number
+  readonly spent: number
+  readonly of: number
+}
+
+const kinds = ['nanoDollars', 'tokens', 'calls'] as const
+
+/** Shares that what is spent has reached, of each kind that is limited: those of which nobody has been warned. */
+export function newWarnings(shares: readonly number[], spent: Amounts, of: Amounts, known: readonly BudgetWarning[]): readonly BudgetWarning[] {
+  return kinds.flatMap((kind) =>
+    of[kind] === 0 || of[kind] >= unbounded[kind] ? [] : shares.filter((share) => spent[kind] >= share * of[kind] && !known.some((other) => other.kind === kind && other.share === share)).map((share) => ({ kind, share, spent: spent[kind], of: of[kind] })),
+  )
 }

@@ -154,6 +154,7 @@ export const rederivationMachine = setup({
         'call.settle': { actions: 'askAgent' },
         'ledger.reserved': { actions: 'answerCall' },
         'ledger.refused': { actions: 'answerCall' },
+        'ledger.pending': { actions: 'answerCall' },
       },
     },
     comparing: {

@@ -8,12 +8,14 @@
  * does not depend on which agent was faster: steps are judged in the order of the plan.
  */
 import { assign, enqueueActions, fromPromise, sendTo, setup } from 'xstate'
-import { append, isOutcomeUnknown, reply, type ReplyToken } from '../protocol.js'
-import type { AgentInput, AgentOutput, Goal } from './agent.machine.js'
+import { append, isOutcomeUnknown, refTo, reply, type ReplyToken } from '../protocol.js'
+import type { AgentInput, AgentOutput, AgentToRun, Goal, RunToAgent } from './agent.machine.js'
+import { allotmentMachine, type AllotmentInput, type AllotmentOutput } from './allotment.machine.js'
 import type { SubstituteAnswer, SubstituteRequest } from './fallback.machine.js'
 import { decisionAnswer, decisionOn, resolutionOf, retryOf, type ApprovalRequest, type Decision, type DecisionEvent, type PlannedAction, type Resolution, type ResolutionEvent, type Retry, type RetryEvent } from './approval.js'
 import { noConfidence, type Confidence } from './gate.js'
-import { closeGrant, grant, lesser, minus, nothing, openLedger, share, type Amounts, type Ledger } from './ledger.js'
+import type { BudgetAnswer, BudgetEvent } from './budget.machine.js'
+import { closeGrant, covers, enlarge, grant, greater, lesser, minus, newWarnings, nothing, openLedger, plus, raiseGrant, share, sum, unbounded, type Amounts, type BudgetWarning, type Ledger } from './ledger.js'
 import { defaultSupervisorOptions, supervisorMachine, type SupervisorEvent, type SupervisorOptions, type SupervisorOutput, type SupervisorReport } from './supervisor.machine.js'
 import { notJudged, type Verdict } from './verdict.js'
 
@@ -40,6 +42,12 @@ export interface RunInput {
   readonly tenant?: string
   /** Of all calls of its agents, 0 to 9; default 5. */
   readonly priority?: number
+  /** `machine/id` of the tenant's budget, of which it draws its ceiling; absent: nobody else pays. */
+  readonly budget?: string
+  /** Shares of the ceiling, 0 to 1, at which is warned once. Default none. */
+  readonly warnAt?: readonly number[]
+  /** What happens when an agent's grant does not cover another attempt. Default stop. */
+  readonly whenSpent?: WhenSpent
   /** What the run works on; its agents read it from here. JSON. */
   readonly material: unknown
 }
@@ -50,6 +58,13 @@ export interface Publication {
   readonly ordinal: number
   readonly tenant: string | null
 }
+export type WhenSpent =
+  /** Its call fails, and the run ends with what there is. */
+  | { readonly do: 'stop' }
+  /** Cheaper models are asked, by full name in order. */
+  | { readonly do: 'degrade'; readonly models: readonly string[] }
+  /** A person is asked for so much more, within this time, ms. */
+  | { readonly do: 'ask'; readonly more: Amounts; readonly deadlineMs: number }
 
 /** A part of the plan. */
 export interface Step {
@@ -89,6 +104,7 @@ export interface Member {
   /** Whether it waits for a person now. */
   readonly awaitsPerson: boolean
   readonly outcome: 'done' | 'failed' | 'stopped' | 'refused' | null
+  /** While it is at work, as far as it has told. */
   readonly spent: Amounts
   /** What its calls cost beyond what was held for them; must be zero. */
   readonly overrun: Amounts
@@ -120,6 +136,18 @@ export interface RunContext {
   readonly published: unknown
   /** Why it failed; while nobody knows whether the action happened, why. */
   readonly failure: { readonly reason: string; readonly message: string } | null
+  /** Draws from the tenant's budget that it took in, and whether it has given back what is left. */
+  readonly draws: number
+  readonly hasGivenBack: boolean
+  readonly warnings: readonly BudgetWarning[]
+  /** What agents need that the ceiling does not cover, by their id. */
+  readonly wanting: Readonly<Record<string, Amounts>>
+  /** What a person is asked to give, and the decision. */
+  readonly topUp: { readonly request: ApprovalRequest; readonly decision: Decision | null } | null
+  /** How often a person was asked. */
+  readonly topUps: number
+  /** Why there is no more; null: that is not known. */
+  readonly noMore: string | null
 }
 
 export type RunEvent =
@@ -131,6 +159,8 @@ export type RunEvent =
   /** From an agent that waits for a person, or does so no more. */
   | { readonly type: 'person.wait'; readonly id: string; readonly waits: boolean }
   | { readonly type: 'run.cancel'; readonly by: string }
+  | AgentToRun
+  | BudgetAnswer
   | DecisionEvent
   | ResolutionEvent
   | RetryEvent
@@ -178,6 +208,24 @@ function acceptedBefore(context: RunContext, step: Step): readonly unknown[] {
   return context.steps.slice(0, context.steps.indexOf(step)).flatMap((other) => (other.state === 'done' ? findingsOf(other.output) : []))
 }
 
+const allotted = (event: unknown): AllotmentOutput => (event as { output: AllotmentOutput }).output
+
+/** What a person is shown who is asked for more. */
+export function topUpShown({ input, ledger, members, wanting }: RunContext): Readonly<Record<string, unknown>> {
+  return { run: input.run, spent: spentSoFar({ ledger, members }), of: ledger.received, more: moreOf(input), agents: Object.keys(wanting) }
+}
+
+export function whyMore({ wanting }: RunContext): string {
+  return `the budget is used up: ${Object.keys(wanting).join(', ')} cannot go on without more`
+}
+
+const moreOf = ({ whenSpent }: RunInput): Amounts => (whenSpent?.do === 'ask' ? whenSpent.more : nothing)
+
+function topUpInput({ input, draws, topUp }: RunContext): AllotmentInput {
+  const { address, budget = null, whenSpent } = input
+  return { run: address, budget, draw: draws + 1, wanted: moreOf(input), request: topUp!.request, deadlineMs: whenSpent?.do === 'ask' ? whenSpent.deadlineMs : 1 }
+}
+
 interface Enqueue {
   (action: never): void
   assign(partial: Partial<RunContext>): void
@@ -187,13 +235,13 @@ interface Enqueue {
 /** Ledger and members after an agent has been engaged. */
 type Engaged = Pick<RunContext, 'ledger' | 'members'>
 
-/** Grants an agent what it may spend; undefined if the budget does not cover it, which cannot be for one that works alone. */
+/** Grants an agent what it may spend; undefined if the budget does not cover it, which cannot be for one that works alone, or may ask for more, or has cheaper models. */
 function engage(context: RunContext, role: RunRole, id: string, machine = context.input.crew[role as 'worker']): Engaged | undefined {
   // The planner of the plan and the writer work alone: all that is free is theirs, unless the run says how much.
   const { free } = context.ledger
   const isAlone = id === planId || id === reportId
   const wanted = { ...(isAlone ? free : context.share), ...context.input.grants[role] }
-  const amounts = isAlone ? lesser(free, wanted) : wanted
+  const amounts = isAlone || isFlexible(context.input) ? lesser(free, wanted) : wanted
   const ledger = grant(context.ledger, id, amounts)
   if (!ledger) return undefined
   const member: Member = { id, role, machine, standsInFor: null, startedAt: null, endedAt: null, restarts: 0, awaitsPerson: false, outcome: null, spent: nothing, overrun: nothing }
@@ -204,9 +252,63 @@ function engage(context: RunContext, role: RunRole, id: string, machine = contex
 function ask(enqueue: Enqueue, context: RunContext, id: string): void {
   const { machine, role } = context.members.find((member) => member.id === id)!
   const step = context.steps.find((other) => [other.id, checkOf(other.id), replanOf(other.id)].includes(id))
-  const { goal, run, address, models, tenant, priority } = context.input
-  const task: AgentInput = { task: { id, origin: step?.origin ?? id, input: inputOf(context, role, step), goal, grant: context.ledger.granted[id]!, run, runAddress: address, ...(models ? { models } : {}), ...(tenant === undefined ? {} : { tenant }), ...(priority === undefined ? {} : { priority }) } }
-  enqueue.sendTo('crew', { type: 'child.request', child: { id, machine, input: task } })
+  const { goal, run, address, models, tenant, priority, whenSpent } = context.input
+  const budget = { ...(whenSpent?.do === 'degrade' ? { cheaperModels: whenSpent.models } : {}), ...(whenSpent?.do === 'ask' ? { mayAskForMore: true } : {}), ...tellSpent(context) }
+  const task: AgentInput = { task: { id, origin: step?.origin ?? id, input: inputOf(context, role, step), goal, grant: context.ledger.granted[id]!, run, runAddress: address, ...(models ? { models } : {}), ...(tenant === undefined ? {} : { tenant }), ...(priority === undefined ? {} : { priority }), ...budget } }
+  // It ends by itself, so that it gives back what it did not spend.
+  enqueue.sendTo('crew', { type: 'child.request', child: { id, machine, input: task, shutdown: { event: { type: 'task.cancel' }, withinMs: shutdownMs } } })
+}
+
+/** How long an agent has to end by itself when it is not wanted any more, ms. */
+const shutdownMs = 2_000
+
+const isFlexible = ({ whenSpent }: RunInput): boolean => whenSpent?.do === 'ask' || whenSpent?.do === 'degrade'
+
+/** Agents tell what they have spent each time that it is a twentieth of the ceiling, so that warnings come in time. */
+function tellSpent({ input: { warnAt = [] }, ledger: { received } }: RunContext): { readonly tellSpent?: Amounts } {
+  if (warnAt.length === 0 || covers(received, unbounded)) return {}
+  const part = (kind: keyof Amounts): number => (received[kind] >= unbounded[kind] ? unbounded[kind] : Math.max(1, Math.floor(received[kind] / 20)))
+  return { tellSpent: { tokens: part('tokens'), calls: part('calls'), nanoDollars: part('nanoDollars') } }
+}
+
+/** What is spent, as far as it is known: also by agents at work. */
+export function spentSoFar({ ledger, members }: Pick<RunContext, 'ledger' | 'members'>): Amounts {
+  return plus(ledger.spent, sum(members.filter(({ outcome }) => outcome === null).map(({ spent }) => spent)))
+}
+
+/** Warnings that what is known now calls for, on record. */
+function warn(enqueue: Enqueue, context: RunContext): void {
+  const { input: { warnAt = [] }, ledger, warnings } = context
+  const fresh = warnAt.length === 0 ? [] : newWarnings(warnAt, spentSoFar(context), ledger.received, warnings)
+  for (const value of fresh) enqueue(append(() => ({ stream: 'warnings', value })) as never)
+  if (fresh.length > 0) enqueue.assign({ warnings: [...warnings, ...fresh] })
+}
+
+const agentAt = ({ members, input: { run } }: RunContext, id: string): string => `${members.find((member) => member.id === id)!.machine}/${run}~${id}`
+
+/** Gives those who want more what there is for them, in their order; the rest still wants. */
+function serveWanting(enqueue: Enqueue, context: RunContext): RunContext {
+  let { ledger, wanting } = context
+  for (const [id, needed] of Object.entries(wanting)) {
+    if (!covers(ledger.free, needed)) continue
+    const amounts = lesser(ledger.free, greater(needed, context.share))
+    ledger = raiseGrant(ledger, id, amounts)!
+    const { [id]: _, ...rest } = wanting
+    wanting = rest
+    enqueue(sendTo(refTo(agentAt(context, id)), { type: 'grant.raised', amounts } satisfies RunToAgent) as never)
+  }
+  return { ...context, ledger, wanting }
+}
+
+function denyWanting(enqueue: Enqueue, context: RunContext, message: string): RunContext {
+  for (const id of Object.keys(context.wanting)) enqueue(sendTo(refTo(agentAt(context, id)), { type: 'grant.denied', message } satisfies RunToAgent) as never)
+  return { ...context, wanting: {} }
+}
+
+/** What an agent that has ended leaves of its grant: what it says, and what never reached it. */
+export function leftOf(given: Amounts, output: Pick<AgentOutput, 'unspent' | 'received'> | undefined): Amounts {
+  if (!output) return nothing
+  return output.received ? plus(output.unspent, minus(given, lesser(given, output.received))) : output.unspent
 }
 
 /** What an agent is given, by its role, and by the step it works for. */
@@ -268,6 +370,7 @@ export const runMachine = setup({
   },
   actors: {
     crew: supervisorMachine,
+    allotment: allotmentMachine,
     /** Replaced by defineRun: changes the outside world, once, under the run's key. */
     publish: fromPromise<unknown, Publication>(() => Promise.reject(new Error('nowhere to publish'))),
   },
@@ -301,6 +404,10 @@ export const runMachine = setup({
     /** Its output waits to be judged. */
     isAwaited: ({ context, event }) => context.requests[endedId(event)] !== undefined,
     startsToWait: ({ context, event }) => event.type === 'person.wait' && event.waits && context.members.some(({ id, outcome }) => id === event.id && outcome === null),
+    hasBudget: ({ context }) => context.input.budget !== undefined,
+    isGiven: ({ event }) => allotted(event).amounts !== null,
+    isToppingUp: ({ context }) => context.topUp !== null,
+    isForTopUp: ({ context, event }) => context.topUp !== null && context.topUp.decision === null && decisionOn(context.topUp.request, event) !== null,
     isEscalated: ({ event }) => (event as unknown as { output: SupervisorOutput }).output.escalated,
   },
   delays: {
@@ -308,6 +415,71 @@ export const runMachine = setup({
     approvalDeadline: 7 * 24 * 3_600_000,
   },
   actions: {
+    takeAllotment: assign(({ context, event }) => {
+      const { amounts, isDrawn } = allotted(event)
+      return { ledger: enlarge(context.ledger, amounts!), draws: context.draws + (isDrawn ? 1 : 0) }
+    }),
+    failUnfunded: assign({ failure: ({ event }) => ({ reason: 'budget', message: allotted(event).message }) }),
+    tellFunding: sendTo('funding', ({ event }) => event as BudgetAnswer),
+    tellTopUp: sendTo('topUp', ({ event }) => event as BudgetAnswer | DecisionEvent),
+    /** An agent needs more than it has: what is free is for it, else a person is asked. */
+    considerMore: enqueueActions(({ enqueue, context, event }) => {
+      const { id, needed } = event as AgentToRun & { type: 'grant.more' }
+      if (!context.members.some((member) => member.id === id && member.outcome === null)) return
+      const wanting = { ...context, wanting: { ...context.wanting, [id]: needed } }
+      const next = serveWanting(enqueue as never, wanting)
+      const { ledger, wanting: left, topUp } = next.noMore === null ? next : denyWanting(enqueue as never, next, next.noMore)
+      enqueue.assign({ ledger, wanting: left })
+      if (left[id] === undefined) return
+      // Persons take their time: whoever waits for one yields its place.
+      enqueue.sendTo('crew', { type: 'child.yield', id })
+      if (topUp === null) enqueue('prepareTopUp' as never)
+      if (topUp === null) enqueue('askForMore' as never)
+    }),
+    /** Replaced by defineRun, which binds the request to what is shown. */
+    prepareTopUp: assign({ topUp: ({ context }) => ({ request: { why: whyMore(context), actions: [], output: topUpShown(context), digest: `more-${context.topUps + 1}` }, decision: null }), topUps: ({ context }) => context.topUps + 1 }),
+    askForMore: enqueueActions(({ enqueue, context }) => enqueue.spawnChild('allotment', { id: 'topUp', input: topUpInput(context) })),
+    noteTopUpDecision: assign({ topUp: ({ context, event }) => ({ request: context.topUp!.request, decision: decisionOn(context.topUp!.request, event) }) }),
+    answerTopUp: reply(({ context }) => decisionAnswer({ approval: context.topUp!.request, decision: context.topUp!.decision })),
+    takeMore: enqueueActions(({ enqueue, context, event }) => {
+      const { amounts, isDrawn } = allotted(event)
+      const { ledger, wanting } = serveWanting(enqueue as never, { ...context, ledger: enlarge(context.ledger, amounts!) })
+      enqueue.assign({ ledger, wanting, topUp: null, draws: context.draws + (isDrawn ? 1 : 0) })
+      // It did not suffice for all of them.
+      if (Object.keys(wanting).length === 0) return
+      enqueue('prepareTopUp' as never)
+      enqueue('askForMore' as never)
+    }),
+    denyMore: enqueueActions(({ enqueue, context, event }) => {
+      const { message } = allotted(event)
+      enqueue.assign({ wanting: denyWanting(enqueue as never, context, message).wanting, topUp: null, noMore: message })
+    }),
+    noteSpent: enqueueActions(({ enqueue, context, event }) => {
+      const { id, spent } = event as AgentToRun & { type: 'grant.spent' }
+      const members = changeMember(context, id, (member) => (member.outcome === null ? { spent } : {}))
+      enqueue.assign({ members })
+      warn(enqueue as never, { ...context, members })
+    }),
+    /** The crew has stopped: what its agents did not spend comes back, and what was granted to those who never began. */
+    closeAll: assign(({ context, event }) => {
+      const { ended = [] } = (event as unknown as { output: SupervisorOutput }).output
+      let { ledger, members } = context
+      for (const [id, given] of Object.entries(ledger.granted)) {
+        const output = ended.find((other) => other.id === id)?.output as AgentOutput | undefined
+        const member = members.find((other) => other.id === id)
+        const left = output ? leftOf(given, output) : member?.startedAt === null ? given : nothing
+        ledger = closeGrant(ledger, id, left, output?.overrun)
+        members = members.map((other) => (other.id === id ? { ...other, outcome: output?.outcome ?? 'stopped', awaitsPerson: false, spent: minus(given, left), overrun: output?.overrun ?? nothing } : other))
+      }
+      return { ledger, members, held: [] }
+    }),
+    /** Nothing more will be spent: what is left goes back to the tenant. */
+    giveBack: enqueueActions(({ enqueue, context }) => {
+      const { input: { budget, address }, draws, ledger, hasGivenBack } = context
+      if (budget === undefined || hasGivenBack) return
+      enqueue.assign({ hasGivenBack: true })
+      enqueue(sendTo(refTo(budget), { type: 'budget.return', run: address, draws, unspent: ledger.free, spent: minus(ledger.received, ledger.free) } satisfies BudgetEvent))
+    }),
     askPlanner: enqueueActions(({ enqueue, context }) => {
       const engaged = engage(context, 'planner', planId)!
       ask(enqueue as never, { ...context, ...engaged }, planId)
@@ -342,16 +514,20 @@ export const runMachine = setup({
     judgeLater: assign({ checking: null }),
     replanLater: assign({ steps: ({ context, event }) => change(context, replanned(context, event)!.id, { state: 'failed' }) }),
     /** What an agent did not spend comes back, however it ended. */
-    closeGrant: assign(({ context, event }) => {
+    closeGrant: enqueueActions(({ enqueue, context, event }) => {
       const id = endedId(event)
       const given = context.ledger.granted[id] ?? nothing
-      const unspent = event.type === 'supervisor.refused' ? given : (endedOutput(event)?.unspent ?? nothing)
+      const unspent = event.type === 'supervisor.refused' ? given : leftOf(given, endedOutput(event))
       const overrun = endedOutput(event)?.overrun ?? nothing
       const outcome = event.type === 'supervisor.refused' ? ('refused' as const) : (endedOutput(event)?.outcome ?? ('stopped' as const))
       const endedAt = event.type === 'supervisor.ended' ? event.at : null
       // Nobody waits for a verdict on what it brought any more.
       const { [id]: _, ...requests } = context.requests
-      return { requests, ledger: closeGrant(context.ledger, id, unspent, overrun), members: changeMember(context, id, () => ({ outcome, endedAt, awaitsPerson: false, spent: minus(given, unspent), overrun })) }
+      // A run that was begun by a version before budgets has none of these.
+      const { [id]: __, ...wanting } = (context as Partial<RunContext>).wanting ?? {}
+      const next = { requests, wanting, ledger: closeGrant(context.ledger, id, unspent, overrun), members: changeMember(context, id, () => ({ outcome, endedAt, awaitsPerson: false, spent: minus(given, unspent), overrun })) }
+      enqueue.assign(next)
+      warn(enqueue as never, { ...context, ...next })
     }),
     noteStarted: assign({ members: ({ context, event }) => changeMember(context, endedId(event), ({ startedAt }) => ({ startedAt: startedAt ?? (event as SupervisorReport & { type: 'supervisor.started' }).at })) }),
     noteRestarting: assign({ members: ({ context, event }) => changeMember(context, endedId(event), ({ restarts }) => ({ restarts: restarts + 1 })) }),
@@ -483,7 +659,7 @@ export const runMachine = setup({
   description: 'One piece of work with one goal, from plan to result.',
   context: ({ input }) => ({
     input,
-    ledger: openLedger(input.ceiling),
+    ledger: openLedger(input.budget === undefined ? input.ceiling : nothing),
     share: nothing,
     members: [],
     held: [],
@@ -499,6 +675,13 @@ export const runMachine = setup({
     retry: null,
     published: null,
     failure: null,
+    draws: 0,
+    hasGivenBack: false,
+    warnings: [],
+    wanting: {},
+    topUp: null,
+    topUps: 0,
+    noMore: null,
   }),
   output: ({ context }) => runOutput(context),
   initial: 'open',
@@ -513,8 +696,8 @@ export const runMachine = setup({
         src: 'crew',
         input: ({ context }) => context.input.supervisor,
         onDone: [
-          { guard: 'isEscalated', target: 'failed', actions: 'failCrew', description: 'Restarts came too thick.' },
-          { target: 'failed', description: 'It was halted, because the run was cancelled.' },
+          { guard: 'isEscalated', target: 'failed', actions: ['closeAll', 'failCrew'], description: 'Restarts came too thick.' },
+          { target: 'failed', actions: 'closeAll', description: 'It was halted, because the run was cancelled.' },
         ],
       },
       on: {
@@ -532,9 +715,34 @@ export const runMachine = setup({
           { actions: 'noteWait' },
         ],
         'run.cancel': { target: '.cancelling', actions: 'failCancelled' },
+        'grant.spent': { actions: 'noteSpent' },
+        'grant.more': { actions: 'considerMore', description: 'An agent’s grant does not cover another attempt.' },
+        'approval.decide': { guard: 'isForTopUp', actions: ['tellTopUp', 'noteTopUpDecision', 'answerTopUp'], description: 'Whether there is more to spend.' },
+        'budget.*': { guard: 'isToppingUp', actions: 'tellTopUp', description: 'The tenant’s budget answers.' },
+        'xstate.done.actor.topUp': [
+          { guard: 'isGiven', actions: 'takeMore' },
+          { actions: 'denyMore', description: 'There is no more, and nobody is asked again.' },
+        ],
       },
-      initial: 'planning',
+      initial: 'beginning',
       states: {
+        beginning: {
+          description: 'Who pays?',
+          always: [{ guard: 'hasBudget', target: 'funding' }, { target: 'planning' }],
+        },
+        funding: {
+          description: 'What it may spend is drawn from its tenant’s budget.',
+          invoke: {
+            id: 'funding',
+            src: 'allotment',
+            input: ({ context: { input } }): AllotmentInput => ({ run: input.address, budget: input.budget!, draw: 1, wanted: input.ceiling, request: null, deadlineMs: 1 }),
+            onDone: [
+              { guard: 'isGiven', target: 'planning', actions: 'takeAllotment' },
+              { target: '#run.failed', actions: 'failUnfunded', description: 'There is too little left of it.' },
+            ],
+          },
+          on: { 'budget.*': { actions: 'tellFunding', description: 'The tenant’s budget answers.' } },
+        },
         planning: {
           description: 'The goal is being split into steps.',
           entry: 'askPlanner',
@@ -581,7 +789,7 @@ export const runMachine = setup({
         },
         concluding: {
           description: 'The result is there. What does it call for?',
-          entry: 'planAction',
+          entry: ['giveBack', 'planAction'],
           always: [{ guard: 'hasFailed', target: '#run.failed' }, { guard: 'needsApproval', target: 'approvalPending' }, { guard: 'hasAction', target: 'acting' }, { target: '#run.done' }],
         },
         approvalPending: {
@@ -635,10 +843,12 @@ export const runMachine = setup({
     },
     done: {
       description: 'The result stands, and what it called for has been done.',
+      entry: 'giveBack',
       type: 'final',
     },
     failed: {
       description: 'The run ended without a result; the reason is part of its output.',
+      entry: 'giveBack',
       type: 'final',
     },
   },

@@ -107,6 +107,8 @@ export interface SupervisorContext {
   /** How long the group that begins again waits, ms. */
   readonly groupDelayMs: number
   readonly escalation: { readonly id: string; readonly message: string } | null
+  /** Those that came to an end of their own while it was stopping. */
+  readonly ended: NonNullable<SupervisorOutput['ended']>
 }
 
 export type SupervisorEvent =
@@ -131,6 +133,8 @@ export interface SupervisorOutput {
   readonly escalated: boolean
   readonly id: string | null
   readonly message: string | null
+  /** Children that came to an end of their own while it was stopping; absent if none did. */
+  readonly ended?: readonly { readonly id: string; readonly output: unknown }[]
 }
 
 type Ended = ChildFact & { readonly type: 'child.stopped' | 'child.failed' }
@@ -396,6 +400,12 @@ export const supervisorMachine = setup({
       enqueue.assign({ treeRestarts: [...recent(context.treeRestarts, report.at, context.options.periodMs), report.at] })
       tell(enqueue, self, report)
     }),
+    noteEnd: assign({
+      ended: ({ context, event }) => {
+        const { id, output } = event as ChildFact & { type: 'child.stopped' }
+        return output === undefined ? context.ended : [...context.ended, { id, output }]
+      },
+    }),
     noteEscalation: assign({ escalation: ({ event }) => ({ id: idOf(event), message: whyEnded(event) }) }),
     refuseOverflow: enqueueActions(({ enqueue, event, self }) => tell(enqueue, self, { type: 'supervisor.refused', id: idOf(event), reason: 'overflow' })),
     refuseLate: enqueueActions(({ enqueue, event, self }) => tell(enqueue, self, { type: 'supervisor.refused', id: idOf(event), reason: 'stopping' })),
@@ -417,9 +427,9 @@ export const supervisorMachine = setup({
   description: 'Starts, watches, limits and restarts children; escalates when restarts come too thick.',
   context: ({ input }) => {
     const { children = [], ...options } = input ?? {}
-    return { options: checked({ ...defaultSupervisorOptions, ...options, backoff: { ...defaultBackoff, ...options.backoff } }), children, wards: [], restarts: [], treeRestarts: [], groupDelayMs: 0, escalation: null }
+    return { options: checked({ ...defaultSupervisorOptions, ...options, backoff: { ...defaultBackoff, ...options.backoff } }), children, wards: [], restarts: [], treeRestarts: [], groupDelayMs: 0, escalation: null, ended: [] }
   },
-  output: ({ context }) => ({ escalated: context.escalation !== null, id: context.escalation?.id ?? null, message: context.escalation?.message ?? null }),
+  output: ({ context }) => ({ escalated: context.escalation !== null, id: context.escalation?.id ?? null, message: context.escalation?.message ?? null, ...(context.ended.length > 0 ? { ended: context.ended } : {}) }),
   entry: 'requestAll',
   initial: 'open',
   on: {
@@ -512,7 +522,7 @@ export const supervisorMachine = setup({
       on: {
         'child.request': { actions: 'refuseLate' },
         'child.started': { actions: 'noteStart' },
-        'child.stopped': [isStale, { actions: ['forget', 'tellNext'] }],
+        'child.stopped': [isStale, { actions: ['noteEnd', 'forget', 'tellNext'] }],
         'child.failed': [
           isStale,
           { guard: 'isTold', actions: 'insist', description: 'It failed while it was ending.' },

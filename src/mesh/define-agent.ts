@@ -403,11 +403,13 @@ function callFor<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput,
     ...(tools.length === 0 ? {} : { tools }),
   }
   const { fallback: _, hedge, ...trying } = policy ?? defaultCallPolicy
-  const names = task.models ?? models.map((ref) => ref.name)
+  const regular = task.models ?? models.map((ref) => ref.name)
+  const names = [...regular, ...(task.cheaperModels ?? []).filter((model) => !regular.includes(model))]
   const promptBytes = Buffer.byteLength(JSON.stringify([prompt.system ?? '', fitted.messages, schema, tools])) + promptOverheadBytes
   const call: CallInput | ToolLoopInput = {
     id,
     models: names,
+    ...(names.length > regular.length ? { regularModels: regular.length } : {}),
     request,
     task: { agent: name, input, gathered } satisfies ModelRequest['task'],
     worst: Object.fromEntries(names.map((model) => [model, worstCaseOf(known.priceOf(model) ?? free, promptBytes, completionTokensMax)])),

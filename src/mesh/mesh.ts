@@ -3,12 +3,12 @@
  * model, at what price and how often, stands here and in the charts.
  */
 import type { AnyStateMachine } from 'xstate'
-import { ConfigError, HoldfastError } from '../errors.js'
+import { ActorExistsError, ConfigError, HoldfastError } from '../errors.js'
 import { circuitBreakerMachine } from '../machines/circuit-breaker.machine.js'
+import { unbounded } from '../machines/ledger.js'
 import { limiterMachine } from '../machines/limiter.machine.js'
 import { policiesMachine, type PoliciesContext } from '../machines/policies.machine.js'
 import type { RunInput } from '../machines/run.machine.js'
-import { compactionStream } from '../machines/trace.js'
 import { tokenMachineName, tokenStreamMachine, type TokenEvent } from '../machines/token-stream.machine.js'
 import type { ActorHandle } from '../runtime/actor.js'
 import { cursorAfter, pageMax } from '../runtime/find.js'
@@ -29,10 +29,12 @@ import { anything, having, isObject, list, optional, options as optionsOf, recor
 import type { TraceStore } from './ports/trace-store.js'
 import { Permits, refusalOf } from './permits.js'
 import { PolicyControl } from './policy-control.js'
+import type { BudgetContext } from '../machines/budget.machine.js'
 import { checkPolicies, strangersIn, substitutesIn, type PolicyIssue, type PolicyOptions } from './policies.js'
 import { isPolicySource, PolicyFile } from './policy-file.js'
 import type { PolicySource } from './ports/policy-source.js'
-import { defaultPrices, modelPrice, type PriceTable } from './prices.js'
+import { aDate, defaultPrices, modelPrice, type PriceTable } from './prices.js'
+import { budgetAddress, budgetStatusOf, tenantBudgetMachine, type BudgetStatus } from './tenant-budget.js'
 import { RunHandle } from './run-handle.js'
 import { readTokens, type TokenHost, type TokensOptions, type TokenTold } from './tokens.js'
 import { Traces, traceparentOf } from './trace.js'
@@ -94,7 +96,7 @@ const meshOptions = shape<OwnOptions>({
   agents: optional(list(anAgent)),
   runs: optional(list(aRun)),
   machines: optional(list(aMachine)),
-  prices: optional(shape<PriceTable>({ asOf: text(100), models: record(modelPrice) })),
+  prices: optional(shape<PriceTable>({ asOf: aDate, models: record(modelPrice) })),
   traces: optional(having('a trace store, such as jsonlTraces(folder) gives', 'append', 'read', 'close')),
 })
 
@@ -137,7 +139,7 @@ export class Mesh {
     for (const run of runs) this.addRun(run)
     for (const agent of [...agents, ...runs.flatMap((run) => run.agents)]) this.addAgent(agent)
     this.models = new Models({ ...prices, models: { ...defaultPrices.models, ...prices.models } })
-    for (const agent of this.agents.values()) for (const model of agent.models) this.models.add(model)
+    for (const { models } of [...this.agents.values(), ...this.runs.values()]) for (const model of models) this.models.add(model)
     this.traces = new Traces(traces, options.logger ?? silentLogger, tracesWaitingMax)
     const { logger = silentLogger } = options
     this.logger = logger
@@ -270,6 +272,12 @@ export class Mesh {
       limiterMachine,
       policiesMachine,
       tokenStreamMachine,
+      tenantBudgetMachine({
+        now: () => this.store.now(),
+        isCurrent: () => this.permits.isCurrent(),
+        policyOf: (tenant) => this.permits.budgetOf(tenant),
+        actor: (address) => this.system.actorAt(address),
+      }),
     ]
   }
 
@@ -312,15 +320,47 @@ export class Mesh {
     for (const model of options.models ?? []) if (!this.models.get(model)) throw new ConfigError(`models: this mesh has no model ${model} (it has: ${this.models.names().join(', ')}).`)
     if (ceiling.usd !== undefined) this.mustBePriced(definition, options.models)
     const handle = this.handle(definition, id)
-    const input: RunInput = definition.input({ run: id, address: handle.address, goal, ceiling, models: options.models ?? null, material: options.material ?? null, ...(options.tenant === undefined ? {} : { tenant: options.tenant }), ...(options.priority === undefined ? {} : { priority: options.priority }) })
-    await this.system.actorAt(handle.address).start({ input: input as never, run: id, goal: goal.digest, trace: traceparentOf(id), ...(options.tenant === undefined ? {} : { tenant: options.tenant }) })
+    const { tenant } = options
+    const start = (budget: string | undefined): Promise<unknown> => {
+      const input: RunInput = definition.input({ run: id, address: handle.address, goal, ceiling, models: options.models ?? null, material: options.material ?? null, ...(tenant === undefined ? {} : { tenant }), ...(options.priority === undefined ? {} : { priority: options.priority }), ...(budget === undefined ? {} : { budget }) })
+      return this.system.actorAt(handle.address).start({ input: input as never, run: id, goal: goal.digest, trace: traceparentOf(id), ...(tenant === undefined ? {} : { tenant }) })
+    }
+    if (tenant === undefined) await start(undefined)
+    else {
+      await this.permits.isCurrent()
+      const policy = this.permits.budgetOf(tenant)
+      if (policy && policy.limits.nanoDollars < unbounded.nanoDollars) this.mustBePriced(definition, options.models)
+      try {
+        await start(policy ? budgetAddress(tenant) : undefined)
+      } catch (error) {
+        // The tenant had a budget when the run was started first, or had none.
+        if (!(error instanceof ActorExistsError)) throw error
+        await start(policy ? undefined : budgetAddress(tenant)).catch(() => Promise.reject(error))
+      }
+    }
     return handle
   }
 
-  private mustBePriced(definition: RunDefinition, models: readonly string[] | undefined): void {
-    for (const agent of definition.agents) {
-      for (const name of models ?? agent.models.map((model) => model.name)) {
-        if (!this.models.priceOf(name)) throw new ConfigError(`Agent ${agent.name} uses model ${name}, whose price is not known, so no ceiling of money could hold. Add it by the option "prices".`)
+  /** Where a tenant's budget stands; undefined if no run has drawn from it yet. */
+  async budget(tenant: string): Promise<BudgetStatus | undefined> {
+    const snapshot = await this.system.actorAt(toAddress('budget', checkId('tenant', tenant))).snapshot()
+    return snapshot && budgetStatusOf(tenant, snapshot.context as unknown as BudgetContext)
+  }
+
+  private mustBePriced({ name, agents: own, crew, models: further }: RunDefinition, models: readonly string[] | undefined): void {
+    const namesOf = (refs: AgentDefinition['models']): readonly string[] => refs.map((ref) => ref.name)
+    // Also those that the run or its agents only name.
+    const agents = new Set([...own, ...Object.values(crew).flatMap((role) => this.agents.get(role) ?? [])])
+    for (const { verifiedBy } of agents) {
+      for (const verifier of verifiedBy) {
+        const agent = this.agents.get(verifier)
+        if (agent) agents.add(agent)
+      }
+    }
+    const users = [...[...agents].map((agent) => ({ who: `Agent ${agent.name}`, names: models ?? namesOf(agent.models) })), { who: `Run ${name}`, names: namesOf(further) }]
+    for (const { who, names } of users) {
+      for (const model of names) {
+        if (!this.models.priceOf(model)) throw new ConfigError(`${who} uses model ${model}, whose price is not known, so no ceiling of money could hold. Add it by the option "prices".`)
       }
     }
   }
@@ -377,8 +417,7 @@ export class Mesh {
       trace: (run) => this.traces.read(this.system, run),
       now: () => this.store.now(),
       actor: (of) => this.system.actorAt(of),
-      findings: (of) => this.allOf(of, 'findings'),
-      compactions: (of) => this.allOf(of, compactionStream),
+      stream: (of, name) => this.allOf(of, name),
       parked: async (of) => {
         const parked = await this.system.parked(of, 1_000)
         return parked.find(({ reason }) => reason === 'quarantined') ?? parked[0]

@@ -13,7 +13,8 @@ import { BulkheadStock } from './bulkhead-stock.js'
 import { LimiterStock } from './limiter-stock.js'
 import { Desk, type PermitSubject } from './desk.js'
 import { inHand, type Stock, type StockPorts } from './permit-stock.js'
-import { callPolicyFor, checkPolicies, policiesFor, type EffectiveCall, type EffectivePolicy, type PolicyOptions } from './policies.js'
+import type { BudgetPolicy } from '../machines/budget.machine.js'
+import { budgetFor, callPolicyFor, checkPolicies, policiesFor, type EffectiveCall, type EffectivePolicy, type PolicyOptions } from './policies.js'
 
 /** Subjects and policies that are remembered, at most: those of tenants and versions long gone make room. */
 const rememberedMax = 10_000
@@ -122,6 +123,11 @@ export class Permits {
   /** What applies to calls of this kind, with all figures. */
   chainFor(subject: PermitSubject, options = this.options): readonly EffectivePolicy[] {
     return policiesFor(options, subject, this.ports.isLocal(subject.model))
+  }
+
+  /** What a tenant's runs may spend, as far as this node knows; null: it is not limited. */
+  budgetOf(tenant: string): BudgetPolicy | null {
+    return budgetFor(this.options, tenant)
   }
 
   /** How hard calls of an agent's version try that begin now. */

@@ -8,7 +8,9 @@
 import { z } from 'zod'
 import { ConfigError } from '../errors.js'
 import { defaultBreaker, type BreakerPolicy } from '../machines/circuit-breaker.machine.js'
+import type { BudgetPolicy } from '../machines/budget.machine.js'
 import { defaultCallPolicy, type CallPolicy, type FallbackStep } from '../machines/call-policy.js'
+import { unbounded, type Amounts } from '../machines/ledger.js'
 import { defaultLimit, type LimitPolicy } from '../machines/limiter.machine.js'
 import type { PolicyScope } from '../machines/permit.js'
 import type { BulkheadPolicy } from './bulkhead-stock.js'
@@ -50,6 +52,18 @@ const calling = {
   hedge: z.union([z.literal(false), z.strictObject({ afterMs: ms, model: z.enum(['next', 'same']).optional() })]).optional(),
   fallback: z.array(fallback).max(stepsMax).optional(),
 }
+const share = z.number().gt(0).max(1)
+const usd = z.number().min(0).max(1_000_000)
+const amount = whole(0, 1e12)
+const ceiling = { usd: usd.optional(), tokens: amount.optional(), calls: amount.optional() }
+const budget = z.strictObject({
+  ...ceiling,
+  per: z.enum(['day', 'month', 'all']).optional(),
+  perRun: z.strictObject(ceiling).optional(),
+  whenSpent: z.enum(['refuse', 'wait']).optional(),
+  waitMs: ms.optional(),
+  warnAt: z.array(share).max(20).optional(),
+})
 
 const off = z.literal(false)
 const limited = { limit: z.union([off, limit.partial()]).optional() }
@@ -63,7 +77,7 @@ const policies = z.strictObject({
   providers: named(/^(?:\*|[A-Za-z0-9._:-]{1,256})$/, 'the name of a provider, or *', z.strictObject(limited)),
   models: named(/^(?:\*|[A-Za-z0-9._:-]{1,256}\/(?:\*|[A-Za-z0-9._:-]{1,256}))$/, 'provider/model, provider/*, or *', z.strictObject(guarded)),
   agents: named(/^(?:\*|[A-Za-z0-9._:-]{1,256}(?:@[A-Za-z0-9._:-]{1,256})?)$/, 'the name of an agent, name@version, or *', z.strictObject({ ...guarded, ...calling })),
-  tenants: named(/^(?:\*|[A-Za-z0-9._:-]{1,256})$/, 'the name of a tenant, or *', z.strictObject(scoped)),
+  tenants: named(/^(?:\*|[A-Za-z0-9._:-]{1,256})$/, 'the name of a tenant, or *', z.strictObject({ ...scoped, budget: z.union([off, budget]).optional() })),
   tools: named(/^(?:\*|[A-Za-z0-9._:-]{1,256})$/, 'the name of a tool, or *', z.strictObject(scoped)),
 })
 export { policies as policySchema }
@@ -243,6 +257,22 @@ export function strangersIn({ providers = {}, models = {}, agents = {} }: Policy
     ...Object.keys(agents).flatMap((name) => strange('agents', 'agent', name, name.replace(/@.*$/, ''), known.agents)),
   ]
 }
+const amountsOf = ({ usd: dollars, tokens, calls }: { readonly usd?: number | undefined; readonly tokens?: number | undefined; readonly calls?: number | undefined }, other: (kind: keyof Amounts) => number): Amounts => ({
+  nanoDollars: dollars === undefined ? other('nanoDollars') : Math.floor(dollars * 1e9),
+  tokens: tokens ?? other('tokens'),
+  calls: calls ?? other('calls'),
+})
+
+/** The budget of a tenant, with all figures; null if it has none. */
+export function budgetFor(options: PolicyOptions, tenant: string): BudgetPolicy | null {
+  const found = merged<BudgetFigures>(pick(layers(options.tenants, [tenant, '*']), 'budget'), null, {})
+  if (!found) return null
+  const { per = 'all', whenSpent = 'refuse', waitMs = 86_400_000, warnAt = [0.5, 0.8, 0.95], perRun = {}, ...figures } = found.figures
+  const limits = amountsOf(figures, (kind) => unbounded[kind])
+  return { limits, per, whenSpent, waitMs, warnAt, perRun: amountsOf(perRun, (kind) => Math.ceil(limits[kind] / 10)) }
+}
+
+type BudgetFigures = z.input<typeof budget>
 
 type Some<T> = { readonly [K in keyof T]?: T[K] | undefined }
 

@@ -2,8 +2,9 @@
  * What models cost. Prices are data with a date; a user's own go before them. No provider's API tells them, so the
  * source is the provider's published list as known on the date.
  */
+import { isDateText } from '../machines/calendar.js'
 import type { Amounts } from '../machines/ledger.js'
-import { list, number, optional, shape, whole, type Check } from './options.js'
+import { list, number, optional, shape, whole, wrong, type Check } from './options.js'
 import type { ModelUsage } from './ports/model-client.js'
 
 /** Dollars per million tokens. */
@@ -12,7 +13,7 @@ export interface Price {
   readonly output: number
   /** Default: the input price. */
   readonly cacheRead?: number
-  /** Default: the input price. */
+  /** Default: the input price. Of a provider that asks more for longer keeping: the highest that its client can cause. */
   readonly cacheWrite?: number
 }
 
@@ -27,6 +28,15 @@ const tieredPrice = shape({ tiers: list(shape({ ...tier, promptTokensMax: option
 export const modelPrice: Check = (name, value) => {
   const isTiered = typeof value === 'object' && value !== null && 'tiers' in value
   ;(isTiered ? tieredPrice : onePrice)(name, value)
+  if (!isTiered) return
+  const bounds = (value as { readonly tiers: readonly { readonly promptTokensMax?: number }[] }).tiers.map(({ promptTokensMax = Infinity }) => promptTokensMax)
+  if (bounds.some((bound, i) => i > 0 && bound <= bounds[i - 1]!)) wrong(`${name}.tiers`, 'the shortest prompts first, each up to more tokens than the one before', value)
+  if (bounds.at(-1) !== Infinity) wrong(`${name}.tiers`, 'a last one without promptTokensMax, for all longer prompts', value)
+}
+
+/** A day that there is, `YYYY-MM-DD`. */
+export const aDate: Check = (name, value) => {
+  if (typeof value !== 'string' || !isDateText(value)) wrong(name, 'a date, YYYY-MM-DD', value)
 }
 
 export interface PriceTable {

@@ -1,9 +1,10 @@
 /** A run as its users hold it: by its id, from any process. Nothing is created by making one. */
 import { ActorEndedError, ConfigError, isHoldfastError } from '../errors.js'
 import type { ApprovalRequest, Decision, DecisionAnswer, Resolution, Retry } from '../machines/approval.js'
-import type { Amounts } from '../machines/ledger.js'
+import type { Amounts, BudgetWarning } from '../machines/ledger.js'
 import type { Member, RunContext, RunOutput, Step } from '../machines/run.machine.js'
-import { runOutput, unanswered } from '../machines/run.machine.js'
+import { runOutput, spentSoFar, unanswered } from '../machines/run.machine.js'
+import { compactionStream } from '../machines/trace.js'
 import type { ActorHandle, WaitOptions } from '../runtime/actor.js'
 import type { XMachineSnapshot } from '../runtime/xstate/insides.js'
 import { canonicalJson, digestOf } from './canonical.js'
@@ -43,7 +44,7 @@ export interface CompactionRecord {
   readonly parts: readonly WholePart[]
 }
 
-export type RunState = 'planning' | 'working' | 'synthesising' | 'concluding' | 'approvalPending' | 'acting' | 'unsure' | 'cancelling' | 'done' | 'failed'
+export type RunState = 'funding' | 'planning' | 'working' | 'synthesising' | 'concluding' | 'approvalPending' | 'acting' | 'unsure' | 'cancelling' | 'done' | 'failed'
 
 /** Where a run stands after a commit. */
 export interface RunStatus {
@@ -54,9 +55,16 @@ export interface RunStatus {
   readonly members: readonly Member[]
   /** The plan's steps that no attempt answered. */
   readonly unanswered: ReturnType<typeof unanswered>
-  /** What the run's agents that have ended spent. */
+  /** What the run's agents spent: those that have ended, and those at work as far as they have told (each time that it is a twentieth of the ceiling). */
   readonly spent: Amounts
+  /** What it may spend in all; it grows when a person gives more, and may be less than it was started with where its tenant has a budget. */
   readonly ceiling: Amounts
+  /** Of the ceiling, what nobody was granted. */
+  readonly free: Amounts
+  /** Shares of the ceiling that were reached. */
+  readonly warnings: readonly BudgetWarning[]
+  /** What a person is asked to give in addition, and the decision while it is carried out. */
+  readonly topUp: RunContext['topUp']
   /** What calls of its agents that have ended cost beyond what was held for them, and so beyond the ceiling; must be zero. */
   readonly overrun: Amounts
   /** What a person is to approve. */
@@ -131,8 +139,8 @@ export interface RunHost {
   parked(address: string): Promise<{ readonly reason: string; readonly detail: string } | undefined>
   /** Takes up again what was quarantined. */
   redrive(address: string): Promise<void>
-  findings(address: string): Promise<readonly { readonly seq: number; readonly at: number; readonly value: unknown }[]>
-  compactions(address: string): Promise<readonly { readonly at: number; readonly value: unknown }[]>
+  /** What the actor has appended to a stream of its own. */
+  stream(address: string, name: string): Promise<readonly { readonly seq: number; readonly at: number; readonly value: unknown }[]>
 }
 
 const endStates: ReadonlySet<string> = new Set(['done', 'failed'])
@@ -284,7 +292,8 @@ export class RunHandle {
         return approval && !decision ? { address, ...approval } : undefined
       }),
     )
-    return found.filter((pending) => pending !== undefined)
+    const { topUp } = status
+    return [...found.filter((pending) => pending !== undefined), ...(topUp && !topUp.decision ? [{ address: this.address, ...topUp.request }] : [])]
   }
 
   private async approvalAt(address: string): Promise<{ readonly approval?: ApprovalRequest | null; readonly decision?: Decision | null }> {
@@ -387,14 +396,19 @@ export class RunHandle {
 
   /** Every finding of the run's agents, accepted or refused, in the order in which it was judged. */
   async findings(): Promise<readonly FindingRecord[]> {
-    return (await this.host.findings(this.address)).map(({ seq, at, value }) => ({ seq, at, ...(value as Omit<FindingRecord, 'seq' | 'at'>) }))
+    return (await this.host.stream(this.address, 'findings')).map(({ seq, at, value }) => ({ seq, at, ...(value as Omit<FindingRecord, 'seq' | 'at'>) }))
+  }
+
+  /** Every share of its ceiling that was reached, and when (namespace time, ms). */
+  async warnings(): Promise<readonly (BudgetWarning & { readonly at: number })[]> {
+    return (await this.host.stream(this.address, 'warnings')).map(({ at, value }) => ({ ...(value as BudgetWarning), at }))
   }
 
   /** What was masked in prompts of the run's agents or left out of them, whole: what was shown instead stands in the trace. Goes with the agent's record. */
   async compactions(): Promise<readonly CompactionRecord[]> {
     const { members = [] } = (await this.status()) ?? {}
     const addresses = members.map(({ machine, id }) => `${machine}/${this.id}~${id}`)
-    const found = await Promise.all(addresses.map(async (agent) => (await this.host.compactions(agent)).map(({ at, value }): CompactionRecord => ({ agent, at, ...(value as { call: string; parts: readonly WholePart[] }) }))))
+    const found = await Promise.all(addresses.map(async (agent) => (await this.host.stream(agent, compactionStream)).map(({ at, value }): CompactionRecord => ({ agent, at, ...(value as { call: string; parts: readonly WholePart[] }) }))))
     return found.flat()
   }
 
@@ -409,8 +423,8 @@ function isSettled(state: RunState): boolean {
 }
 
 /** Which of its agents wait for a person. */
-function personsAwaited({ members }: RunStatus): string {
-  return members.filter(({ awaitsPerson }) => awaitsPerson).map(({ id }) => id).join(' ')
+function personsAwaited({ members, topUp }: RunStatus): string {
+  return [...members.filter(({ awaitsPerson }) => awaitsPerson).map(({ id }) => id), topUp?.request.digest ?? ''].join(' ')
 }
 
 const actionFailed = 'actionFailed'
@@ -432,8 +446,13 @@ function statusOf(run: string, snapshot: XMachineSnapshot): RunStatus {
     steps: context.steps,
     members: context.members,
     unanswered: unanswered(context),
-    spent: ledger.spent,
-    ceiling: ledger.received,
+    spent: spentSoFar(context),
+    // While it waits for its tenant's budget it has received nothing.
+    ceiling: context.input.budget !== undefined && context.draws === 0 ? context.input.ceiling : ledger.received,
+    free: ledger.free,
+    // A run that was begun by a version before budgets has none of these.
+    warnings: (context as Partial<RunContext>).warnings ?? [],
+    topUp: (context as Partial<RunContext>).topUp ?? null,
     overrun: ledger.overrun,
     approval: context.approval,
     decision: context.decision,

@@ -47,7 +47,7 @@ test('with --json prints the machine, or where it was written', async () => {
 
 test.each([
   [['graph'], /needs <machine>/],
-  [['graph', 'agnet'], /There is no machine "agnet": it is none of agent, call, circuitBreaker, limiter, run, supervisor, and there is no such file/],
+  [['graph', 'agnet'], /There is no machine "agnet": it is none of agent, allotment, budget, call, circuitBreaker, limiter, run, supervisor, and there is no such file/],
   [['graph', 'none.mjs'], /exports no machine/],
   [['graph', 'two.mjs'], /exports inline, light\. Say which: two\.mjs#inline/],
   [['graph', 'two.mjs#lihgt'], /exports no machine "lihgt"; it exports inline, light/],

@@ -68,7 +68,7 @@ test('a decision elsewhere ends the question, and the run goes on here', async (
 
 // ── What a decision at the same moment comes to ──
 
-const pending = { run: 'r', state: 'approvalPending', steps: [], unanswered: [], spent: { nanoDollars: 0, tokens: 0, calls: 0 }, overrun: { nanoDollars: 0, tokens: 0, calls: 0 }, approval: { digest: 'd', why: 'it writes', actions: [] }, decision: null, parked: null, failure: null } as unknown as RunStatus
+const pending = { run: 'r', state: 'approvalPending', steps: [], unanswered: [], spent: { nanoDollars: 0, tokens: 0, calls: 0 }, overrun: { nanoDollars: 0, tokens: 0, calls: 0 }, warnings: [], approval: { digest: 'd', why: 'it writes', actions: [] }, decision: null, parked: null, failure: null } as unknown as RunStatus
 const ann = { digest: 'd', approved: true, by: 'ann', note: '' }
 
 function terminalThatSays(...answers: string[]): Terminal & { readonly said: string[] } {

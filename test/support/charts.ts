@@ -9,7 +9,9 @@ import { circuitBreakerMachine, defaultBreaker, type BreakerContext, type Breake
 import { fallbackMachine, type FallbackContext } from '../../src/machines/fallback.machine.js'
 import { inOrderMachine, type InOrderContext } from '../../src/machines/in-order.machine.js'
 import { defaultLimit, limiterMachine, type LimiterAsk, type LimiterContext } from '../../src/machines/limiter.machine.js'
-import { nothing } from '../../src/machines/ledger.js'
+import { allotmentMachine, type AllotmentContext, type AllotmentInput } from '../../src/machines/allotment.machine.js'
+import { budgetMachine, roomGuards, type BudgetContext, type BudgetPolicy } from '../../src/machines/budget.machine.js'
+import { nothing, unbounded } from '../../src/machines/ledger.js'
 import type { Refusal } from '../../src/machines/permit.js'
 import { personMachine, type PersonContext } from '../../src/machines/person.machine.js'
 import { policiesMachine, type PoliciesContext } from '../../src/machines/policies.machine.js'
@@ -80,10 +82,12 @@ const call: Chart = {
   name: 'call',
   machine: callMachine,
   walkable: callMachine.provide({ actions: { askLedger: () => {}, settleWithLedger: () => {}, settleHeld: () => {}, askLedgerForSecond: () => {}, settleOther: () => {} } }) as AnyStateMachine,
-  inputs: [callInput, { ...callInput, hedge: { afterMs: 100, model: 'next' } }],
+  // In the last, one model is for when the budget does not cover the other.
+  inputs: [callInput, { ...callInput, hedge: { afterMs: 100, model: 'next' } }, { ...callInput, regularModels: 1 }],
   events: ({ context }) => [
     event('ledger.reserved'),
     event('ledger.refused'),
+    event('ledger.pending'),
     outcome({ ok: true, response: 'yes' }),
     outcome({ retryable: true }),
     outcome({ isLacking: true }),
@@ -172,7 +176,7 @@ const agent: Chart = {
       })),
     },
   }) as AnyStateMachine,
-  inputs: [{}, { task: task('t') }],
+  inputs: [{}, { task: task('t') }, { task: { ...task('t'), mayAskForMore: true, tellSpent: nothing } }],
   events: () => [
     event('task.assign', { task: task('t') }),
     gathered('good'),
@@ -186,6 +190,9 @@ const agent: Chart = {
     event('call.reserve', { id: 'call.2', worst: { ...worst, tokens: 1_000 } }),
     event('call.settle', { id: 'call.1', cost: worst }),
     event('tool.unknown', { error: { message: 'who knows' } }),
+    event('grant.raised', { amounts: { ...nothing, tokens: 2_000 } }),
+    event('grant.denied', { message: 'no' }),
+    event('task.cancel'),
     done('verify', verdict(true)),
     done('verify', verdict(false)),
     done('verify', 'what?'),
@@ -206,7 +213,7 @@ const agent: Chart = {
     event('action.resolve', { happened: false, by: 'ann' }),
     event('action.resolve', { happened: 'perhaps', by: 'ann' }),
   ],
-  facet: ({ output, gathered, policy, acted, approval, decision, failure, ledger }: AgentContext) => [output, gathered, policy?.fallback.length, acted.length, approval?.digest, decision?.approved, failure?.reason, Object.keys(ledger.reserved)],
+  facet: ({ output, gathered, policy, acted, approval, decision, failure, ledger, wanting }: AgentContext) => [output, gathered, policy?.fallback.length, acted.length, approval?.digest, decision?.approved, failure?.reason, Object.keys(ledger.reserved), wanting?.id],
 }
 
 export const runInput: RunInput = {
@@ -242,7 +249,8 @@ const run: Chart = {
     },
   }) as AnyStateMachine,
   // The second ceiling covers nothing.
-  inputs: [runInput, { ...runInput, ceiling: nothing }],
+  // The third draws on a budget, and asks for more.
+  inputs: [runInput, { ...runInput, ceiling: nothing }, { ...runInput, budget: 'budget/acme', warnAt: [0.5], whenSpent: { do: 'ask', more: grant, deadlineMs: 1_000 } }],
   events: ({ context }) => {
     const steps = (context as RunContext).steps.map(({ id }) => id)
     const standIns = Object.keys((context as RunContext).substitutes)
@@ -289,13 +297,28 @@ const run: Chart = {
       event('run.retry', { by: 'ann' }),
       event('run.retry'),
       after('approvalDeadline', 'run.open.actionFailed'),
+      ...((context as RunContext).input.budget === undefined
+        ? []
+        : [
+            event('budget.granted', { draw: 1, amounts: runInput.ceiling }),
+            done('funding', { amounts: runInput.ceiling, isDrawn: true, message: '' }),
+            done('funding', { amounts: null, isDrawn: false, message: 'spent' }),
+            event('grant.spent', { id: 'plan', spent: { ...nothing, calls: 60 } }),
+            event('grant.more', { id: 'plan', needed: { ...nothing, calls: 10 } }),
+            event('grant.more', { id: 'plan', needed: { ...nothing, calls: 1_000 } }),
+            event('approval.decide', { digest: 'more-1', approved: true, by: 'ann' }),
+            done('topUp', { amounts: grant, isDrawn: true, message: '' }),
+            done('topUp', { amounts: null, isDrawn: false, message: 'no' }),
+          ]),
       event('run.cancel', { by: 'ann' }),
       done('crew', { escalated: true, id: 'plan', message: 'bad' }),
       done('crew', { escalated: false, id: null, message: null }),
     ]
   },
-  facet: ({ steps, requests, substitutes, checking, report, decision, failure }: RunContext, value) => [
+  facet: ({ steps, requests, substitutes, checking, report, decision, failure, topUp, noMore }: RunContext, value) => [
     Object.keys(substitutes).length > 0,
+    topUp === null ? 'none' : (topUp.decision?.approved ?? 'asked'),
+    noMore,
     isWorking(value) ? [steps.map(({ id, state }) => [id, state]), Object.keys(requests), checking] : report,
     decision?.approved,
     failure?.reason,
@@ -345,6 +368,7 @@ const rederivation: Chart = {
     gathered('bad'),
     gathered('stopped', { reason: 'stopped', scope: 'agent', name: 'a', message: 'stopped' }),
     error('gather', 'no file'),
+    event('ledger.pending'),
     ...['same', 'other', 'none'].map((response) => done('call', { ok: true, model: 'x/a', response, attempts: [{}] })),
     event('call.reserve', { id: 'r-1.1', worst }),
     event('call.settle', { id: 'r-1.1', cost: worst }),
@@ -371,6 +395,7 @@ const inOrder: Chart = {
     event('person.ask', { request: { why: 'so', actions: [], output: 1, digest: 'd1' } }),
     event('ledger.reserved'),
     event('ledger.refused'),
+    event('ledger.pending'),
     decided(true),
   ],
   facet: (context: InOrderContext) => context.verdicts.map(({ accepted, output }) => [accepted, output]),
@@ -538,4 +563,51 @@ const tokens: Chart = {
   facet: ({ open }: TokenContext) => Object.values(open).flat().map(({ chars }) => chars),
 }
 
-export const charts: readonly Chart[] = [agent, policies, fallback, supervisor, run, call, toolLoop, breaker, limiter, tokens, sourceCheck, rederivation, person, inOrder]
+const figures = (more: Partial<BudgetPolicy>): BudgetPolicy => ({ limits: { ...unbounded, calls: 10 }, per: 'day', perRun: unbounded, whenSpent: 'refuse', waitMs: 1_000, warnAt: [0.5], ...more })
+const drawn = (run: string, draw: number, calls: number): EventObject => event('budget.draw', { run, draw, wanted: { ...unbounded, calls } })
+const budget: Chart = {
+  name: 'budget',
+  machine: budgetMachine,
+  walkable: budgetMachine.provide({ guards: roomGuards(2) }) as AnyStateMachine,
+  inputs: [undefined],
+  events: ({ context }) => {
+    const { at, waiting, allotments } = context as BudgetContext
+    return [
+      drawn('run/a', 1, 6),
+      drawn('run/b', 1, 6),
+      drawn('run/c', 1, 1),
+      ...(Object.keys(allotments).length === 0 ? [] : [drawn('run/a', 2, 1), event('budget.withdraw', { run: 'run/a', draw: 1 }), event('budget.return', { run: 'run/a', draws: 1, unspent: nothing, spent: { ...nothing, calls: 6 } })]),
+      ...(waiting.length === 0 ? [] : [event('budget.withdraw', { run: 'run/b', draw: 1 })]),
+      done('look', { at, policy: figures({}), ended: [] }),
+      done('look', { at, policy: figures({ whenSpent: 'wait' }), ended: [] }),
+      done('look', { at: at + 90_000_000, policy: null, ended: [{ run: 'run/a', draws: 1, unspent: nothing, spent: nothing }] }),
+      error('look', 'no store'),
+      after('review', 'budget.open'),
+      after('retry', 'budget.blind'),
+    ]
+  },
+  facet: ({ waiting, allotments, warnings, policy }: BudgetContext) => [waiting.map(({ run, isTold }) => [run, isTold]), Object.entries(allotments).map(([run, { draw }]) => [run, draw]), warnings.length, policy?.whenSpent],
+}
+
+const allotmentInput: AllotmentInput = { run: 'run/r', budget: 'budget/acme', draw: 1, wanted: grant, request: { why: 'so', actions: [], digest: 'd1' }, deadlineMs: 1_000 }
+const allotment: Chart = {
+  name: 'allotment',
+  machine: allotmentMachine,
+  walkable: allotmentMachine as AnyStateMachine,
+  inputs: [allotmentInput, { ...allotmentInput, budget: null }, { ...allotmentInput, request: null }, { ...allotmentInput, request: null, budget: null }],
+  events: () => [
+    event('approval.decide', { digest: 'd1', approved: true, by: 'ann' }),
+    event('approval.decide', { digest: 'd1', approved: false, by: 'ann', note: 'no' }),
+    event('approval.decide', { digest: 'd2', approved: true, by: 'eve' }),
+    event('budget.granted', { draw: 1, amounts: grant }),
+    event('budget.granted', { draw: 2, amounts: grant }),
+    event('budget.refused', { draw: 1, reason: 'spent', message: 'no' }),
+    event('budget.waits', { draw: 1, waitMs: 1_000 }),
+    after('deadline', 'allotment.asking'),
+    after('askAgain', 'allotment.drawing'),
+    after('wait', 'allotment.waiting'),
+  ],
+  facet: ({ output }: AllotmentContext) => [output.amounts, output.message],
+}
+
+export const charts: readonly Chart[] = [agent, policies, fallback, supervisor, run, call, toolLoop, budget, allotment, breaker, limiter, tokens, sourceCheck, rederivation, person, inOrder]

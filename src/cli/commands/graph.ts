@@ -15,8 +15,8 @@ const formats: Readonly<Record<string, (machine: AnyStateMachine) => Promise<str
 
 /** Those that the package brings. */
 async function own(): Promise<Readonly<Record<string, AnyStateMachine>>> {
-  const { agentMachine, callMachine, circuitBreakerMachine, limiterMachine, runMachine, supervisorMachine } = await import('../../index.js')
-  return { agent: agentMachine, call: callMachine, circuitBreaker: circuitBreakerMachine, limiter: limiterMachine, run: runMachine, supervisor: supervisorMachine }
+  const { agentMachine, allotmentMachine, budgetMachine, callMachine, circuitBreakerMachine, limiterMachine, runMachine, supervisorMachine } = await import('../../index.js')
+  return { agent: agentMachine, allotment: allotmentMachine, budget: budgetMachine, call: callMachine, circuitBreaker: circuitBreakerMachine, limiter: limiterMachine, run: runMachine, supervisor: supervisorMachine }
 }
 
 export const graph: Command = {
