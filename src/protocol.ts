@@ -12,7 +12,7 @@ import { fromPromise, type AnyActorRef, type EventObject, type MachineContext, t
 import { parseAddress, type Address } from './runtime/identity.js'
 import type { Json } from './runtime/json.js'
 import { RemoteRef } from './runtime/xstate/refs.js'
-import type { StoredError } from './errors.js'
+import { ConfigError, type StoredError } from './errors.js'
 
 /** Marks an action function whose return value is a {@link Command}. */
 export const COMMAND: unique symbol = Symbol.for('holdfast.command') as never
@@ -97,8 +97,11 @@ function declare<TOutput, TInput>(declaration: EffectDeclaration): PromiseActorL
 /**
  * A named action that a crash may lose and that never runs twice, as an inline one: for what concerns this process alone, such as
  * counters. A named action without it is kept with its turn and runs again after a crash, which costs a further write.
+ *
+ * @throws ConfigError for what is no plain function, such as an assign or a command
  */
 export function atMostOnce<C extends MachineContext, E extends EventObject, P extends Params = undefined>(action: Expression<C, E, P, void>): CommandAction<C, E, P> {
+  if (typeof action !== 'function' || 'resolve' in action || COMMAND in action) throw new ConfigError('atMostOnce() needs a function of its own. What XState or the runtime carries out (assign, raise, append, durableChild) goes into the machine as it is: it is part of the turn.')
   return Object.assign((args: CommandArgs<C, E>, params: P): void => action(args, params), { [AT_MOST_ONCE]: true })
 }
 

@@ -3,6 +3,7 @@
  * emitted, effects start and stop (I4). An action that throws fails its machine in a turn of its own.
  */
 import { toStoredError } from '../errors.js'
+import { AT_MOST_ONCE } from '../protocol.js'
 import type { RuntimeContext } from './context.js'
 import { effectIdOf } from './effects.js'
 import type { ActRunner } from './dispatch.js'
@@ -93,7 +94,8 @@ export class Acts implements ActRunner {
     const cell = record.tree.cells.get(stored.cell)
     const logic = (cell?.logic ?? logicAt(record.tree.root.logic, stored.src ?? [])) as XMachine | undefined
     const exec = logic?.implementations?.actions[stored.name]
-    if (typeof exec !== 'function') {
+    // One that is atMostOnce was kept by a build in which it was not.
+    if (typeof exec !== 'function' || AT_MOST_ONCE in exec) {
       this.host.confirm(id)
       return
     }

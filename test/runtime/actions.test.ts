@@ -1,7 +1,7 @@
 /** Actions: after the commit, in order; named ones at least once, inline ones at most once (contract 3). */
 import { expect, test } from 'vitest'
 import { assign, raise, setup } from 'xstate'
-import { atMostOnce } from '../../src/index.js'
+import { append, atMostOnce } from '../../src/index.js'
 import type { Fault, Write } from '../../src/testing/index.js'
 import { World } from '../../src/testing/index.js'
 import { aWorld } from '../support/worlds.js'
@@ -117,6 +117,28 @@ test('a named action that is declared atMostOnce runs after its commit, is not k
   expect(await world.system.actor(machine, 'a').snapshot()).toMatchObject({ context: { n: 2 } })
   expect(ran).toEqual([1])
 })
+
+test('an action that was kept by a build in which it was not atMostOnce does not run again in one in which it is', async () => {
+  const ran: unknown[] = []
+  const machine = machineWith(ran)
+  const machines = [machine]
+  const world = new World({ machines, shards: 1, ...killing((write) => (write.commit?.parts.some((part) => part.actions.size > 0) ? 'kill-after' : undefined)) })
+  await world.start()
+  void world.system.actor(machine, 'a').send({ type: 'go', list: [1] })
+  await world.died
+  machines[0] = machine.provide({ actions: { note: atMostOnce(({ context }, { k }) => void ran.push(['note', k, context.n])) } })
+  await world.start()
+  await world.settled()
+  expect(ran).toEqual([])
+  await world.system.actor(machines[0]!, 'a').send({ type: 'go', list: [] })
+  expect(ran).toEqual([['note', 1, 2], ['note', 13, 3], ['inline', 3], ['note', 2, 4]])
+})
+
+test.each([
+  ['an assign, which would be lost', assign({ n: 1 }) as never],
+  ['a command', append(() => ({ stream: 's', value: 1 })) as never],
+  ['nothing', undefined as never],
+])('atMostOnce of %s is refused', (_, action) => expect(() => atMostOnce(action)).toThrow(/atMostOnce\(\) needs a function/))
 
 test('what a named action sends is sent once, however often it runs', async () => {
   const machine = setup({
