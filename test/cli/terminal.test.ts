@@ -104,7 +104,7 @@ test('a no that comes behind a yes is told so', async () => {
     },
   } as unknown as RunHandle
   const terminal = terminalThatSays('n', 'too long')
-  expect(await follow({ storeOption: '' } as Session, run, terminal, { json: false, unattended: undefined }, new AbortController().signal)).toBe(0)
+  expect(await follow({ storeOption: '', research: { agents: [] } } as unknown as Session, run, terminal, { json: false, unattended: undefined }, new AbortController().signal)).toBe(0)
   expect(rejected).toMatchObject([{ digest: 'd', note: 'too long' }])
   expect(terminal.said).toContain('Run r was already approved by ann; a decision on record does not change.')
 })
@@ -120,7 +120,7 @@ test('a run that is set aside while it is watched is not watched for ever', asyn
     status: () => Promise.resolve(aside),
   } as unknown as RunHandle
   const terminal = terminalThatSays()
-  expect(await follow({ storeOption: '' } as Session, run, terminal, { json: false, unattended: undefined }, new AbortController().signal)).toBe(3)
+  expect(await follow({ storeOption: '', research: { agents: [] } } as unknown as Session, run, terminal, { json: false, unattended: undefined }, new AbortController().signal)).toBe(3)
   expect(terminal.said.join('\n')).toContain('Run r cannot go on by itself: researcher/r~step-1 was set aside (quarantined): the process died 20 times.')
 })
 
@@ -132,6 +132,6 @@ test('who leaves a run watches it no longer', async () => {
     return: () => (returned++, Promise.resolve({ value: undefined, done: true })),
   }
   const run = { id: 'r', progress: () => progress } as unknown as RunHandle
-  expect(await follow({ storeOption: '' } as Session, run, terminalThatSays('l'), { json: false, unattended: undefined }, new AbortController().signal)).toBe(3)
+  expect(await follow({ storeOption: '', research: { agents: [] } } as unknown as Session, run, terminalThatSays('l'), { json: false, unattended: undefined }, new AbortController().signal)).toBe(3)
   expect(returned).toBe(1)
 })

@@ -80,7 +80,7 @@ async function play({ fates, runs, says, steps, verify, tenant, faults }: Scenar
     return answer
   })
   const [dear, spare, cheap] = [modelOf(client, 'dear', price.dear), modelOf(client, 'spare', price.dear), modelOf(client, 'cheap', price.cheap)]
-  const common = { input: Any, model: verify === 'nobody' ? [dear, spare] : dear, prompt: ({ goal, input }: { goal: { text: string }; input: unknown }) => ({ messages: [{ role: 'user' as const, content: `${goal.text} ${JSON.stringify(input)}` }] }), completionTokensMax, attemptsMax: 3, backoff: { firstMs: 500, jitter: 0 } }
+  const common = { input: Any, model: verify === 'nobody' ? [dear, spare] : dear, prompt: ({ goal, input }: { goal: { text: string }; input: unknown }) => ({ messages: [{ role: 'user' as const, content: `${goal.text} ${JSON.stringify(input)}` }] }), completionTokensMax }
   const planner = defineAgent({ ...common, name: 'planner', output: z.object({ steps: z.array(Any) }) })
   const worker = defineAgent({
     ...common,
@@ -113,7 +113,7 @@ async function play({ fates, runs, says, steps, verify, tenant, faults }: Scenar
         agents: [planner, worker, critic, writer],
         runs: Object.values(kinds),
         history: false,
-        policies: { tenants: { acme: { budget: { ...limit, perRun: { calls: tenant.perRun, usd: (tenant.perRun * worst.dear) / 1e9 }, whenSpent: tenant.whenSpent, waitMs: 60_000 } } } },
+        policies: { tenants: { acme: { budget: { ...limit, perRun: { calls: tenant.perRun, usd: (tenant.perRun * worst.dear) / 1e9 }, whenSpent: tenant.whenSpent, waitMs: 60_000 } } }, agents: { '*': { retry: { attemptsMax: 3, backoff: { firstMs: 500, jitter: 0 } } } } },
       })),
     onWrite: ({ index }): Fault | undefined => faults.find(({ at }) => at === index)?.when,
   })

@@ -38,13 +38,13 @@ class Stage {
       return agent === 'planner' ? { steps: [{ q: 1 }, { q: 2 }] } : { text: 'x'.repeat(90) }
     })
     const price = isUnpriced ? undefined : { input: 0, output: 10 }
-    const common = { input: Any, model: modelOf(client, 'dear', price), prompt: () => ({ messages: [] }), completionTokensMax: 1_000, deadlineMs: 30 * day }
+    const common = { input: Any, model: modelOf(client, 'dear', price), prompt: () => ({ messages: [] }), completionTokensMax: 1_000 }
     const planner = defineAgent({ ...common, name: 'planner', output: z.object({ steps: z.array(Any) }) })
     const worker = defineAgent({ ...common, name: 'worker', output: z.object({ text: z.string() }) })
     const writer = defineAgent({ ...common, name: 'writer', output: z.object({ text: z.string() }) })
     this.research = defineRun({ name: 'research', crew: { planner, worker, writer }, replansMax: 0, supervisor: { workingMax }, ...(budget ? { budget } : {}) })
     this.world = new World({
-      create: (given) => (this.mesh = createMesh({ ...given, runs: [this.research], ...(tenant === undefined ? {} : { policies: { tenants: { acme: { budget: tenant } } } }) })),
+      create: (given) => (this.mesh = createMesh({ ...given, runs: [this.research], policies: { agents: { '*': { deadlineMs: 30 * day } }, ...(tenant === undefined ? {} : { tenants: { acme: { budget: tenant } } }) } })),
     })
     stages.push(this)
   }

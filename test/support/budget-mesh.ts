@@ -28,7 +28,7 @@ const Any = z.looseObject({})
 
 /** @param calls worst cases that the tenant's budget covers */
 export function budgetMesh({ redis, url, node, calls }: { readonly redis: string; readonly url: string; readonly node?: string; readonly calls: number }) {
-  const common = { input: Any, model: modelOf(provider(url), 'm', { input: 0, output: dollars }), prompt: ({ goal }: { goal: { text: string } }) => ({ messages: [{ role: 'user' as const, content: goal.text }] }), completionTokensMax, backoff: { firstMs: 50, maxMs: 200 } }
+  const common = { input: Any, model: modelOf(provider(url), 'm', { input: 0, output: dollars }), prompt: ({ goal }: { goal: { text: string } }) => ({ messages: [{ role: 'user' as const, content: goal.text }] }), completionTokensMax }
   const planner = defineAgent({ ...common, name: 'planner', output: z.object({ steps: z.array(Any) }) })
   const worker = defineAgent({ ...common, name: 'worker', output: z.object({ text: z.string() }) })
   const writer = defineAgent({ ...common, name: 'writer', output: z.object({ text: z.string() }) })
@@ -39,7 +39,7 @@ export function budgetMesh({ redis, url, node, calls }: { readonly redis: string
     leaseMs: 700,
     ...(node === undefined ? {} : { node: { id: node } }),
     suspectMax: Infinity,
-    policies: { tenants: { acme: { budget: { usd: (calls * callNanoDollars) / 1e9, whenSpent: 'wait', waitMs: 4_000 } } } },
+    policies: { tenants: { acme: { budget: { usd: (calls * callNanoDollars) / 1e9, whenSpent: 'wait', waitMs: 4_000 } } }, agents: { '*': { retry: { backoff: { firstMs: 50, maxMs: 200 } } } } },
   })
   return { mesh, research }
 }
