@@ -94,7 +94,7 @@ function contentsOf(files) {
   const scripts = readdirSync('src', { recursive: true }).filter((path) => path.endsWith('.lua')).map((path) => `dist/${path}`)
   const needed = ['LICENSE', 'README.md', 'CHANGELOG.md', ...scripts, ...[...targets, ...Object.values(manifest.bin)].map((path) => path.replace('./', ''))]
   const missing = needed.filter((path) => !packed.has(path)).map((path) => `${path} is missing`)
-  const allowed = /^(?:(?:LICENSE|(?:README|ARCHITECTURE|CHANGELOG|CONTRIBUTING)\.md|package\.json)|docs\/[\w-]+\.md|dist\/(?:[\w-]+\/)*[\w-]+(?:\.machine)?\.(?:js|d\.ts|js\.map|lua))$/
+  const allowed = /^(?:(?:LICENSE|(?:README|ARCHITECTURE|CHANGELOG|CONTRIBUTING)\.md|package\.json)|docs\/(?:[\w-]+\.md|policies\.schema\.json)|dist\/(?:[\w-]+\/)*[\w-]+(?:\.machine)?\.(?:js|d\.ts|js\.map|lua))$/
   const strange = [...packed].filter((path) => !allowed.test(path)).map((path) => `${path} should not be there`)
   const modes = files.filter(({ path, mode }) => `./${path}` === manifest.bin.holdfast && (mode & 0o111) === 0).map(({ path }) => `${path} is not executable`)
   return [...missing, ...strange, ...modes]
