@@ -158,7 +158,7 @@ export async function meshes(): Promise<void> {
   // @ts-expect-error TS2741 somebody decides
   await run.reject({ note: 'bad' })
   await run.answer({ by: 'ann', output: { text: 'so' } })
-  // @ts-expect-error TS2345 an answer has an output
+  // @ts-expect-error TS2741 an answer has an output
   await run.answer({ by: 'ann' })
   // @ts-expect-error TS2741 somebody has it tried again
   await run.retry({})
