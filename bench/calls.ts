@@ -17,6 +17,8 @@ import { RedisServer } from '../test/support/redis-server.js'
 import { percentile, type Figure } from './figure.js'
 
 const calls = 200
+/** Further calls of an agent that has its answer derived again. */
+const derivations = 40
 const goal = { text: 'otters', digest: createHash('sha256').update('otters').digest('hex').slice(0, 32) }
 const modelName = 'claude-sonnet-4-6'
 const prompt = `Which animal holds hands while it sleeps? ${'Give a short answer and nothing else. '.repeat(20)}`
@@ -85,31 +87,40 @@ class Caller {
     const counted = new Counted(store)
     const model = modelOf(anthropic({ baseURL, apiKey: 'sk-ant-loopback' }), modelName)
     let self: Caller | undefined
-    const researcher = defineAgent({
-      name: 'researcher',
+    const common = {
       input: z.object({ question: z.string() }),
       output: z.object({ claim: z.string() }),
       model,
+      prompt: ({ input }: { input: { question: string } }) => ({ messages: [{ role: 'user' as const, content: input.question }] }),
+    }
+    const researcher = defineAgent({
+      ...common,
+      name: 'researcher',
       gather: () => {
         self!.before = counted.total
         self!.begun = performance.now()
         return null
       },
-      prompt: ({ input }) => ({ messages: [{ role: 'user', content: input.question }] }),
     })
-    const mesh = await createMesh({ store: counted.store, agents: [researcher], policies, history: false }).start()
+    const careful = defineAgent({ ...common, name: 'careful', verifyWith: { strategy: 'rederivation', times: derivations } })
+    const mesh = await createMesh({ store: counted.store, agents: [researcher, careful], policies, history: false }).start()
     return (self = new Caller(mesh, counted))
   }
 
   /** From when its prompt can be made until its answer is on record. */
   async call(): Promise<{ readonly ms: number; readonly trips: number }> {
+    await this.work('researcher')
+    return { ms: performance.now() - this.begun, trips: this.counted.total - this.before }
+  }
+
+  /** A task of an agent, from its start to its end. */
+  async work(agent: 'researcher' | 'careful'): Promise<void> {
     const id = `c${this.count++}`
-    const actor = this.mesh.system.actorAt(`researcher/${id}`)
-    const task = { id, origin: id, input: { question: prompt }, goal, grant: { tokens: 1e6, calls: 10, nanoDollars: 1e9 }, run: 'bench', tenant: 'acme' }
+    const actor = this.mesh.system.actorAt(`${agent}/${id}`)
+    const task = { id, origin: id, input: { question: prompt }, goal, grant: { tokens: 1e9, calls: 1_000, nanoDollars: 1e12 }, run: 'bench', tenant: 'acme' }
     await actor.start({ input: { task } as never })
     const output = (await actor.output()) as { outcome: string; failure: unknown }
     if (output.outcome !== 'done') throw new Error(JSON.stringify(output))
-    return { ms: performance.now() - this.begun, trips: this.counted.total - this.before }
   }
 
   stop(): Promise<void> {
@@ -137,18 +148,19 @@ export function callOverhead(what: 'p50' | 'p99' | 'cpu'): () => Promise<Figure>
     const [server, provider] = [await RedisServer.start({ appendfsync: 'everysec' }), await startProvider()]
     const caller = await Caller.start(provider.baseURL, redisStore(server.url), {})
     const client = new Anthropic({ baseURL: provider.baseURL, apiKey: 'sk-ant-loopback', maxRetries: 0 })
-    const cpuOf = async (work: () => Promise<unknown>): Promise<number> => {
+    const cpuOf = async (times: number, work: () => Promise<unknown>): Promise<number> => {
       const before = process.cpuUsage()
-      for (let i = 0; i < calls; i++) await work()
+      for (let i = 0; i < times; i++) await work()
       const { user, system } = process.cpuUsage(before)
-      return (user + system) / 1_000 / calls
+      return (user + system) / 1_000 / times
     }
     let bare = 0
     const overhead = async (): Promise<number> => {
       if (what === 'cpu') {
-        const ours = await cpuOf(() => caller.call())
-        bare = await cpuOf(() => bareCall(client))
-        return ours - bare
+        const tasks = calls / derivations
+        const [one, many] = [await cpuOf(tasks, () => caller.work('researcher')), await cpuOf(tasks, () => caller.work('careful'))]
+        bare = await cpuOf(calls, () => bareCall(client))
+        return (many - one) / derivations - bare
       }
       const [ours, theirs]: [number[], number[]] = [[], []]
       // By turns, so that what else the machine does falls on both.
@@ -162,7 +174,7 @@ export function callOverhead(what: 'p50' | 'p99' | 'cpu'): () => Promise<Figure>
     }
     return {
       figure: `call.overhead.${what}`,
-      what: what === 'cpu' ? 'CPU that an agent with one call takes beyond what a bare SDK call takes' : 'from when the prompt can be made until the answer is on record, less a bare SDK call',
+      what: what === 'cpu' ? 'CPU that one more call of an agent takes beyond what a bare SDK call takes' : 'from when the prompt can be made until the answer is on record, less a bare SDK call',
       unit: 'ms',
       ours: { name: 'overhead', run: overhead },
       against: [

@@ -100,7 +100,7 @@ export class ActorHandle<M extends AnyStateMachine = AnyStateMachine> {
     signal?.throwIfAborted()
     const id = options.id === undefined ? this.gateway.ids.next() : messageId(this.address, options.id)
     let stop = (): void => {}
-    const answered = new Promise<string>((resolve) => (stop = this.gateway.onReply(this.address, id, resolve)))
+    const answered = new Promise<string>((resolve) => (stop = this.gateway.onReply(this.address, id, options.id === undefined, resolve)))
     let known: DeadlineError['known'] = 'unknown'
     const late = (): DeadlineError => new DeadlineError(`An answer of ${this.address} to "${event.type}"`, deadlineMs, known)
     const ticket: Ticket = {}

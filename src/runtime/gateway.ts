@@ -52,8 +52,8 @@ export interface Gateway {
   /** Calls back with each committed turn if this node runs the actor, else after changes. */
   watch(address: Address, onTurn: (sight: Sight) => void): () => void
   onEmitted(address: Address, listener: (event: XEvent) => void): () => void
-  /** The answer to a message: `{ value }` or `{ error }`, encoded. */
-  onReply(address: Address, id: MessageId, listener: (text: string) => void): () => void
+  /** The answer to a message: `{ value }` or `{ error }`, encoded. isNew: nobody has asked under that id before. */
+  onReply(address: Address, id: MessageId, isNew: boolean, listener: (text: string) => void): () => void
 }
 
 export interface SendOptions {

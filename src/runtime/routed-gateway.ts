@@ -133,15 +133,17 @@ export class RoutedGateway implements Gateway {
     return this.options.subscriptions.onEmitted(address, listener)
   }
 
-  onReply(address: Address, id: MessageId, listener: (text: string) => void): () => void {
+  onReply(address: Address, id: MessageId, isNew: boolean, listener: (text: string) => void): () => void {
+    let moves = -1
     return this.follow(address, (shard) => {
-      if (!shard) return this.store.onReply(address, id, listener)
+      moves++
+      if (!shard) return this.store.onReply(address, id, isNew && moves === 0, listener)
       const stop = this.options.subscriptions.onReply(id, listener)
       const look = this.store.again(async (isOver) => {
         const text = await this.store.reply(address, id)
         if (text !== undefined && !isOver()) listener(text)
       })
-      look.now()
+      if (!isNew || moves > 0) look.now()
       return () => {
         look.stop()
         stop()

@@ -1,7 +1,7 @@
 /** What an owner reads of its log: what others have appended, and of what it has appended itself next to nothing. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { assign, sendTo, setup } from 'xstate'
-import { createActorSystem, createClient, refTo, type Store } from '../../src/index.js'
+import { createActorSystem, createClient, refTo, reply, type Store } from '../../src/index.js'
 import { openDatabases, type Databases, type StoreKind } from '../support/stores.js'
 
 const actors = 300
@@ -66,4 +66,26 @@ describe.each(['memory', 'lmdb', 'redis'] as const)('on %s', (kind: StoreKind) =
     await client.stop()
     await system.stop()
   })
+})
+
+test('the answer of an actor of this process comes with its commit; only that to an id of the caller’s is looked for in the store', async () => {
+  const echo = setup({ actions: { answer: reply(({ event }) => (event as unknown as { n: number }).n) } }).createMachine({ id: 'echo', on: { say: { actions: 'answer' } } })
+  const databases = await openDatabases('memory')
+  let looks = 0
+  const store = new Proxy(databases.connect('asks'), {
+    get(target, name) {
+      const member: unknown = Reflect.get(target, name)
+      if (name === 'reply') looks++
+      return typeof member === 'function' ? (member as (...args: unknown[]) => unknown).bind(target) : member
+    },
+  })
+  const system = await createActorSystem({ store, machines: [echo] }).start()
+  const actor = system.actor(echo, 'a')
+  for (let n = 0; n < 10; n++) expect(await actor.ask({ type: 'say', n })).toBe(n)
+  expect(looks).toBe(0)
+  expect(await actor.ask({ type: 'say', n: 10 }, { id: 'mine' })).toBe(10)
+  expect(await actor.ask({ type: 'say', n: 11 }, { id: 'mine' })).toBe(10)
+  expect(looks).toBeGreaterThan(0)
+  await system.stop()
+  await databases.dispose()
 })
