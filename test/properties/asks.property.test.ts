@@ -201,7 +201,7 @@ async function run(seed: number): Promise<Told> {
   return { outcomes: roots.map(({ outcome }) => outcome) }
 }
 
-const seeds = extent(60, 3_000)
+const seeds = extent(40, 3_000)
 
 test(`${seeds} fleets cut off what was begun for asks that are over, whatever becomes of their nodes (seeds ${firstSeed} to ${firstSeed + seeds - 1})`, async () => {
   const count: Record<string, number> = {}

@@ -13,7 +13,7 @@ import { ProcessClock } from '../../src/testing/virtual-clock.js'
 import { extent, firstSeed } from '../support/extent.js'
 import { Random } from '../support/random.js'
 
-const runs = extent(60)
+const runs = extent(40, 600)
 
 /** What has been written, by the number that every event carries; acts ask it whether they may stand. */
 class Witness {

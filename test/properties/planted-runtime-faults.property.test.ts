@@ -8,6 +8,7 @@ import { MemoryDatabase, MemoryStore } from '../../src/adapters/memory/index.js'
 import type { Claim, Commit, CommitResult, Entry, Holder, NodeIdentity, OutboxEntry, Recovery } from '../../src/runtime/ports/store.js'
 import { CrashTestError } from '../../src/testing/index.js'
 import { crash, draw } from './crash-equivalence.js'
+import { extent } from '../support/extent.js'
 
 /** A database and what a fault must remember of it beyond the life of a process. */
 class Database extends MemoryDatabase {
@@ -214,5 +215,5 @@ for (const [what, Fault, machinesMax] of faults) {
 }
 
 test('where nothing is wrong, nothing is caught', async () => {
-  expect(await caughtBy(FaultyStore, 30)).toBeUndefined()
+  expect(await caughtBy(FaultyStore, extent(10, 30))).toBeUndefined()
 })
