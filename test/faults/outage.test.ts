@@ -4,7 +4,7 @@
  * down what came of it.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { firstSeed, tier } from '../support/extent.js'
+import { firstSeed } from '../support/extent.js'
 import { figuresOf, playOutage, troubles, violations, type OutageFigures, type OutageOptions, type Phase } from '../support/outage.js'
 import { RedisServer } from '../support/redis-server.js'
 
@@ -42,19 +42,16 @@ async function outage(name: string, phases: readonly Phase[], more: Partial<Outa
   expect(violations(record)).toEqual([])
 }
 
-/** In the first tier test/mesh/outage.property.test.ts shows as much, in virtual time. */
-const tried = test.runIf(tier === 'second')
-
-tried(`ten minutes of everything: no run is lost, nothing is restarted, what is spent is what was under way and in hand and the probes, and nobody is trampled when it ends (seed ${firstSeed})`, async () => {
+test(`ten minutes of everything: no run is lost, nothing is restarted, what is spent is what was under way and in hand and the probes, and nobody is trampled when it ends (seed ${firstSeed})`, async () => {
   await outage('ten minutes of everything', mixed)
 }, 300_000)
 
 for (const trouble of troubles) {
-  tried(`two minutes of ${trouble}`, async () => {
+  test(`two minutes of ${trouble}`, async () => {
     await outage(trouble, [{ trouble, ms: 120_000 }])
   }, 300_000)
 }
 
-tried('a node is killed in the middle of it, and another one comes: no run is lost', async () => {
+test('a node is killed in the middle of it, and another one comes: no run is lost', async () => {
   await outage('529, a node killed after one minute', [{ trouble: '529', ms: 120_000 }], { killsAfterMs: 60_000 })
 }, 300_000)
