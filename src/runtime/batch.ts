@@ -6,7 +6,7 @@ import type { Outgoing } from './envelope.js'
 import type { Address } from './identity.js'
 import { actsMax } from './record.js'
 import { withOne } from './small-collections.js'
-import type { Appended, Commit, Lease, LogAppend, NewEntry, OutboxEntry, Part, Reply } from './ports/store.js'
+import type { Appended, Commit, EntryRead, Lease, LogAppend, NewEntry, OutboxEntry, Part, Reply } from './ports/store.js'
 
 /** A message of this process that skipped the log: how to append it after all, and whom to tell. */
 export interface Own {
@@ -91,6 +91,8 @@ export class Batch {
   readonly number: number
   readonly at: number
   position: number
+  /** The entry at `position`, if it moves on. */
+  read: EntryRead | undefined
   turns = 0
   /** Size so far, in UTF-16 units: an estimate that costs nothing. */
   chars = 0
@@ -151,6 +153,7 @@ export class Batch {
       lease,
       number: this.number,
       position: this.position,
+      ...(this.read ? { read: this.read } : {}),
       at: this.at,
       parts: [...this.parts.values()],
       accepted: this.accepted,

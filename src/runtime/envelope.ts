@@ -171,6 +171,13 @@ export class Message {
   get text(): string {
     return this.source.text
   }
+  /** What its text begins with, up to the end of its id: no other message's does. */
+  get beginning(): string {
+    const { text } = this.source
+    const id = `"id":${JSON.stringify(this.envelope.id)}`
+    const place = text.indexOf(id)
+    return place < 0 ? text : text.slice(0, place + id.length)
+  }
   /** The body, encoded: it stands last, and no head holds a quote that could imitate it. */
   get body(): string {
     return this.source.body ?? this.source.text.slice(this.source.text.indexOf(',"body":') + 8, -1)

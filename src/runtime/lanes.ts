@@ -8,7 +8,7 @@ import type { RuntimeContext } from './context.js'
 import type { CommitResult, Lease, ShardState } from './ports/store.js'
 
 export interface Verdict {
-  readonly why: 'fenced' | 'gap' | 'refused'
+  readonly why: 'fenced' | 'gap' | 'unread' | 'refused'
   readonly detail: string
   /** The record whose part was refused. */
   readonly address: string | undefined

@@ -439,6 +439,7 @@ export class Shard {
     const { dispatcher } = this
     dispatcher.produced = []
     let produced = 0
+    let last: Input | undefined
     for (let inputs = 0; inputs < chainFactor * batchTurnsMax && batch.chars < batchCharsMax && !batch.isFull; inputs++) {
       const mayTake = inputs - produced < batchTurnsMax
       const due = this.timers.peek()
@@ -465,7 +466,10 @@ export class Shard {
         this.take()
         if (suspicion === 'guilty') dispatcher.quarantine(batch, resident, `${envelope.kind} ${envelope.id}`, this.context.options.suspectMax, input.message, input.parked === true)
         else if (!this.guarded(batch, resident, () => this.handle(batch, resident, input))) return undefined
-        if (seq !== undefined) batch.position = seq
+        if (seq !== undefined) {
+          batch.position = seq
+          last = input
+        }
         this.afterInput(batch, resident)
         if (suspicion !== 'clear') break
       } else if (produced < dispatcher.produced.length && this.nothingUnreadBehind(batch) && !(due && due.dueAt <= at)) {
@@ -477,6 +481,7 @@ export class Shard {
         this.afterInput(batch, resident)
       } else break
     }
+    if (last) batch.read = { at: last.at, begins: last.message.beginning }
     batch.isAppending = produced < dispatcher.produced.length
     for (const { part, outgoing } of dispatcher.produced.splice(produced)) part.append(outgoing)
     dispatcher.produced = []
@@ -606,6 +611,7 @@ export class Shard {
     if (verdict.why === 'refused' && verdict.address !== undefined) this.dispatcher.refusals.set(verdict.address as Address, `The store refused what the turn wanted to write: ${verdict.detail}`)
     this.context.logger.error({ shard: this.number, why: verdict.why }, `a commit was not accepted: ${verdict.detail}; reading again from what is stored`)
     this.reset(own)
+    if (verdict.why === 'unread') this.events.wentBack(`entry ${verdict.batches[0]!.position} of the log of shard ${this.number} was read, and is not there or another one now`)
   }
 
   /**

@@ -419,6 +419,26 @@ export function storeContract(options: StoreContractOptions): ContractCase[] {
     assert.equal(await shard.fields('m/a'), undefined)
   })
 
+  strictly('a commit that moves on to another entry than it has read takes nothing away', async (database) => {
+    const shard = await start(database)
+    await shard.append(message('one-a'), message('one-b'), message('one-c'))
+    const [, b, c] = await shard.store.read(1, 0, 10, AbortSignal.abort())
+    const read = { at: b!.at, begins: 'one-b' }
+    for (const wrong of [{ ...read, begins: 'one-c' }, { ...read, begins: 'one-b and more' }, { ...read, at: b!.at - 1 }]) {
+      const result = await shard.store.commit(shard.commitOf([{ fields: new Map([['f', '1']]), handled: 2 }], { position: 2, read: wrong }))
+      assert.equal(!result.ok && result.why, 'unread')
+    }
+    assert.equal(await shard.fields('m/a'), undefined)
+    assert.deepEqual(await shard.entries(), ['one-a', 'one-b', 'one-c'])
+    await shard.commit([{ handled: 2 }], { position: 2, read: { ...read, begins: 'one' } })
+    assert.deepEqual(await shard.entries(), ['one-c'])
+    // A repeat finds the entry gone, and a position that does not move on says nothing of one.
+    assert.ok((await shard.store.commit({ ...shard.commitOf([{}], { read }), number: shard.number })).ok)
+    await shard.commit([{}], { read })
+    await shard.commit([{ handled: 1 }], { position: 3, read: { at: c!.at, begins: 'one-c' } })
+    assert.deepEqual(await shard.entries(), [])
+  })
+
   // ── The log ──
 
   strictly('messages are numbered one after the other, from 1', async (database) => {

@@ -97,6 +97,11 @@ class StealsLeases extends MemoryStore {
     return 'lease' in claim ? claim : super.claim(shard, node, claim.heldBy as never)
   }
 }
+class TrimsUnread extends MemoryStore {
+  override commit({ read: _, ...commit }: Commit): Promise<CommitResult> {
+    return super.commit(commit)
+  }
+}
 class ErasesNeighbours extends MemoryStore {
   override async commit(commit: Commit): Promise<CommitResult> {
     const erased = commit.parts.find((part) => part.life === 'erased')
@@ -170,6 +175,7 @@ const faults: readonly [string, Fault][] = [
   ['a torn write', TornWrite],
   ['a missing epoch check', NoEpochCheck],
   ['a missing gap check', NoGapCheck],
+  ['entries trimmed that were not read', TrimsUnread],
   ['a forgotten dedupe of appends', ForgottenDedupe],
   ['a forgotten dedupe of what skipped the log', ForgottenIdsOfCommits],
   ['a forgotten dedupe of deliveries', RepeatedDelivery],

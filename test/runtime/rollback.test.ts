@@ -6,6 +6,7 @@ import { shardOf, type Address } from '../../src/runtime/identity.js'
 import { Members } from '../../src/runtime/members.js'
 import { Fleet, type FleetNode } from '../support/fleet.js'
 import { imageOf, restore } from '../support/image.js'
+import type { Commit } from '../../src/runtime/ports/store.js'
 
 const leaseMs = 1_000
 const shards = 4
@@ -100,6 +101,43 @@ test('who hands a shard over looks once more whether what it knows of still stan
   await all.advance(leaseMs)
   await left
   expect(namespace.halted).toContain('of shard 0 was acknowledged')
+})
+
+test('an entry that has come after a rollback is not taken for the one that had its number and was read', async () => {
+  let isArmed = false
+  const late: Promise<unknown>[] = []
+  const all = new Fleet({
+    machines: [teller],
+    shards,
+    leaseMs,
+    // All of the store goes back while the commit that has handled the first one is on its way, and another one is sent.
+    meddle: (node, method, [commit]) => {
+      if (!isArmed || method !== 'commit' || (commit as Commit).position <= namespace.shards[shard]!.position) return undefined
+      isArmed = false
+      restore(namespace, image)
+      const sent = second.system.actor(teller, inShard(shard)).send({ type: 'add', n: 2 })
+      late.push(sent)
+      return sent.then(() => node.behind.commit(commit as Commit))
+    },
+  })
+  const first = all.join()
+  const second = all.join()
+  await all.advance(2 * leaseMs)
+  for (let i = 0; i < shards; i++) await first.system.actor(teller, inShard(i)).start({ input: { partner: `teller/${inShard((i + 1) % shards)}` } })
+  await all.advance(60)
+  const namespace = all.database.namespaces.get('default')!
+  const shard = first.system.owned.shards[0]!
+  const image = imageOf(namespace)
+  isArmed = true
+  await second.system.actor(teller, inShard(shard)).send({ type: 'add', n: 1 })
+  await all.advance(1)
+  expect([isArmed, late.length]).toEqual([false, 1])
+  await Promise.all(late)
+  expect(namespace.halted).toContain(`of the log of shard ${shard} was read`)
+  await first.system.accept()
+  await all.advance(2 * leaseMs)
+  expect((await first.system.actor(teller, inShard(shard)).snapshot())!.context.seen).toEqual([2])
+  for (const { system } of all.living) await system.stop()
 })
 
 test('a node that lives and has not moved the counter of its shard for two leases does not run it (M2)', () => {

@@ -5,9 +5,11 @@
 import { beginning, clearing, notSealedError, sealedError, type Cursor, type ItemPage, type Sealed, type SealOver } from '../../runtime/ports/moving.js'
 import {
   deadOverflowMax,
+  isUnread,
   lostCommitsMax,
   overflowLetter,
   overflowOf,
+  unreadDetail,
   type Appended,
   type Claim,
   type Commit,
@@ -28,7 +30,7 @@ import { emptyHead, encodeHead, readHead, stateOf, type ShardHead } from './shar
 import { putItem } from './shard-items.js'
 import { readTerms } from './shard-reads.js'
 import { StreamDraft } from './stream-draft.js'
-import { encodeMessage, encodeTimed, join } from './values.js'
+import { decodeTimed, encodeMessage, encodeTimed, join } from './values.js'
 
 export interface Bounds {
   readonly backlogMax: number
@@ -270,6 +272,7 @@ export class ShardDraft {
     if (commit.number !== head.number + 1) return { ok: false, why: 'gap', detail: `commit ${commit.number} does not follow ${head.number}` }
     if (commit.position > head.tail) return { ok: false, why: 'gap', detail: `the log ends at ${head.tail}, not at ${commit.position}` }
     if (fault) return { ok: false, why: 'refused', ...fault }
+    if (commit.read && commit.position > head.position && isUnread(commit.read, this.entryAt(commit.position))) return { ok: false, why: 'unread', detail: unreadDetail(commit.position) }
     head.number = commit.number
     head.position = commit.position
     head.beat++
@@ -407,6 +410,11 @@ export class ShardDraft {
       if (attempts === undefined) draft.remove(keys.suspect(id))
       else draft.put(keys.suspect(id), String(attempts))
     }
+  }
+
+  private entryAt(seq: number): { at: number; text: string } | undefined {
+    const value = this.draft.get(this.keys.logEntry(seq))
+    return value === undefined ? undefined : decodeTimed(value)
   }
 
   private trimLog(): void {

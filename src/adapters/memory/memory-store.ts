@@ -8,9 +8,11 @@ import { beginning, closedError, notSealedError, sealedError, whyClosed, type Cu
 import {
   deadOverflowMax,
   faultOf,
+  isUnread,
   lostCommitsMax,
   overflowLetter,
   overflowOf,
+  unreadDetail,
   type Appended,
   type Claim,
   type Commit,
@@ -354,6 +356,7 @@ export class MemoryStore implements MovableStore {
       if (commit.position > s.seq) return { ok: false, why: 'gap', detail: `the log ends at ${s.seq}, not at ${commit.position}` }
       const fault = faultOf(commit)
       if (fault) return { ok: false, why: 'refused', ...fault }
+      if (commit.read && commit.position > s.position && isUnread(commit.read, s.log.find(({ seq }) => seq === commit.position))) return { ok: false, why: 'unread', detail: unreadDetail(commit.position) }
       s.number = commit.number
       s.position = commit.position
       s.beat++

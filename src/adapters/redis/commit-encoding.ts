@@ -40,7 +40,7 @@ export function encodeCommit(commit: Commit, keys: ShardKeys, bounds: Bounds): {
     keys.indexByKey,
     keys.streams,
   ])
-  const args = [...mailboxArgs(bounds), String(commit.lease.epoch), commit.lease.node, String(commit.number), String(commit.position), String(commit.at), keys.channel, keys.streamPrefix]
+  const args = [...mailboxArgs(bounds), String(commit.lease.epoch), commit.lease.node, String(commit.number), String(commit.position), String(commit.at), keys.channel, keys.streamPrefix, commit.read ? String(commit.read.at) : '', commit.read?.begins ?? '']
   const changes: string[] = []
   pushFolded(changes, commit, keys, list)
   if (commit.parts.some(({ terms, life }) => terms || life === 'erased')) changes.push('index', list.place(keys.terms), list.place(keys.termsOf))

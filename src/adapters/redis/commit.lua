@@ -25,12 +25,15 @@
 --   8     namespace time of the runtime, ms
 --   9     channel that tells of the commit
 --   10    what a stream's key begins with, to remove those of an erased record
---   11    the changes, a MessagePack array of strings: one argument is read and written more quickly than thousands.
+--   11    time of the entry at the position, as it was read, or ''
+--   12    what its text begins with
+--   13    the changes, a MessagePack array of strings: one argument is read and written more quickly than thousands.
 --         In their order, each a word that `checked` knows with its arguments; a key is named by its place in KEYS
 -- Returns
 --   {'ok', namespace time, tail}                 written now, or by an earlier call; a fourth, 'appended', if now and all
 --                                                messages stand in the log as they are
 --   {'fenced', epoch} or {'gap', last number}    nothing was written
+--   {'unread'}                                   nothing was written: another entry than was read stands at the position
 --   {'refused', address or '', detail}           nothing was written
 --@include mailbox
 
@@ -50,7 +53,7 @@ if next ~= number + 1 then return { 'gap', plain(number) } end
 local position, at = finite(ARGV[7]), finite(ARGV[8])
 if position and position > tonumber(seq) then return { 'gap', plain(number) } end
 if not position or not at then return { 'refused', '', 'position or time is not a finite number' } end
-local CHANGES = cmsgpack.unpack(ARGV[11])
+local CHANGES = cmsgpack.unpack(ARGV[13])
 
 -- Whether a key is absent or of the type that the command counts. pcall, so that the answer can name the record.
 local function fits(size, key)
@@ -192,7 +195,19 @@ while i <= #CHANGES do
 end
 
 local isTrimming = position > (tonumber(stored[3]) or 0)
-if isTrimming then mustFit('XLEN', LOG) end
+if isTrimming then
+  mustFit('XLEN', LOG)
+  -- After the server went back in time another entry may have the number of one that was read.
+  if ARGV[11] ~= '' then
+    local id = plain(position) .. '-0'
+    local entry = redis.call('XRANGE', LOG, id, id)[1]
+    local of = {}
+    if entry then
+      for k = 1, #entry[2], 2 do of[entry[2][k]] = entry[2][k + 1] end
+    end
+    if tonumber(of.a) ~= tonumber(ARGV[11]) or string.sub(of.t or '', 1, #ARGV[12]) ~= ARGV[12] then return { 'unread' } end
+  end
+end
 tail = tonumber(seq)
 if #addresses > 0 then openMailbox(tail, addresses) end
 -- What remembers something forgets what is over; so does now and then a commit that does not.

@@ -9,6 +9,7 @@ import { beginning, clearing, notSealedError, whyClosed, type Cursor, type ItemP
 import {
   faultOf,
   lostCommitsMax,
+  unreadDetail,
   type Appended,
   type Claim,
   type Commit,
@@ -226,6 +227,8 @@ export class RedisStore implements MovableStore {
         return { ok: false, why: 'fenced', detail: `epoch ${commit.lease.epoch} has given way to ${first}` }
       case 'gap':
         return { ok: false, why: 'gap', detail: `commit ${commit.number} does not follow ${first}` }
+      case 'unread':
+        return { ok: false, why: 'unread', detail: unreadDetail(commit.position) }
       default:
         return { ok: false, why: 'refused', detail: second, ...(first === '' ? {} : { address: first }) }
     }

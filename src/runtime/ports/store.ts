@@ -8,7 +8,8 @@
  *     whose id is remembered is a `duplicate`; a delivery not above the source's highest number is dropped.
  * P3  The fence stands in the write. A commit under an epoch that is not the shard's, or by a node that does not own it, is
  *     refused, whatever was checked before; a number that does not follow the last is a gap. (The node counts, too, since a
- *     store that went back in time may give the same epoch twice.)
+ *     store that went back in time may give the same epoch twice.) So is one whose `position` moves on to another entry than it
+ *     has read: such a store gives the number of an entry twice, and what was never read is never trimmed.
  * P4  Order. Entries of one shard are read in the order of their sequence numbers, without holes; commits sent one
  *     after the other on one store object are applied in that order.
  * P5  What was acknowledged is durable within the class that {@link Store.open} names.
@@ -216,6 +217,8 @@ export interface Commit {
   readonly number: number
   /** The log has been handled up to and including this sequence number; it is trimmed below. */
   readonly position: number
+  /** The entry at `position`, as it was read; absent where position does not move on. */
+  readonly read?: EntryRead
   /** Namespace time at which the turns ran, ms; the store keeps the greatest of it and its own time. */
   readonly at: number
   readonly parts: readonly Part[]
@@ -229,11 +232,22 @@ export interface Commit {
   readonly suspects: ReadonlyMap<string, number | undefined>
 }
 
+/** What tells an entry from any other that ever had its number. */
+export interface EntryRead {
+  /** As {@link Entry.at}. */
+  readonly at: number
+  /** What its text begins with; whole characters, its id among them. */
+  readonly begins: string
+}
+
 export type CommitResult =
   /** appended: the messages of this very commit stand in the log as they are, the last of them at the tail. Absent: not so, or not known, as of a repeat. */
   | { readonly ok: true; readonly at: number; readonly tail: number; readonly appended?: true }
-  /** fenced: another node owns the shard. gap: the number does not follow. refused: the named part breaks a rule, nothing was written. */
-  | { readonly ok: false; readonly why: 'fenced' | 'gap' | 'refused'; readonly address?: string; readonly detail: string }
+  /**
+   * Nothing was written. fenced: another node owns the shard. gap: the number does not follow, or the log does not go so far. unread: the
+   * entry at `position` is not `read`. refused: the named part breaks a rule.
+   */
+  | { readonly ok: false; readonly why: 'fenced' | 'gap' | 'unread' | 'refused'; readonly address?: string; readonly detail: string }
 
 export interface StoredRecord {
   readonly fields: ReadonlyMap<string, string>
@@ -311,12 +325,22 @@ export function overflowLetter(entry: NewEntry, at: number): string {
 
 export const deadOverflowMax = 10_000
 
+/** Of a commit that moves on to an entry that it has not read. */
+export function isUnread(read: EntryRead, entry: Pick<Entry, 'at' | 'text'> | undefined): boolean {
+  return entry === undefined || entry.at !== read.at || !entry.text.startsWith(read.begins)
+}
+
+export function unreadDetail(position: number): string {
+  return `entry ${position} of the log is not the one that was read`
+}
+
 /**
  * What is wrong with a commit, if anything, apart from fence and number: the values that would make a database fail
  * half-way through a write. Every adapter asks this before it writes (P1).
  */
 export function faultOf(commit: Commit): { readonly address?: string; readonly detail: string } | undefined {
   if (!isCount(commit.number) || !isCount(commit.position) || !Number.isFinite(commit.at)) return { detail: 'number, position or time is not a finite number' }
+  if (commit.read && !Number.isFinite(commit.read.at)) return { detail: `the entry that was read has the time ${commit.read.at}` }
   for (const part of commit.parts) {
     const { address } = part
     if (!isCount(part.handled) || !isCount(part.unpark)) return { address, detail: 'a count is not a whole number' }
