@@ -142,6 +142,8 @@ export interface AgentDefinition {
   readonly models: readonly ModelRef[]
   /** Names of the agents that verify. */
   readonly verifiedBy: readonly string[]
+  /** Names of the tools that its model is given. */
+  readonly tools: readonly string[]
   machine(services: AgentServices): AnyStateMachine
 }
 
@@ -207,6 +209,7 @@ export function defineAgent<TInput, TOutput, TGiven = TOutput>(options: AgentOpt
     version,
     models: [...models, ...modelsAmong(strategies)],
     verifiedBy: agentsAmong(strategies),
+    tools: tools.map((tool) => tool.name),
     machine: (services) => machineOf(options, { name, version, models, schema, tools }, services),
   }
 }
