@@ -51,7 +51,7 @@ export { defaultBreaker, circuitBreakerMachine, type BreakerPolicy } from './mac
 export { defaultLimit, limiterMachine, type LimitPolicy } from './machines/limiter.machine.js'
 export type { BulkheadPolicy } from './mesh/bulkhead-stock.js'
 export type { PolicyScope, Refusal } from './machines/permit.js'
-export type { CallsOf, ExplainedModel, PolicyControl } from './mesh/policy-control.js'
+export type { CallsOf, ExplainedModel, ExplainedTool, PolicyControl } from './mesh/policy-control.js'
 export type { PolicySource } from './mesh/ports/policy-source.js'
 export { defaultCallPolicy, type CallPolicy, type FallbackStep } from './machines/call-policy.js'
 export type { Stop } from './machines/policies.machine.js'

@@ -150,6 +150,8 @@ const outputOf = <T>(event: unknown): T => (event as { output: T }).output
 const attemptOf = (call: string, result: CallOutput): string => (result.ok ? result.attempt : undefined) ?? `${result.id ?? call}.${result.attempts.length}`
 const isJudged = (result: CallOutput): boolean => result.ok && result.isJudged
 
+const unavailable: ReadonlySet<string> = new Set<(CallOutput & { ok: false })['reason']>(['unavailable', 'failed', 'deadline'])
+
 /** The action under way: its place among those planned, and which of those of its name it is, counted from 1. */
 export function nextAction({ planned, acted }: Pick<AgentContext, 'planned' | 'acted'>): { readonly action: PlannedAction; readonly ordinal: number } {
   const action = planned[acted.length]!
@@ -190,10 +192,10 @@ export const agentMachine = setup({
     needsApproval: ({ context }) => context.approval !== null,
     hasActions: ({ context }) => context.acted.length < context.planned.length,
     isRefused: ({ event }) => outputOf<Gathered>(event).refusal !== null,
-    /** No model could be had for it; that the money is spent is no reason to ask others. */
+    /** No model could be had for it; that the money is spent, or a bound of its tools or its window is reached, is no reason to ask others. */
     isUnavailable: ({ event }) => {
       const result = outputOf<CallOutput>(event)
-      return !result.ok && result.reason !== 'budget'
+      return !result.ok && unavailable.has(result.reason)
     },
     hasFallback: ({ context }) => openPath(context.policy?.fallback ?? [], context.task!).length > 0,
     /** Replaced by defineAgent: whether it is an answer to this question that could not be the agent's output. */

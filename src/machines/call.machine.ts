@@ -27,7 +27,7 @@ export interface CallInput extends Omit<CallPolicy, 'fallback' | 'hedge'> {
   readonly id: string
   /** Full names `provider/model`, tried in order. */
   readonly models: readonly string[]
-  /** How many of them are tried when others fail; the rest only when the budget does not cover another attempt at those. Default all. */
+  /** How many of them are tried when others fail; the rest only when the budget does not cover another attempt at those; 0 if it did not before this call. Default all. */
   readonly regularModels?: number
   /** What the provider is sent; see ModelRequest. */
   readonly request: unknown
@@ -200,7 +200,7 @@ export function nextStep(context: Pick<CallContext, 'call' | 'attempts' | 'place
   if (isExhausted(call, attempts) || isOver.has(last?.error?.kind)) return 'fail'
   // A wish that lies beyond the deadline is a no.
   const mayRetry = last?.retryable === true && (last.retryAfterMs ?? 0) < call.deadlineMs
-  if (mayRetry && (!hasNext || tried < Math.max(1, Math.floor(call.attemptsMax / (call.regularModels ?? call.models.length))))) return 'again'
+  if (mayRetry && (!hasNext || tried < Math.max(1, Math.floor(call.attemptsMax / (call.regularModels || call.models.length))))) return 'again'
   return hasNext ? 'fallBack' : 'fail'
 }
 

@@ -142,6 +142,8 @@ export interface AgentDefinition {
   readonly models: readonly ModelRef[]
   /** Names of the agents that verify. */
   readonly verifiedBy: readonly string[]
+  /** Names of the tools that its model is given. */
+  readonly tools: readonly string[]
   machine(services: AgentServices): AnyStateMachine
 }
 
@@ -207,6 +209,7 @@ export function defineAgent<TInput, TOutput, TGiven = TOutput>(options: AgentOpt
     version,
     models: [...models, ...modelsAmong(strategies)],
     verifiedBy: agentsAmong(strategies),
+    tools: tools.map((tool) => tool.name),
     machine: (services) => machineOf(options, { name, version, models, schema, tools }, services),
   }
 }
@@ -298,17 +301,23 @@ function loopOf<TInput, TOutput, TGiven>(options: AgentOptions<TInput, TOutput, 
       reportRound: atMostOnce(({ context: { input, attempt: key } }: { context: ToolLoopContext }) => services.desk.judge(permitKey(input.about.run, input.about.task, resolved.name, key), true)),
       examineNext: assign(({ context }) => examineNext(tools, bounds, context)),
       prepareRound: assign(({ context: { input, models, rounds } }) => {
-        const next = { ...resolved, id: `${input.id}:${rounds.length + 1}`, models: models.map((model) => ({ name: model })) }
-        const task = { ...input.loop.task, models }
+        const next = { ...resolved, id: `${input.id}:${rounds.length + 1}` }
+        const task = { ...input.loop.task, ...modelsLeft(input, models) }
         const { attemptsMax, backoff, deadlineMs, whenOpen, priority, hedge = null } = input
         const about: About = { task, gathered: (input.task as ModelRequest['task']).gathered ?? null, policy: { attemptsMax, backoff, deadlineMs, whenOpen, priority, hedge, fallback: [] } }
-        const made = attempt('prompt', () => callFor(options, next, services.models, about, rounds))
+        const made = attempt('prompt', () => callFor(input.stream ? options : ofAnother(options), next, services.models, about, rounds))
         if (!('failure' in made)) return made as Pick<ToolLoopContext, 'call' | 'compacted'>
         const { reason, message } = made.failure!
         return { result: { ok: false as const, reason: reason === 'window' ? ('window' as const) : ('prompt' as const), message, refusal: null, attempts: [] } }
       }),
     },
   }) as unknown as typeof callMachine
+}
+
+/** Of the models of the first call those that the next may ask, and which of them only for want of money. */
+function modelsLeft({ models: all, regularModels = all.length }: CallInput, models: readonly string[]): Pick<AgentTask, 'models' | 'cheaperModels'> {
+  const regular = Math.max(0, regularModels - (all.length - models.length))
+  return { models: models.slice(0, regular), cheaperModels: models.slice(regular) }
 }
 
 /** What a call and its answer are made and read from. */

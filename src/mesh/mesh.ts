@@ -190,10 +190,10 @@ export class Mesh {
     this.system = createActorSystem({ ...system, machines: all })
   }
 
-  private agentOf(name: string): { readonly name: string; readonly version: string; readonly models: readonly string[] } {
+  private agentOf(name: string): { readonly name: string; readonly version: string; readonly models: readonly string[]; readonly tools: readonly string[] } {
     const agent = this.agents.get(name)
     if (!agent) throw new ConfigError(`agent: this mesh has no agent ${name} (it has: ${[...this.agents.keys()].join(', ')}).`)
-    return { name, version: agent.version, models: agent.models.map((model) => model.name) }
+    return { name, version: agent.version, models: agent.models.map((model) => model.name), tools: agent.tools }
   }
 
   /** Whom policies hand tasks to must be there when they are needed. */
@@ -207,9 +207,9 @@ export class Mesh {
     return substitutesIn(policies).flatMap(({ agent, at }) => (this.names.has(agent) ? [] : [{ path: at, message: `"${agent}" is neither an agent nor a machine of this mesh${meant(agent, this.agents.keys())} (its agents: ${known})` }]))
   }
 
-  /** What policies say of agents, models and providers that this mesh does not have; another one may. */
+  /** What policies say of agents, models, providers and tools that this mesh does not have; another one may. */
   private strangersIn(policies: PolicyOptions): PolicyIssue[] {
-    return strangersIn(policies, { agents: [...this.agents.keys()], models: this.models.names() })
+    return strangersIn(policies, { agents: [...this.agents.keys()], models: this.models.names(), tools: [...new Set([...this.agents.values()].flatMap(({ tools }) => tools))] })
   }
 
   /** Holds what was changed and stopped. */

@@ -126,8 +126,8 @@ export class Permits {
   }
 
   /** What a tenant's runs may spend, as far as this node knows; null: it is not limited. */
-  budgetOf(tenant: string): BudgetPolicy | null {
-    return budgetFor(this.options, tenant)
+  budgetOf(tenant: string, options = this.options): BudgetPolicy | null {
+    return budgetFor(options, tenant)
   }
 
   /** How hard calls of an agent's version try that begin now. */

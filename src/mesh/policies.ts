@@ -246,8 +246,8 @@ export function substitutesIn({ agents = {} }: PolicyOptions): readonly { readon
   return Object.entries(agents).flatMap(([name, { fallback: path = [] }]) => path.flatMap((step, i) => ('agent' in step ? [{ agent: step.agent, at: ['agents', name, 'fallback', String(i), 'agent'] }] : [])))
 }
 
-/** What policies say of agents, models and providers that are not among these. */
-export function strangersIn({ providers = {}, models = {}, agents = {} }: PolicyOptions, known: { readonly agents: readonly string[]; readonly models: readonly string[] }): PolicyIssue[] {
+/** What policies say of agents, models, providers and tools that are not among these. */
+export function strangersIn({ providers = {}, models = {}, agents = {}, tools = {} }: PolicyOptions, known: { readonly agents: readonly string[]; readonly models: readonly string[]; readonly tools: readonly string[] }): PolicyIssue[] {
   const providersKnown = [...new Set(known.models.map((model) => model.slice(0, model.indexOf('/'))))]
   const strange = (scope: string, what: string, name: string, wanted: string, there: readonly string[]): PolicyIssue[] =>
     wanted === '*' || there.includes(wanted) ? [] : [{ path: [scope, name], message: `this mesh has no ${what} "${wanted}"${meant(wanted, there)} (it has: ${there.join(', ') || 'none'})` }]
@@ -255,6 +255,7 @@ export function strangersIn({ providers = {}, models = {}, agents = {} }: Policy
     ...Object.keys(providers).flatMap((name) => strange('providers', 'provider', name, name, providersKnown)),
     ...Object.keys(models).flatMap((name) => (name.endsWith('/*') ? strange('models', 'provider', name, name.slice(0, -2), providersKnown) : strange('models', 'model', name, name, known.models))),
     ...Object.keys(agents).flatMap((name) => strange('agents', 'agent', name, name.replace(/@.*$/, ''), known.agents)),
+    ...Object.keys(tools).flatMap((name) => strange('tools', 'tool', name, name, known.tools)),
   ]
 }
 const amountsOf = ({ usd: dollars, tokens, calls }: { readonly usd?: number | undefined; readonly tokens?: number | undefined; readonly calls?: number | undefined }, other: (kind: keyof Amounts) => number): Amounts => ({

@@ -1,5 +1,6 @@
 /** To read, explain and change the policies of a mesh while it runs, for all nodes: `mesh.policies`. */
 import { ConfigError } from '../errors.js'
+import type { BudgetPolicy } from '../machines/budget.machine.js'
 import { stopsMax, type PoliciesEvent, type Stop } from '../machines/policies.machine.js'
 import type { PolicyScope } from '../machines/permit.js'
 import { oneOf, options as optionsOf, text } from './options.js'
@@ -14,11 +15,23 @@ export interface CallsOf {
   readonly name: string
 }
 
+/** What runs of a tool that an agent's model is given hold to. */
+export interface ExplainedTool {
+  readonly tool: string
+  /** Who has stopped them; null: nobody. */
+  readonly stop: Stop | null
+  readonly chain: readonly EffectivePolicy[]
+}
+
 /** What calls of an agent to one of its models hold to. */
 export interface ExplainedModel {
   readonly model: string
   /** How hard they try, over all models; the same for each. */
   readonly call: EffectiveCall
+  /** What its model's tools need a permit of; the same for each model. */
+  readonly tools: readonly ExplainedTool[]
+  /** What all runs of the tenant may spend; null: no tenant is given, or it has no budget. The same for each. */
+  readonly budget: BudgetPolicy | null
   /** Who has stopped them; null: nobody. */
   readonly stop: Stop | null
   /** What they need a permit of, in the order in which it is asked. */
@@ -37,7 +50,7 @@ export interface PolicyControlPorts {
   /** Agents by name, with their versions and models. */
   /** @throws ConfigError for what is said of somebody who is not there */
   check(policies: PolicyOptions): void
-  agent(name: string): { readonly name: string; readonly version: string; readonly models: readonly string[] }
+  agent(name: string): { readonly name: string; readonly version: string; readonly models: readonly string[]; readonly tools: readonly string[] }
 }
 
 const callsOf = optionsOf<CallsOf>({ scope: oneOf('agent', 'version', 'model', 'provider', 'tenant', 'tool'), name: text(520) })
@@ -52,24 +65,30 @@ export class PolicyControl {
   }
 
   /**
-   * The policies that apply to an agent's calls, for each of its models in order, with all figures and where they come from,
+   * The policies that apply to an agent's calls, for each of its models in order, and to its tools, with all figures and where they come from,
+   * the budget of the tenant,
    * and what is stopped as far as this node knows.
    *
    * @param options.policies as if these were set
    * @throws ConfigError if the mesh has no such agent, or for policies that are wrong
    */
   explain(agent: string, { tenant = null, policies }: { readonly tenant?: string | null; readonly policies?: PolicyOptions } = {}): readonly ExplainedModel[] {
-    const { version, models } = this.ports.agent(agent)
+    const { version, models, tools: names } = this.ports.agent(agent)
     const { permits } = this.ports
     const asIf = policies && checkPolicies(policies)
     const call = permits.callFor({ agent, version }, asIf)
+    const tools = names.map((tool) => {
+      const subject = { agent, version, model: '', tenant, tool }
+      return { tool, stop: permits.stopOf(subject) ?? null, chain: permits.chainFor(subject, asIf) }
+    })
+    const budget = tenant === null ? null : permits.budgetOf(tenant, asIf)
     return models.map((model) => {
       const subject = { agent, version, model, tenant }
-      return { model, call, stop: permits.stopOf(subject) ?? null, chain: permits.chainFor(subject, asIf) }
+      return { model, call, tools, budget, stop: permits.stopOf(subject) ?? null, chain: permits.chainFor(subject, asIf) }
     })
   }
 
-  /** What policies say of agents, models and providers that this mesh does not have, and hand tasks to that it does not have. */
+  /** What policies say of agents, models, providers and tools that this mesh does not have, and hand tasks to that it does not have. */
   strangersIn(policies: PolicyOptions): readonly PolicyIssue[] {
     return this.ports.strangersIn(checkPolicies(policies))
   }

@@ -23,13 +23,14 @@ import { lmdbStore } from ${from('dist/adapters/lmdb/index.js')}
 import { policyFile } from ${from('dist/adapters/file/index.js')}
 import { z } from ${from('node_modules/zod/index.js')}
 const far = { provider: 'far', complete: () => Promise.reject(new Error('nobody there')) }
-const agent = (name, version) => defineAgent({ name, version, input: z.looseObject({}), output: z.looseObject({}), model: modelOf(far, 'm'), prompt: () => ({ messages: [] }) })
-export const mesh = createMesh({ store: lmdbStore(${JSON.stringify(join(folder, 'store'))}), namespace: 'research', agents: [agent('worker', 2), agent('generalist', 1)], policies: await policyFile(${JSON.stringify(join(folder, 'mesh.json'))}) })
+const tools = { look: { description: 'Looks.', input: z.object({}), run: () => null } }
+const agent = (name, version, more) => defineAgent({ ...more, name, version, input: z.looseObject({}), output: z.looseObject({}), model: modelOf(far, 'm'), prompt: () => ({ messages: [] }) })
+export const mesh = createMesh({ store: lmdbStore(${JSON.stringify(join(folder, 'store'))}), namespace: 'research', agents: [agent('worker', 2, { tools }), agent('generalist', 1)], policies: await policyFile(${JSON.stringify(join(folder, 'mesh.json'))}) })
 export const none = 1
 `,
   )
   writeFileSync(join(folder, 'mesh.json'), JSON.stringify({ agents: { '*': { deadlineMs: 60_000 }, worker: { retry: { attemptsMax: 6 }, fallback: [{ agent: 'generalist' }, { person: 'ops', deadlineMs: 5_000 }] } } }))
-  writeFileSync(join(folder, 'typo.json'), '{\n  "agents": { "wroker": { "fallback": [{ "agent": "generalists" }] } },\n  "models": { "far/n": {} }\n}')
+  writeFileSync(join(folder, 'typo.json'), '{\n  "agents": { "wroker": { "fallback": [{ "agent": "generalists" }] } },\n  "models": { "far/n": {} }, "tools": { "looks": {} }\n}')
   // Whoever runs the actors need not know the crew.
   mesh = await createMesh({ store: lmdbStore(join(folder, 'store')), namespace: 'research' }).start()
 })
@@ -78,6 +79,7 @@ test('explains a mesh of the user’s own, with what was stopped while it ran', 
       '  priority                                       by default: 5',
       '  hedge                                          by default: never',
       '  fallback                                       from "worker": 1. agent generalist, waited for 3,600,000 ms; 2. a person ("ops"), waited for 5,000 ms',
+      'worker is given the tool look, with a permit of nobody: no policy names it',
       'Stopped: model far/m, by ann: too dear',
     ])
     expect(JSON.parse((await explain('worker', '--mesh', 'mesh.mjs#mesh', '--json')).lines[0]!)).toMatchObject({ agent: 'worker', chains: [{ model: 'far/m', call: { figures: { attemptsMax: 6 } }, stop: { by: 'ann' } }] })
@@ -87,6 +89,17 @@ test('explains a mesh of the user’s own, with what was stopped while it ran', 
   writeFileSync(join(folder, 'few.mjs'), 'export const one = { policies: { explain() {} }, system: {} }\nexport const two = { ...one }\nexport const none = 1\n')
   for (const [place, says] of [['no.mjs', '--mesh: there is no file "no.mjs".'], ['few.mjs#none', 'few.mjs exports no mesh "none"; it exports one, two.'], ['few.mjs', 'few.mjs exports one, two. Say which: few.mjs#one']] as const) await expect(meshIn(place, { command: 'policy', cwd: folder })).rejects.toThrow(says)
   expect(await meshIn('few.mjs#two', { command: 'policy', cwd: folder })).toMatchObject({ system: {} })
+})
+
+test('explains the tools of an agent, and the budget of a tenant', async () => {
+  writeFileSync(join(folder, 'whole.json'), JSON.stringify({ tools: { look: { limit: { requestsMax: 3 } } }, tenants: { acme: { budget: { usd: 12.5, calls: 4000, per: 'day', whenSpent: 'wait', waitMs: 60_000 } } } }))
+  const explain = async (...args: string[]): Promise<readonly string[]> => (await holdfast(['policy', 'explain', 'worker', '--mesh', 'mesh.mjs', '--policies', 'whole.json', ...args], { cwd: folder })).lines
+  const lines = await explain('--tenant', 'acme')
+  const at = lines.indexOf('worker is given the tool look, with a permit of')
+  expect(lines[at + 1]).toMatch(/^ {2}limit of tool look +from "look": requestsMax 3,/)
+  expect(lines[at + 2]).toBe('tenant acme may spend $12.5, 4,000 calls a day; a run without a ceiling draws $1.25, 400 calls, and one that finds too little waits up to 60,000 ms; warned at 50%, 80%, 95%')
+  expect((await explain('--tenant', 'other')).at(-1)).toBe('tenant other has no budget: its runs have their own ceilings alone')
+  expect(JSON.parse((await explain('--tenant', 'acme', '--json'))[0]!)).toMatchObject({ chains: [{ tools: [{ tool: 'look', stop: null, chain: [{ kind: 'limit', figures: { requestsMax: 3 } }] }], budget: { per: 'day', limits: { nanoDollars: 12_500_000_000 } } }] })
 })
 
 test('checks a file without a store, and against a mesh its names too', async () => {
@@ -100,6 +113,7 @@ test('checks a file without a store, and against a mesh its names too', async ()
       'typo.json:2:15: agents.wroker: this mesh has no agent "wroker", did you mean "worker"? (it has: worker, generalist)',
       'typo.json:2:42: agents.wroker.fallback.0.agent: "generalists" is neither an agent nor a machine of this mesh, did you mean "generalist"? (its agents: worker, generalist)',
       'typo.json:3:15: models.far/n: this mesh has no model "far/n", did you mean "far/m"? (it has: far/m)',
+      'typo.json:3:41: tools.looks: this mesh has no tool "looks", did you mean "look"? (it has: look)',
     ],
   })
   expect(JSON.parse((await check('wrong.json', '--json')).lines[0]!)).toMatchObject({ issues: [{ line: 1, column: 38 }] })

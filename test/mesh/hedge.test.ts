@@ -73,7 +73,7 @@ describe('over the wire', () => {
   })
 
   test('one that answers in time is asked alone, and so is one whose call has no attempt or no money to spare', async () => {
-    expect((await ask([good])).attempts).toHaveLength(1)
+    expect((await ask([good], { hedge: { afterMs: 30_000 } })).attempts).toHaveLength(1)
     server.reset()
     expect((await ask([silence('hang')], { retry: { attemptsMax: 1 }, deadlineMs: 600 })).attempts).toHaveLength(1)
     server.reset()

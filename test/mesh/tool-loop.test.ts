@@ -234,3 +234,55 @@ test('an output may be derived again with tools that are repeatable', async () =
   expect(status.steps[0]).toMatchObject({ state: 'done', verdict: { accepted: true } })
   expect(trace.map(({ attempt, tools }) => [attempt, tools.length])).toEqual([['call.1', 1], ['call:2.1', 0], ['rederivation-1.1', 1], ['rederivation-1:2.1', 0]])
 })
+
+test('what the grant does not cover in a later round is asked of the cheaper model, too', async () => {
+  const { status, requests } = await play({
+    models: ['dear'],
+    cheaper: 'small',
+    grant: { usd: 0.01 },
+    tools: { look: { ...look, cost: { usd: 0.005 } } } as never,
+    says: (results) => (results.length === 0 ? { tools: [['look', { at: 'a' }]] } : answerOf({})),
+  })
+  expect(status.steps[0]).toMatchObject({ state: 'done' })
+  expect(requests.map(({ model }) => model)).toEqual(['dear', 'small'])
+})
+
+test('and from one cheaper model a round goes on with the cheaper ones alone', async () => {
+  const { status, requests } = await play({
+    models: ['dear'],
+    cheaper: 'small',
+    grant: { usd: 0.001 },
+    tools: { look } as never,
+    says: (results) => (results.length < 2 ? { tools: [['look', { at: 'a' }]] } : answerOf({})),
+  })
+  expect(status.steps[0]).toMatchObject({ state: 'done' })
+  expect(requests.map(({ model }) => model)).toEqual(['small', 'small', 'small'])
+})
+
+test('a model that fails in a later round is not left for one that is there for want of money', async () => {
+  const { status, requests } = await play({
+    models: ['dear'],
+    cheaper: 'small',
+    tools: { look } as never,
+    says: (results, { model }) => {
+      if (results.length > 0 && model === 'dear') throw new ModelError('malformed', 'what?', { retryable: false })
+      return results.length === 0 ? { tools: [['look', { at: 'a' }]] } : answerOf({})
+    },
+  })
+  expect(status.steps[0]).toMatchObject({ state: 'unanswered' })
+  expect(requests.map(({ model }) => model)).toEqual(['dear', 'dear'])
+})
+
+test('those who watch are told what the agent’s own rounds write, and nothing of those that derive it again', async () => {
+  const { trace, streams } = await play({ tools: { look } as never, options: { stream: true, verifyWith: { strategy: 'rederivation' } }, says: (results) => (results.length === 0 ? { tools: [['look', { at: 'a' }]] } : answerOf({ a: 1 })) })
+  expect(trace.map(({ attempt }) => attempt)).toEqual(['call.1', 'call:2.1', 'rederivation-1.1', 'rederivation-1:2.1'])
+  expect(streams).toEqual([true, true, false, false])
+})
+
+test.each<[string, Omit<Given, 'tools'>, RegExp]>([
+  ['bounds', { ...forever, options: { toolRoundsMax: 2 } }, /toolRoundsMax/],
+  ['window', { ...forever, options: { windowTokensMax: 5_000 } }, /its window is 5000/],
+])('nobody stands in for a model that was there, and has come to the %s of its tools', async (_, given, why) => {
+  const { status } = await play({ ...given, policies: { agents: { worker: { fallback: [{ person: 'ops' }] } } }, tools: { look: { ...look, run: () => 'x'.repeat(6_000) } } as never })
+  expect(status.steps[0]).toMatchObject({ state: 'unanswered', reason: expect.stringMatching(why) as string })
+})

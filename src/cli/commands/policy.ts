@@ -3,7 +3,9 @@ import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { userInfo } from 'node:os'
 import { isHoldfastError } from '../../errors.js'
+import type { BudgetPolicy } from '../../machines/budget.machine.js'
 import type { CallPolicy } from '../../machines/call-policy.js'
+import { unbounded, type Amounts } from '../../machines/ledger.js'
 import type { EffectiveCall, EffectivePolicy, PolicyOptions } from '../../mesh/policies.js'
 import { issueLine, policiesIn, readPolicies } from '../../mesh/policy-text.js'
 import type { CallsOf } from '../../mesh/policy-control.js'
@@ -60,6 +62,17 @@ export function policyLine({ kind, scope, name, from, figures }: EffectivePolicy
   return `  ${`${kind} of ${scope} ${printable(name)}`.padEnd(46)} ${byDefault(from)}: ${list(figures)}`
 }
 
+/** What all runs of a tenant may spend. */
+export function budgetLine(tenant: string, budget: BudgetPolicy | null): string {
+  if (!budget) return `tenant ${printable(tenant)} has no budget: its runs have their own ceilings alone`
+  const { limits, per, perRun, whenSpent, waitMs, warnAt } = budget
+  const words: Readonly<Record<keyof Amounts, (of: number) => string>> = { nanoDollars: (of) => `$${of / 1e9}`, tokens: (of) => `${figure(of)} tokens`, calls: (of) => `${figure(of)} calls` }
+  const limited = (['nanoDollars', 'tokens', 'calls'] as const).filter((kind) => limits[kind] < unbounded[kind])
+  const amounts = (of: Amounts): string => limited.map((kind) => words[kind](of[kind])).join(', ') || 'anything'
+  const then = whenSpent === 'wait' ? `waits up to ${figure(waitMs)} ms` : 'is refused'
+  return `tenant ${printable(tenant)} may spend ${amounts(limits)} ${per === 'all' ? 'in all' : `a ${per}`}; a run without a ceiling draws ${amounts(perRun)}, and one that finds too little ${then}; warned at ${warnAt.map((share) => `${share * 100}%`).join(', ') || 'nothing'}`
+}
+
 /** How hard a call tries, and where its task goes then. */
 export function callLines({ figures: { attemptsMax, backoff, deadlineMs, whenOpen, priority, hedge, fallback }, from }: EffectiveCall): string[] {
   const path = fallback.map((step, i) => `${i + 1}. ${'agent' in step ? `agent ${printable(step.agent)}` : `a person ("${printable(step.person)}")`}, waited for ${figure(step.deadlineMs)} ms`)
@@ -109,6 +122,12 @@ async function explain({ mesh }: Pick<Session, 'mesh'>, given: Given, terminal: 
   if (first) {
     terminal.line(`${printable(agent)}, over all its models, in one call`)
     for (const line of callLines(first.call)) terminal.line(line)
+    for (const { tool, chain, stop } of first.tools) {
+      terminal.line(`${printable(agent)} is given the tool ${printable(tool)}, with a permit of${chain.length === 0 ? ' nobody: no policy names it' : ''}`)
+      for (const one of chain) terminal.line(policyLine(one))
+      if (stop) terminal.line(`  stopped: it is not run, because ${printable(stop.by)} has stopped ${stop.scope} ${printable(stop.name)}: ${printable(stop.why)}`)
+    }
+    if (tenant !== null) terminal.line(budgetLine(tenant, first.budget))
   }
   for (const { scope, name, by, why } of stops) terminal.line(`Stopped: ${scope} ${printable(name)}, by ${printable(by)}: ${printable(why)}`)
   return exitCodes.ok
@@ -120,14 +139,14 @@ export const policy: Command = {
   usage: '<explain|check|set|stop|resume|stops> [what]',
   takes: [1, 2],
   options: {
-    tenant: { type: 'string', value: '<name>', help: 'explain: for calls of this tenant' },
+    tenant: { type: 'string', value: '<name>', help: 'explain: for calls of this tenant, with its budget' },
     mesh: { type: 'string', value: '<module>', help: 'explain, check: of the mesh that a JavaScript module of yours exports. Default: the one of holdfast research' },
     policies: { type: 'string', value: '<file>', help: 'explain: as if these were set; a JSON file' },
     by: { type: 'string', value: '<name>', help: 'who sets or stops. Default: the name of the user' },
     why: { type: 'string', value: '<text>', help: 'stop: why; whoever is refused is told' },
   },
   examples: [
-    ['holdfast policy explain researcher', 'limits, bulkheads and circuit breakers of each of its models, with all figures'],
+    ['holdfast policy explain researcher', 'limits, bulkheads and circuit breakers of each of its models and tools, with all figures'],
     ['holdfast policy explain researcher --policies new.json', 'what it would be with that file'],
     ['holdfast policy explain worker --mesh ./dist/mesh.js', 'of a mesh of yours'],
     ['holdfast policy check policies.json', 'what is wrong with it, each with its line and column; with --mesh also names that nobody has there'],
@@ -135,7 +154,7 @@ export const policy: Command = {
     ['holdfast policy stop model:anthropic/claude-opus-5-5 --why "too dear today"', 'no process begins another such call'],
     ['holdfast policy resume model:anthropic/claude-opus-5-5', 'and they may again'],
   ],
-  notes: 'Calls are named <scope>:<name>, with a scope of agent, version (researcher@2), model, provider or tenant. set, stop and resume need a process that runs the actors: they are done when it has answered.',
+  notes: 'Calls are named <scope>:<name>, with a scope of agent, version (researcher@2), model, provider, tenant or tool. set, stop and resume need a process that runs the actors: they are done when it has answered.',
   async run(given, terminal) {
     const [verb, what] = given.positionals as [string, string?]
     const { by = userInfo().username, why = 'stopped by hand' } = given.strings
