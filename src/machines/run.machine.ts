@@ -465,9 +465,11 @@ export const runMachine = setup({
       const { ended = [] } = (event as unknown as { output: SupervisorOutput }).output
       let { ledger, members } = context
       for (const [id, given] of Object.entries(ledger.granted)) {
-        const output = ended.find((other) => other.id === id)?.output as AgentOutput | undefined
-        const member = members.find((other) => other.id === id)
-        const left = output ? leftOf(given, output) : member?.startedAt === null ? given : nothing
+        const end = ended.find((other) => other.id === id)
+        const output = end?.output as AgentOutput | undefined
+        // A start is not told any more once the crew is stopping; that such a one has ended is.
+        const hasBegun = end !== undefined || members.find((other) => other.id === id)?.startedAt !== null
+        const left = output ? leftOf(given, output) : hasBegun ? nothing : given
         ledger = closeGrant(ledger, id, left, output?.overrun)
         members = members.map((other) => (other.id === id ? { ...other, outcome: output?.outcome ?? 'stopped', awaitsPerson: false, spent: minus(given, left), overrun: output?.overrun ?? nothing } : other))
       }

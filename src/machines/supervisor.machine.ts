@@ -93,6 +93,8 @@ export interface Ward {
   readonly yields: boolean
   /** Whether it has been told to end: by an event of its own, by that again after a failure, or by a command. */
   readonly told: 'event' | 'again' | 'command' | null
+  /** It began when it was to end already, so the parent may not have heard of it. Absent: no. */
+  readonly beganLate?: true
 }
 
 export interface SupervisorContext {
@@ -107,7 +109,7 @@ export interface SupervisorContext {
   /** How long the group that begins again waits, ms. */
   readonly groupDelayMs: number
   readonly escalation: { readonly id: string; readonly message: string } | null
-  /** Those that came to an end of their own while it was stopping. */
+  /** Those that came to an end of their own while it was stopping, and those that may have begun untold. */
   readonly ended: NonNullable<SupervisorOutput['ended']>
 }
 
@@ -133,8 +135,8 @@ export interface SupervisorOutput {
   readonly escalated: boolean
   readonly id: string | null
   readonly message: string | null
-  /** Children that came to an end of their own while it was stopping; absent if none did. */
-  readonly ended?: readonly { readonly id: string; readonly output: unknown }[]
+  /** Children that came to an end of their own while it was stopping, and without an output those that may have begun without its parent's being told. Absent if there is none. */
+  readonly ended?: readonly { readonly id: string; readonly output?: unknown }[]
 }
 
 type Ended = ChildFact & { readonly type: 'child.stopped' | 'child.failed' }
@@ -321,7 +323,7 @@ export const supervisorMachine = setup({
       }
       enqueue.assign({ wards })
     }),
-    noteStart: assign({ wards: ({ context, event }) => change(context.wards, idOf(event), { generation: (event as ChildFact).generation }) }),
+    noteStart: assign({ wards: ({ context, event }) => change(context.wards, idOf(event), { generation: (event as ChildFact).generation, ...(wardOf(context, event)?.state === 'leaving' ? { beganLate: true } : {}) }) }),
     startAnew: enqueueActions(({ enqueue, context, event }) => {
       const { spec } = wardOf(context, event)!
       enqueue.assign({ wards: change(context.wards, spec.id, { generation: null, told: null }) })
@@ -402,8 +404,10 @@ export const supervisorMachine = setup({
     }),
     noteEnd: assign({
       ended: ({ context, event }) => {
-        const { id, output } = event as ChildFact & { type: 'child.stopped' }
-        return output === undefined ? context.ended : [...context.ended, { id, output }]
+        const { id, reason, output } = event as ChildFact & { type: 'child.stopped' }
+        if (output !== undefined) return [...context.ended, { id, output }]
+        const { generation, beganLate } = wardOf(context, event)!
+        return beganLate || (generation === null && reason !== 'gone') ? [...context.ended, { id }] : context.ended
       },
     }),
     noteEscalation: assign({ escalation: ({ event }) => ({ id: idOf(event), message: whyEnded(event) }) }),
