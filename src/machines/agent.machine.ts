@@ -11,7 +11,7 @@ import type { CallPolicy } from './call-policy.js'
 import { callMachine, type CallInput, type CallOutput, type CallToAgent } from './call.machine.js'
 import { fallbackMachine, openPath, pathText, type FallbackInput, type FallbackOutput } from './fallback.machine.js'
 import { noConfidence, type Confidence } from './gate.js'
-import { enlarge, minus, nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
+import { enlarge, greater, minus, nothing, openLedger, reserve, settle, unspent, type Amounts, type Ledger } from './ledger.js'
 import type { Refusal } from './permit.js'
 import { compactionStream, traceStream, type CompactionEntry, type TraceJudgement } from './trace.js'
 import type { ToolUnknown } from './tool-loop.machine.js'
@@ -137,11 +137,6 @@ export type AgentToRun =
   | { readonly type: 'grant.more'; readonly id: string; readonly needed: Amounts }
   | { readonly type: 'grant.spent'; readonly id: string; readonly spent: Amounts }
 
-/** What is wanted beyond what there is. */
-function missing(worst: Amounts, free: Amounts): Amounts {
-  return { tokens: Math.max(0, worst.tokens - free.tokens), calls: Math.max(0, worst.calls - free.calls), nanoDollars: Math.max(0, worst.nanoDollars - free.nanoDollars) }
-}
-
 export const agentFailure = (reason: AgentFailure, message: string): AgentOutput['failure'] => ({ reason, message })
 const errorOf = (event: unknown): { code?: string; message: string } => (event as { error: { code?: string; message: string } }).error
 const outputOf = <T>(event: unknown): T => (event as { output: T }).output
@@ -262,7 +257,7 @@ export const agentMachine = setup({
       if (ledger) enqueue.assign({ ledger })
       else if (to !== 'fallback' && asked !== undefined) {
         enqueue.assign({ wanting: { to, id, worst } })
-        enqueue(sendTo(refTo(asked), { type: 'grant.more', id: task!.id, needed: missing(worst, free) } satisfies AgentToRun))
+        enqueue(sendTo(refTo(asked), { type: 'grant.more', id: task!.id, needed: greater(minus(worst, free), nothing) } satisfies AgentToRun))
       }
       enqueue(sendTo(to, { type: ledger ? 'ledger.reserved' : asked === undefined ? 'ledger.refused' : 'ledger.pending' }))
     }),

@@ -284,7 +284,7 @@ function warn(enqueue: Enqueue, context: RunContext): void {
   if (fresh.length > 0) enqueue.assign({ warnings: [...warnings, ...fresh] })
 }
 
-const agentAt = ({ members, input: { run } }: RunContext, id: string): string => `${members.find((member) => member.id === id)!.machine}/${run}~${id}`
+const agentAt = (context: RunContext, id: string): string => addressIn(context, context.members.find((member) => member.id === id)!)
 
 /** Gives those who want more what there is for them, in their order; the rest still wants. */
 function serveWanting(enqueue: Enqueue, context: RunContext): RunContext {

@@ -137,7 +137,7 @@ export class RoutedGateway implements Gateway {
     let moves = -1
     return this.follow(address, (shard) => {
       moves++
-      if (!shard) return this.store.onReply(address, id, isNew && moves === 0, listener)
+      if (!shard) return this.store.onReply(address, id, listener)
       const stop = this.options.subscriptions.onReply(id, listener)
       const look = this.store.again(async (isOver) => {
         const text = await this.store.reply(address, id)

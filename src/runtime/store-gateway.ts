@@ -123,7 +123,7 @@ export class StoreGateway {
     return this.options.store.reply(this.shardOf(address), id)
   }
 
-  onReply(address: Address, id: MessageId, _isNew: boolean, listener: (text: string) => void): () => void {
+  onReply(address: Address, id: MessageId, listener: (text: string) => void): () => void {
     // The first look finds an answer to an earlier sending of the same id.
     return this.looker(this.shardOf(address), async (isOver) => {
       const text = await this.reply(address, id)

@@ -5,12 +5,11 @@
  */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { z } from 'zod'
-import { createMesh, defineAgent, defineRun, modelOf, ModelError, type Amounts, type Mesh, type ModelClient, type RunDefinition, type RunHandle } from '../../src/index.js'
+import { createMesh, modelOf, ModelError, type Amounts, type Mesh, type ModelClient, type RunHandle } from '../../src/index.js'
 import { defaultBreaker, type BreakerContext } from '../../src/machines/circuit-breaker.machine.js'
 import { extent, firstSeed, tier } from '../support/extent.js'
 import { Fleet } from '../support/fleet.js'
-import { answerTo, goalOf, kinds, reportOf, steps, type Kind } from '../support/outage-job.js'
+import { answerTo, goalOf, impatient, jobsOf, kinds, reportOf, type Kind } from '../support/outage-job.js'
 import { Random } from '../support/random.js'
 
 const outages = extent(2, 60)
@@ -93,27 +92,9 @@ async function play({ seed, beginsMs, phases }: Scenario): Promise<{ readonly du
   const far = provider('far', () => fleet, random, troubleAt)
   const backup = provider('backup', () => fleet, random, () => undefined)
   const model = (client: ModelClient) => modelOf(client, 'm', { input: 5, output: 25 })
-  const job = (kind: Kind): RunDefinition => {
-    const agent = <T>(name: string, output: z.ZodType<T>) =>
-      defineAgent({
-        name: `${kind}-${name}`,
-        input: z.looseObject({}),
-        output,
-        model: kind === 'fallback' ? [model(far), model(backup)] : model(far),
-        prompt: ({ input }) => ({ system: name, messages: [{ role: 'user', content: JSON.stringify(input) }] }),
-        completionTokensMax: 400,
-      })
-    return defineRun({
-      name: kind,
-      crew: { planner: agent('planner', z.object({ steps: z.array(z.object({ q: z.string() })) })), worker: agent('worker', z.object({ claim: z.string() })), writer: agent('writer', z.object({ text: z.string() })) },
-      stepsMax: steps,
-      replansMax: 0,
-    })
-  }
-  const impatient = Object.fromEntries(['planner', 'worker', 'writer'].map((role) => [`impatient-${role}`, { whenOpen: 'fail' as const }]))
   // A call that is let through to see uses one of its attempts, and if few wait it is the same one again and again.
   const policies = { agents: { '*': { retry: { attemptsMax: 50 }, deadlineMs: 3_600_000 }, ...impatient } }
-  const jobs = { patient: job('patient'), fallback: job('fallback'), impatient: job('impatient') }
+  const jobs = jobsOf(model(far), model(backup))
   const meshes: Mesh[] = []
   fleet = new Fleet({
     leaseMs: 600_000,

@@ -44,47 +44,38 @@ test('who comes or goes moves little more than it must', () => {
 /** What one node sees of another one's counter at each of its looks. */
 const looks = fc.array(fc.record({ afterMs: fc.integer({ min: 1, max: 900 }), moves: fc.boolean() }), { minLength: 1, maxLength: 60 })
 
-test('a node is dead only if its counter was seen to stand still for a lease, looked at all the while (M1)', () => {
-  const leaseMs = 1_000
+const leaseMs = 1_000
+/** Looks at a node and at a shard of its own, of which only one counter stands still now and then; `forMs`: for how long it has, looked at without a gap. */
+function whileLooking(stands: 'node' | 'shard', check: (members: Members, forMs: number, isDead: boolean) => void): void {
   fc.assert(
     fc.property(looks, (steps) => {
       const members = new Members('me', leaseMs)
       let now = 0
       let beat = 1
-      /** Since when it stands, looked at without a gap. */
       let since: number | undefined
       for (const { afterMs, moves } of steps) {
         now += afterMs
         if (moves) beat++
         if (since === undefined || moves || afterMs > leaseMs / 2) since = now
-        members.saw([{ id: 'me', beat: now, presence: 'here' }, { id: 'other', beat, presence: 'here' }], now)
-        const isDead = now - since >= leaseMs
-        expect(members.sharing(false)).toEqual(isDead ? ['me'] : ['me', 'other'])
-        // The counter of its shard moves all the while; that it may stand is the next test's.
-        expect(members.isDead(3, { node: 'other', beat: now }, now)).toBe(isDead)
+        members.saw([{ id: 'me', beat: now, presence: 'here' }, { id: 'other', beat: stands === 'node' ? beat : now, presence: 'here' }], now)
+        check(members, now - since, members.isDead(3, { node: 'other', beat: stands === 'shard' ? beat : now }, now))
       }
     }),
   )
+}
+
+test('a node is dead only if its counter was seen to stand still for a lease, looked at all the while (M1)', () => {
+  whileLooking('node', (members, forMs, isDead) => {
+    expect(isDead).toBe(forMs >= leaseMs)
+    expect(members.sharing(false)).toEqual(forMs >= leaseMs ? ['me'] : ['me', 'other'])
+  })
 })
 
 test('who lives is taken over at a shard whose counter was seen to stand still for two leases, looked at all the while (M2)', () => {
-  const leaseMs = 1_000
-  fc.assert(
-    fc.property(looks, (steps) => {
-      const members = new Members('me', leaseMs)
-      let now = 0
-      let beat = 1
-      let since: number | undefined
-      for (const { afterMs, moves } of steps) {
-        now += afterMs
-        if (moves) beat++
-        if (since === undefined || moves || afterMs > leaseMs / 2) since = now
-        members.saw([{ id: 'me', beat: now, presence: 'here' }, { id: 'other', beat: now, presence: 'here' }], now)
-        expect(members.isDead(3, { node: 'other', beat }, now)).toBe(now - since >= 2 * leaseMs)
-        expect(members.sharing(false)).toEqual(['me', 'other'])
-      }
-    }),
-  )
+  whileLooking('shard', (members, forMs, isDead) => {
+    expect(isDead).toBe(forMs >= 2 * leaseMs)
+    expect(members.sharing(false)).toEqual(['me', 'other'])
+  })
 })
 
 test('an owner that is on no list is watched for a lease by the counter of its shard', () => {

@@ -34,13 +34,15 @@ export const steps = 3
 const attemptMs = 60_000
 const callMs = 30 * 60_000
 
+/** The agents that do not wait for a circuit breaker. */
+export const impatient = Object.fromEntries(['planner', 'worker', 'writer'].map((role) => [`impatient-${role}`, { whenOpen: 'fail' as const }]))
+
 /** What policies of models are by default, at that scale. */
 export function policiesAt(scale: number): PolicyOptions {
   const { windowMs, openMs, openMsMax, probeMs, permitMs } = defaultBreaker
   const breaker = { windowMs: windowMs / scale, openMs: openMs / scale, openMsMax: openMsMax / scale, probeMs: probeMs / scale, permitMs: permitMs / scale }
   const limit = { windowMs: defaultLimit.windowMs / scale, permitMs: defaultLimit.permitMs / scale }
   const all = { retry: { backoff: { firstMs: defaultBackoff.firstMs / scale, maxMs: defaultBackoff.maxMs / scale } }, deadlineMs: callMs / scale }
-  const impatient = Object.fromEntries(['planner', 'worker', 'writer'].map((role) => [`impatient-${role}`, { whenOpen: 'fail' as const }]))
   return { models: { '*': { breaker, bulkhead: { workingMax } } }, providers: { '*': { limit } }, agents: { '*': all, ...impatient } }
 }
 
@@ -48,11 +50,11 @@ export function jobs({ baseURL, backupURL, scale }: Pick<OutageMesh, 'baseURL' |
   const timeoutMs = attemptMs / scale
   const first = modelOf(anthropic({ baseURL, apiKey, timeoutMs }), 'claude-opus-4-6')
   const second = modelOf({ ...anthropic({ baseURL: backupURL, apiKey, timeoutMs }), provider: 'backup' }, 'claude-opus-4-6', { input: 5, output: 25 })
-  return {
-    patient: job('patient', [first]),
-    fallback: job('fallback', [first, second]),
-    impatient: job('impatient', [first]),
-  }
+  return jobsOf(first, second)
+}
+
+export function jobsOf(first: ModelRef, second: ModelRef): Readonly<Record<Kind, RunDefinition>> {
+  return { patient: job('patient', [first]), fallback: job('fallback', [first, second]), impatient: job('impatient', [first]) }
 }
 
 function job(kind: Kind, model: readonly ModelRef[]): RunDefinition {
